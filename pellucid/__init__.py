@@ -1,0 +1,42 @@
+"""pellucid: a deep-learning framework you can see through.
+
+`import pellucid as torch` gives PyTorch's programming model in readable Python over NumPy: tensors, autograd, `nn`,
+`optim`, data loading. Functions come from the operator registry (`pellucid.ops`); nothing here is listed twice.
+"""
+from __future__ import annotations
+
+import gc as _gc
+import warnings as _warnings
+from math import e, inf, nan, pi  # noqa: F401
+
+# NumPy's floating-point notices (division by zero, overflow) are silent in PyTorch; ours are, the user's are not.
+_warnings.filterwarnings("ignore", category=RuntimeWarning, module=r"pellucid(\.|$)")
+
+_collecting = _gc.isenabled()
+_gc.disable()                # importing makes many objects that all stay: collecting in between is wasted time
+
+from . import core, ops  # noqa: E402
+from .core import layout as _layout  # noqa: E402
+from .core.device import device  # noqa: E402
+from .core.dtype import (ALIASES as _DTYPES, dtype, finfo, get_default_dtype, iinfo, promote_types,  # noqa: E402
+                         set_default_dtype)
+from .core import return_types  # noqa: E402
+from .core.layout import layout, memory_format  # noqa: E402
+from .tensor import (Size, Tensor, enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled,  # noqa: E402
+                     no_grad, set_grad_enabled)
+from .tensor import functions as _functions  # noqa: E402
+
+from .version import __version__  # noqa: E402
+
+globals().update(_functions.public())
+globals().update(_DTYPES)
+newaxis = None
+globals().update({n: v for n, v in vars(_layout).items() if isinstance(v, (layout, memory_format))})
+
+from . import autograd, backends, cuda, fft, linalg, nn, optim, random, special, utils, version  # noqa: E402
+from .core.lazy import lazily as _lazily  # noqa: E402
+
+__getattr__ = _lazily(__name__, ("serialization", "testing"), {"load": "serialization", "save": "serialization"})
+
+if _collecting:
+    _gc.enable()

@@ -1,0 +1,20 @@
+"""`pellucid.autograd`: gradients by function calls, custom Functions, modes, and checks of derivatives."""
+from __future__ import annotations
+
+from ..tensor.autograd import backward, grad
+from ..tensor.function import Function, FunctionCtx
+from ..tensor.modes import (detect_anomaly, enable_grad, inference_mode, is_multithreading_enabled, no_grad, set_detect_anomaly,
+                            set_grad_enabled, set_multithreading_enabled)
+from ..tensor.saved import SavedTensor
+from ..core.lazy import lazily
+from . import function, grad_mode, graph, variable
+from .variable import Variable
+from .gradcheck import gradcheck, gradgradcheck
+from .anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled
+
+__all__ = ["Function", "FunctionCtx", "SavedTensor", "Variable", "backward", "detect_anomaly", "enable_grad", "function", "functional",
+           "grad", "grad_mode", "gradcheck", "gradgradcheck", "graph", "inference_mode", "is_anomaly_check_nan_enabled",
+           "is_anomaly_enabled", "is_multithreading_enabled", "no_grad", "set_detect_anomaly", "set_grad_enabled",
+           "set_multithreading_enabled", "variable"]
+
+__getattr__ = lazily(__name__, ("functional",))

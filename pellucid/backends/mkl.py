@@ -1,0 +1,6 @@
+"""Availability of mkl in this build."""
+
+
+def is_available() -> bool:
+    """False: not part of this build."""
+    return False

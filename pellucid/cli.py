@@ -1,0 +1,134 @@
+"""The command line: `pellucid demo`, `pellucid info`, `pellucid --version`.
+
+In: the arguments of the process. Out: text on standard output and an exit status (0 good, 1 failed, 2 misused,
+130 interrupted).
+What stays true: starting costs no more than `import pellucid`; Pillow and rich are imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+import pellucid
+from pellucid.demo import digits
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the console script `pellucid` and `python -m pellucid` end here."""
+    options = parser().parse_args(arguments)
+    try:
+        return options.command(options)
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line as an argparse parser."""
+    top = argparse.ArgumentParser(prog="pellucid", description="A deep-learning framework you can see through.")
+    top.add_argument("--version", action="version", version=f"pellucid {pellucid.__version__}")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    demo = commands.add_parser("demo", help="train a small convolutional network on real handwritten digits")
+    defaults = digits.Settings()
+    demo.add_argument("--epochs", type=_positive, default=defaults.epochs, help="passes (default: %(default)s)")
+    demo.add_argument("--seed", type=int, default=defaults.seed, help="of everything random (default: %(default)s)")
+    demo.add_argument("--device", default=defaults.device, help="where to compute (default: %(default)s)")
+    demo.add_argument("--out", type=Path, default=defaults.out, metavar="DIR", help="results (default: %(default)s)")
+    demo.add_argument(
+        "--shuffle-labels", action="store_true", help="permute the labels first, so that nothing can be learned"
+    )
+    demo.set_defaults(command=run_demo)
+
+    info = commands.add_parser("info", help="versions, processor, threads, data types and devices")
+    info.set_defaults(command=run_info)
+    return top
+
+
+def run_demo(options: argparse.Namespace) -> int:
+    """Train, test, draw; wrong arguments and a missing Pillow are told in one line."""
+    if not _installed("Pillow"):
+        print("pellucid demo draws with Pillow: pip install 'pellucid[demo]'", file=sys.stderr)
+        return 1
+    try:
+        pellucid.empty(0, device=options.device)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        print(f"pellucid demo: --device {options.device}: {reason} (there is only cpu)", file=sys.stderr)
+        return 2
+    digits.run(
+        digits.Settings(
+            epochs=options.epochs,
+            seed=options.seed,
+            device=options.device,
+            out=options.out,
+            shuffle_labels=options.shuffle_labels,
+        )
+    )
+    return 0
+
+
+def run_info(options: argparse.Namespace) -> int:
+    """Print what a bug report needs."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    rows = {
+        "pellucid": f"{pellucid.__version__} ({Path(pellucid.__file__).parent})",
+        "python": f"{platform.python_version()} ({platform.python_implementation()}, {sys.executable})",
+        "numpy": f"{np.__version__} ({blas.get('name', 'unknown BLAS')} {blas.get('version', '')})",
+        "ml_dtypes": metadata.version("ml_dtypes"),
+        "optional": ", ".join(f"{name} {_version(name)}" for name in ("Pillow", "rich", "safetensors")),
+        "system": platform.platform(),
+        "processor": _processor(),
+        "threads": f"{pellucid.get_num_threads()} of {os.cpu_count()} cores",
+        "devices": "cpu",
+        "data types": ", ".join(_dtypes()),
+    }
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        print(f"{name:<{width}}  {value}")
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not at least 1")
+    return value
+
+
+def _installed(distribution: str) -> bool:
+    return _version(distribution) != "absent"
+
+
+def _version(distribution: str) -> str:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def _processor() -> str:
+    """The processor's name: Linux says it in /proc/cpuinfo, other systems through platform."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _dtypes() -> list[str]:
+    """Every data type's name, once (`float` and `float32` are the same object)."""
+    found = {value for value in vars(pellucid).values() if isinstance(value, pellucid.dtype)}
+    return sorted(str(dtype).removeprefix("torch.").removeprefix("pellucid.") for dtype in found)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

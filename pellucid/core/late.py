@@ -1,0 +1,21 @@
+"""The only upward path: named slots that a higher layer fills when it is imported.
+
+Every slot is listed here with its owner; a test checks that nothing else reaches upwards.
+"""
+from __future__ import annotations
+
+SLOTS = {
+    "entry": "tensor.eager: Op -> the function users call",
+    "bind_method": "tensor.tensor: puts a newly registered operator's method forms on Tensor",
+}
+
+
+class _Late:
+    __slots__ = tuple(SLOTS)
+
+    def __init__(self):
+        for name in SLOTS:
+            setattr(self, name, None)
+
+
+late = _Late()

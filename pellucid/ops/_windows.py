@@ -1,0 +1,85 @@
+"""Sliding windows over the trailing dimensions of an array: what convolution, pooling and unfold share.
+
+In: arrays (N, C, *spatial) and per-dimension kernel, stride, padding, dilation. Out: views of windows, or slices of
+one kernel offset. True always: a window view is (N, C, *kernel, *out) and copies nothing.
+"""
+from __future__ import annotations
+
+import itertools
+
+from ..core.layout import channels_last, channels_last_3d, empty_in
+from ._common import as_ints, fail, np
+
+as_strided = np.lib.stride_tricks.as_strided
+
+
+def per_dim(x, n: int, fn: str, arg: str) -> tuple[int, ...]:
+    """An int for all `n` dimensions, one int, or one per dimension, as a tuple; RuntimeError for another length."""
+    v = as_ints(x, fn, arg)
+    if len(v) == 1:
+        return v * n
+    if len(v) != n:
+        words = {1: "one int", 2: "two ints", 3: "three ints"}
+        fail(RuntimeError, "P2700", f"{fn}: {arg} must either be a single int, or a tuple of {words.get(n, f'{n} ints')}",
+             got=f"{arg}={x}", fix="give one number for all dimensions, or one for each")
+    return v
+
+
+def window_count(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """How many windows fit into one dimension."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def windows(a: np.ndarray, kernel, stride, dilation, out) -> np.ndarray:
+    """The view (N, C, *kernel, *out) of an array (N, C, *padded spatial)."""
+    n = len(kernel)
+    s = a.strides[2:]
+    return as_strided(a, a.shape[:2] + tuple(kernel) + tuple(out),
+                      a.strides[:2] + tuple(s[i] * dilation[i] for i in range(n)) + tuple(s[i] * stride[i] for i in range(n)))
+
+
+def offsets(kernel):
+    """Every position inside a kernel, row-major."""
+    return itertools.product(*map(range, kernel))
+
+
+def at_offset(a: np.ndarray, offset, stride, dilation, out) -> np.ndarray:
+    """The elements that one kernel offset sees in all windows: a view (N, C, *out) of (N, C, *padded spatial)."""
+    return a[(..., *(slice(o * d, o * d + (n - 1) * s + 1, s) for o, d, n, s in zip(offset, dilation, out, stride)))]
+
+
+def pad_spatial(a: np.ndarray, before, after=None, value=0) -> np.ndarray:
+    """A copy with `before`/`after` elements of `value` around the spatial dimensions; `a` itself if there are none."""
+    after = before if after is None else after
+    if not any(before) and not any(after):
+        return a
+    shape = a.shape[:2] + tuple(b + n + e for b, n, e in zip(before, a.shape[2:], after))
+    r = np.full(shape, value, a.dtype) if value != 0 else np.zeros(shape, a.dtype)
+    inner(r, before, a.shape[2:])[...] = a
+    return r
+
+
+def inner(a: np.ndarray, before, sizes) -> np.ndarray:
+    """The view of the unpadded part of a padded array."""
+    return a[(..., *(slice(b, b + n) for b, n in zip(before, sizes)))]
+
+
+def suggests_channels_last(a: np.ndarray) -> bool:
+    """Whether the strides say channels-last, by PyTorch's rule; a tie (all sizes 1) counts as contiguous."""
+    least = 0
+    for d in (1, *range(a.ndim - 1, 1, -1), 0):
+        n, s = a.shape[d], a.strides[d]
+        if n == 0 or s < least or s == 0 or (d == 0 and least == a.strides[1]):
+            return False
+        least = s * n
+    return True
+
+
+def in_format_of(y: np.ndarray, *operands: np.ndarray) -> np.ndarray:
+    """`y`, copied to channels-last memory if one of the operands lies so."""
+    for a in operands:
+        if a.ndim in (4, 5) and a.strides[1] < a.strides[-1] and suggests_channels_last(a):
+            r = empty_in(y.shape, y.dtype, channels_last if a.ndim == 4 else channels_last_3d)
+            r[...] = y
+            return r
+    return y

@@ -1,0 +1,112 @@
+"""Who runs an operator: a stack of interpreters per thread (tracing, fake tensors, vmap, ...), eager beneath them.
+
+The fast path of every entry point reads one flag, `state.slow`. It is 0 unless some thread has an interpreter, a mode or
+a Tensor subclass that overrides behaviour; only then does `dispatch` look closer.
+
+True always: while an interpreter handles a call, it is off the stack, so what it calls reaches the one below.
+"""
+from __future__ import annotations
+
+import contextlib
+from _thread import _local, allocate_lock
+from collections.abc import Iterator
+from typing import Any
+
+from .op import COMPOSITE, Op
+
+
+class _State:
+    """`slow` counts reasons to leave the fast path, over all threads."""
+
+    __slots__ = ("slow",)
+
+    def __init__(self):
+        self.slow = 0
+
+
+class _ThreadState(_local):
+    """What each thread decides for itself."""
+
+    grad = True                 # gradients are recorded
+    inference = False           # inference_mode
+    anomaly = False             # anomaly mode: remember the user's line of every node
+    check_nan = True
+    partial = False             # the running backward pass stops at chosen inputs
+    task = None                 # the running backward pass (tensor.engine.Task)
+    node = None                 # in anomaly mode: the node whose backward is running
+    before_write = None         # called with a tensor about to be written in place (allow_mutation_on_saved_tensors)
+    saved_hooks: tuple = ()     # stack of (pack, unpack)
+    hooks_disabled = None       # the message of disable_saved_tensors_hooks
+    function_modes: tuple = ()  # stack of TorchFunctionMode-like objects
+    in_override = False         # inside DisableTorchFunction
+
+    def __init__(self):
+        self.stack: list[Interpreter] = []
+
+
+state = _State()
+local = _ThreadState()
+_lock = allocate_lock()
+
+
+def add_slow(n: int) -> None:
+    """Count a reason for the slow path in (+1) or out (-1)."""
+    with _lock:
+        state.slow += n
+
+
+class Interpreter:
+    """Sees every operator called inside `with interpreting(self)`.
+
+    `call` gets the operator and the user's arguments. `canonical(op, args, kwargs)` gives (tensors, attrs).
+    A composite that an interpreter does not want whole is run by `decompose`, whose parts come back to it.
+    """
+
+    def call(self, op: Op, args: tuple, kwargs: dict) -> Any:
+        raise TypeError(f"{type(self).__name__} must define call(op, args, kwargs)")
+
+    def decompose(self, op: Op, args: tuple, kwargs: dict) -> Any:
+        if op.kind is not COMPOSITE or op.body is None:
+            raise TypeError(f"{op.name} is primitive: {type(self).__name__} must handle it")
+        with interpreting(self):
+            return op.body(*args, **kwargs)
+
+
+def canonical(op: Op, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """The operator's canonical tensors and attributes for the user's arguments; or (name, args, kwargs) when its front
+    hands the call over to another operator."""
+    return op.front(*args, **kwargs)
+
+
+@contextlib.contextmanager
+def interpreting(interpreter: Interpreter) -> Iterator[Interpreter]:
+    """Put `interpreter` on top of this thread's stack inside the block."""
+    local.stack.append(interpreter)
+    add_slow(1)
+    try:
+        yield interpreter
+    finally:
+        add_slow(-1)
+        local.stack.remove(interpreter)
+
+
+@contextlib.contextmanager
+def below(depth: int = 1) -> Iterator[None]:
+    """Run the block with the top `depth` interpreters set aside."""
+    saved = local.stack
+    local.stack = saved[:-depth]
+    try:
+        yield
+    finally:
+        local.stack = saved
+
+
+def top() -> Interpreter | None:
+    return local.stack[-1] if local.stack else None
+
+
+def call_top(op: Op, args: tuple, kwargs: dict) -> Any:
+    """Let the interpreter on top handle the call."""
+    interpreter = local.stack[-1]
+    with below():
+        return interpreter.call(op, args, kwargs)

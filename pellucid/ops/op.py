@@ -1,0 +1,241 @@
+"""What an operator is, and the one registry of them.
+
+An operator is defined once, by one of four decorators or calls, in the file of its family:
+
+- `point(name, ufunc, ...)`: elementwise, one result per element (`exp`, `add`);
+- `@primitive(kind, args=..., ref=..., vjp=..., infer=...)` over its *front*: the function with the user's signature that
+  checks arguments and returns `(tensors, attrs)`, the canonical form every interpreter, derivative and kernel sees, or
+  `(name, args, kwargs)`: another operator to call instead (`div` with a rounding mode);
+- `@composite(...)` over a Python function of other operators: derivative, shapes and kernels follow from its parts.
+
+Functions, methods, in-place and `out=` forms, reference docs and the operator matrix are derived from the registry.
+Other operators are called through `F`, the namespace of all entry points: `F.mul(x, y)`.
+
+Derivatives. `vjp` is either a dict `{input name: rule}` or one joint rule returning a tuple with one gradient per tensor
+argument (a list for a variadic argument; None where there is none). A rule's parameters are named after what it needs,
+and only that is saved: `g` (the gradient; `gs`, a tuple, if the operator has several outputs), an input's or attribute's
+name, `attrs_` (all attributes), `out` (the result; `out1`: one of several), `x_shape` / `x_dtype` for an input `x`, `needs` (which inputs want
+a gradient, one bool per operand).
+Rules are written with operators, so they serve the tape, the graph and double backward. They may return a gradient of
+broadcast shape: the walker sums it back.
+"""
+from __future__ import annotations
+
+import enum
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..core.late import late
+
+Fn = Callable[..., Any]
+
+
+class Kind(enum.Enum):
+    POINT = "elementwise"
+    REDUCE = "reduction"
+    CUMULATIVE = "scan"
+    VIEW = "view"
+    GATHER = "gather"
+    SCATTER = "scatter"
+    EXTERN = "library call"
+    RANDOM = "random"
+    LOOP = "loop"
+    COMPOSITE = "composite"
+
+
+POINT, REDUCE, CUMULATIVE, VIEW, GATHER, SCATTER, EXTERN, RANDOM, LOOP, COMPOSITE = Kind
+
+
+class Promote(enum.Enum):
+    """How the operands' dtypes meet before `infer`, `ref` and `lower`, which see equal dtypes."""
+
+    NONE = "operands as they are"
+    SAME = "common type"
+    FLOAT = "common type, integers to the default float"
+    COMPARE = "common type, result bool"
+    BITWISE = "common type, floats refused"
+
+
+NONE, SAME, FLOAT, COMPARE, BITWISE = Promote
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    name: str
+    kind: Kind
+    args: tuple[str, ...]             # names of tensor arguments in canonical order; "*tensors" for a list
+    front: Fn | None                  # user's signature -> (tensors, attrs)
+    body: Fn | None = None            # COMPOSITE: the definition in ops
+    promote: Promote = NONE
+    infer: Fn | None = None           # (*Specs, **attrs) -> Spec or tuple of Specs; raises the user-facing error
+    ref: Fn | None = None             # (*arrays, **attrs) -> array or tuple of arrays
+    scalar: Fn | None = None          # POINT: the scalar expression, given a builder
+    lower: Fn | None = None           # VIEW: index map; GATHER/SCATTER: loads and stores; EXTERN: library call
+    vjp: dict[str, Fn] | Fn | None = None
+    batch: Fn | None = None
+    onnx: str | Fn | None = None
+    samples: Fn | None = None         # (make) -> iterable of (args, kwargs)
+    cost: Fn | None = None
+    cast: str | None = None           # autocast class: "low", "high", "widest"
+    ns: tuple[str, ...] = ("",)       # public namespaces: "" is pellucid itself; "nn.functional", "linalg", "special", "fft"
+    public: str = ""                  # the name in those namespaces
+    forms: frozenset = frozenset(("function",))  # function, method, inplace, out, relabel
+    aliases: tuple[str, ...] = ()
+    operator: str = ""                # Python operator: "add" gives __add__, __radd__, __iadd__
+    doc: str = ""
+    module: str = ""
+    nout: int = 1
+    low: bool = True                  # float16/bfloat16 run `ref` in float32 and round
+    grads: bool = True                # False: never differentiable (comparisons, index results)
+    exact_out: str = ""               # PyTorch's error if `out=` is not of the result's dtype; "" lets the result be cast
+    refuse: str = ""                  # VIEW: why in-place writes through the view are refused ("multi": one of several)
+    saves: tuple = field(default=(), compare=False)
+    plan: tuple = field(default=(), compare=False)
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        return inspect.signature(self.body if self.front is None else self.front)
+
+    @property
+    def text(self) -> str:
+        """The documentation, unindented."""
+        return inspect.cleandoc(self.doc)
+
+    def __repr__(self) -> str:
+        return f"<Op {self.name} ({self.kind.value})>"
+
+
+class Namespace:
+    """The entry points of all operators, by name; filled by `register`."""
+
+    def __getattr__(self, name):
+        raise AttributeError(f"no operator {name!r} is registered")
+
+
+F = Namespace()
+REGISTRY: dict[str, Op] = {}
+
+
+def register(op: Op) -> Op:
+    """Enter `op`. Its name must be new. From here on its function and methods exist."""
+    if op.name in REGISTRY:
+        raise ValueError(f"operator {op.name!r} is registered twice: in {REGISTRY[op.name].module} and {op.module}")
+    REGISTRY[op.name] = op
+    if late.entry is not None:        # the eager layer is there already: an operator registered by the user
+        install(op)
+    return op
+
+
+def install(op: Op) -> None:
+    """Put the operator's entry point into `F` and its method forms on Tensor."""
+    setattr(F, op.name, late.entry(op))
+    late.bind_method(op)
+
+
+def unregister(name: str) -> None:
+    """Remove an operator: its function, methods, docs and matrix rows go with it."""
+    op = REGISTRY.pop(name)
+    if hasattr(F, op.name):
+        delattr(F, op.name)
+
+
+def resolve(op_or_name) -> Op:
+    return op_or_name if isinstance(op_or_name, Op) else REGISTRY[op_or_name]
+
+
+# ---------------------------------------------------------------------------------------------------- definitions
+_PREFIX = {"linalg_": "linalg", "special_": "special", "fft_": "fft"}
+
+
+def _place(name: str, ns: str | tuple | None) -> tuple[tuple[str, ...], str]:
+    for prefix, where in _PREFIX.items():
+        if ns is None and name.startswith(prefix):
+            return (where,), name[len(prefix):]
+    if ns is None:
+        ns = ("",)
+    return ((ns,) if isinstance(ns, str) else tuple(ns)), name
+
+
+def _words(x) -> tuple[str, ...]:
+    return tuple(x.split()) if isinstance(x, str) else tuple(x)
+
+
+def is_out(param: str) -> bool:
+    """Whether a rule's parameter asks for results: `out`, or `out0`, `out1`, ..."""
+    return param[:3] == "out" and (param == "out" or param[3:].isdigit())
+
+
+def parameters(fn: Fn) -> tuple[str, ...]:
+    """The names of a function's parameters (inspect.signature costs ten times as much, at every import)."""
+    code = getattr(fn, "__code__", None)
+    if code is None or code.co_flags & 0x0C:           # a callable object, or *args
+        return tuple(inspect.signature(fn).parameters)
+    return code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
+
+
+def _plan(args: tuple[str, ...], vjp) -> tuple[tuple, tuple]:
+    """What to save, and for each input how to call its rule: parameter names in order."""
+    if vjp is None:
+        return (), ()
+    rules = vjp if isinstance(vjp, dict) else {"": vjp}
+    plan = tuple([(name, fn, parameters(fn)) for name, fn in rules.items()])
+    unknown = [n for n, _, _ in plan if n and n not in args]
+    if unknown:
+        raise ValueError(f"vjp names {unknown}, which are not among the tensor arguments {args}")
+    wanted = {p for _, _, params in plan for p in params}
+    saves = tuple(a for a in args if a.lstrip("*") in wanted) + (("out",) if any(map(is_out, wanted)) else ())
+    return saves, plan
+
+
+def _build(name, kind, args, front, *, ns=None, forms="function", aliases=(), operator="", doc="", public=None, vjp=None, **kw) -> Op:
+    args = _words(args)
+    saves, plan = _plan(args, vjp)
+    where, short = _place(name, ns)
+    return register(Op(name=name, kind=kind, args=args, front=front, ns=where, public=public or short,
+                       forms=frozenset(_words(forms)), aliases=_words(aliases), operator=operator,
+                       doc=doc, vjp=vjp, saves=saves, plan=plan, **kw))
+
+
+def primitive(kind: Kind, *, args: str, name: str | None = None, **kw) -> Callable[[Fn], Op]:
+    """Decorator over a front: `(user's arguments) -> ((tensors...), {attrs})`. Keywords are fields of `Op`."""
+    def define(front: Fn) -> Op:
+        kw.setdefault("doc", front.__doc__ or "")
+        return _build(name or front.__name__.rstrip("_"), kind, args, front, module=front.__module__, **kw)
+    return define
+
+
+def composite(fn: Fn | None = None, *, name: str | None = None, **kw):
+    """Decorator over a Python function of operators; returns that function. Keywords are fields of `Op`."""
+    def define(body: Fn) -> Fn:
+        kw.setdefault("doc", body.__doc__ or "")
+        _build(name or body.__name__.rstrip("_"), COMPOSITE, kw.pop("args", ""), None, body=body, module=body.__module__, **kw)
+        return body
+    return define if fn is None else define(fn)
+
+
+def _unary_front(input):
+    return (input,), {}
+
+
+def _binary_front(input, other):
+    return (input, other), {}
+
+
+def point(name: str, ref: Fn, vjp=None, *, args: str = "input", front: Fn | None = None, promote: Promote | None = None,
+          forms: str = "function method inplace out", module: str | None = None, **kw) -> Op:
+    """An elementwise operator. `ref` is a NumPy ufunc or a function of arrays that broadcast; a single rule as `vjp`
+    is the derivative with respect to the first argument."""
+    names = _words(args)
+    if callable(vjp) and len(names) == 1:
+        vjp = {names[0]: vjp}
+    if front is None:
+        front = _unary_front if len(names) == 1 else _binary_front
+    promote = promote or (FLOAT if len(names) == 1 else SAME)
+    if promote is COMPARE:
+        kw.setdefault("grads", False)
+    return _build(name, POINT, names, front, ref=ref, vjp=vjp, promote=promote, forms=forms,
+                  module=module or sys._getframe(1).f_globals["__name__"], **kw)

@@ -1,0 +1,289 @@
+"""What the optimisers that treat every element alike have in common.
+
+In: a parameter group. Out: one call of the optimiser's update per parameter that has a gradient. Each optimiser states
+its update twice: `_update_arrays`, on NumPy arrays in place, for dense float32/float64 parameters (complex ones are seen
+as pairs of reals), and `_update_tensors`, in tensor operations, for everything else: `differentiable=True`, float16 and
+bfloat16 (which round after every operation), and calls that an interpreter or a tensor subclass wants to see.
+What stays true: both give the same numbers up to rounding, the order of operations being PyTorch's single-tensor one;
+every in-place write bumps the version counter; nothing of a group is written before all its gradients are accepted.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ..core import dtype as dt
+from ..core.errors import fail
+from ..ops.dispatch import state as dispatch_state
+from ..tensor import Tensor, no_grad
+from ..tensor import functions as T
+from .optimizer import Optimizer, evaluate, grad_mode
+
+__all__: list[str] = []
+
+# Several passes over a block that stays in cache beat several passes over memory, but each NumPy call costs about 0.3 us:
+# measured from 2**14 to 2**22 bytes, 1 MiB is within 5% of the best for Adam on 100 thousand and on 4 million elements.
+BLOCK_BYTES = 1 << 20
+_CAPTURABLE_DEVICES = ["cuda", "xpu", "hpu", "privateuseone", "xla"]
+
+
+# ------------------------------------------------------------------------------------------------------ validation
+def check(ok: Any, message: str, fix: str = "help() of the optimizer says which values it takes") -> None:
+    """Refuse an option of an optimiser."""
+    if not ok:
+        fail(ValueError, "P725", message, fix=fix)
+
+
+def check_lr(lr: float | Tensor) -> None:
+    """A learning rate is a number, or a tensor of one element, and not negative."""
+    if isinstance(lr, Tensor):
+        check(lr.numel() == 1, "Tensor lr must be 1-element")
+    check(lr >= 0.0, f"Invalid learning rate: {lr}", "a rate is 0 or more, as in lr=1e-3")
+
+
+def check_betas(betas: Any) -> None:
+    """Both decay rates of a running average lie in [0, 1)."""
+    for i in (0, 1):
+        check(0.0 <= betas[i] < 1.0, f"Invalid beta parameter at index {i}: {betas[i]}", "betas are at least 0 and less than 1")
+
+
+def to_scalar(x: float | Tensor) -> float | Tensor:
+    """A hyperparameter as a number or a 0-d tensor."""
+    return x.squeeze() if isinstance(x, Tensor) and x.dim() != 0 else x
+
+
+# ----------------------------------------------------------------------------------------------------------- state
+def scalar_state(value: float, fused: bool | None = None) -> Tensor:
+    """A 0-d tensor for a step count and the like: float32, or float64 where that is the default dtype."""
+    wide = dt.get_default_dtype() is dt.float64 and not fused
+    return T.full((), float(value), dtype=dt.float64 if wide else dt.float32)
+
+
+def as_scalar_state(states: Iterable[dict], *keys: str, fused: bool | None = None) -> None:
+    """Make tensors of counts that old checkpoints hold as numbers."""
+    for state in states:
+        for key in keys:
+            if key in state and not isinstance(state[key], Tensor):
+                state[key] = scalar_state(state[key], fused)
+
+
+def zeros_like(p: Tensor) -> Tensor:
+    """State of the parameter's shape, dtype and memory layout."""
+    return T.zeros_like(p)
+
+
+def advance(step: Tensor) -> float:
+    """Count one step; the new count."""
+    write(step, float(step._a) + 1)
+    return float(step._a)
+
+
+def write(tensor: Tensor, value: float) -> None:
+    """Store a number in a 0-d state tensor."""
+    tensor._a.fill(value)
+    tensor._bump()
+
+
+# ---------------------------------------------------------------------------------------------------------- arrays
+class _Scratch(threading.local):
+    """One reusable buffer per thread, so that large updates touch no fresh memory."""
+
+    def __init__(self) -> None:
+        self.buffer = np.empty(0, np.uint8)
+
+
+_scratch = _Scratch()
+
+
+def scratch_like(a: np.ndarray) -> np.ndarray:
+    """An uninitialised array like `a`, valid until the next call in this thread."""
+    size = a.nbytes
+    if size < 1 << 14 or not a.flags.c_contiguous:
+        return np.empty_like(a)
+    if size > _scratch.buffer.nbytes:
+        _scratch.buffer = np.empty(max(size, BLOCK_BYTES), np.uint8)
+    return _scratch.buffer[:size].view(a.dtype).reshape(a.shape)
+
+
+def blocks(*arrays: np.ndarray) -> Iterable[tuple[np.ndarray, ...]]:
+    """The arrays (of one shape) cut alike into pieces that fit in cache; whole if they are small or not dense."""
+    first = arrays[0]
+    if first.nbytes <= BLOCK_BYTES:
+        return (arrays,)
+    if not first.flags.c_contiguous:  # channels_last, transposed: the same memory in C order
+        order = sorted(range(first.ndim), key=lambda d: -first.strides[d])
+        arrays = tuple(a.transpose(order) for a in arrays)
+    if not all(a.flags.c_contiguous for a in arrays):
+        return (arrays,)
+    return _pieces([a.reshape(-1) for a in arrays])
+
+
+def _pieces(flat: list[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
+    length = BLOCK_BYTES // flat[0].itemsize
+    for start in range(0, flat[0].size, length):
+        yield tuple(a[start : start + length] for a in flat)
+
+
+def constants(a: np.ndarray, *values: float | Tensor) -> list[np.ndarray]:
+    """The numbers as 0-d arrays of `a`'s dtype: NumPy takes those twice as fast as Python floats."""
+    dtype = a.dtype
+    return [np.array(float(value), dtype) for value in values]
+
+
+def descent(p: np.ndarray, g: np.ndarray, weight_decay: float, maximize: bool) -> np.ndarray:
+    """The gradient to follow downhill: negated when maximizing, plus `weight_decay * p`. `g` itself if neither."""
+    if weight_decay == 0:
+        return np.negative(g) if maximize else g
+    out = np.multiply(p, weight_decay)
+    out = np.subtract(out, g) if maximize else np.add(out, g)
+    return out
+
+
+def lerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray, s: np.ndarray) -> None:
+    """start += weight * (end - start), from the nearer side as PyTorch does. `s` is scratch."""
+    np.subtract(end, start, s)
+    if weight < 0.5:
+        s *= weight
+        start += s
+    else:
+        s *= 1.0 - weight
+        np.subtract(end, s, start)
+
+
+def descent_tensor(p: Tensor, g: Tensor, weight_decay: float | Tensor, maximize: bool) -> Tensor:
+    """`descent` in tensor operations."""
+    if maximize:
+        g = -g
+    if isinstance(weight_decay, Tensor) and weight_decay.requires_grad:
+        return g.addcmul(p.clone(), weight_decay)
+    return g.add(p, alpha=number(weight_decay)) if weight_decay != 0 else g
+
+
+def number(x: float | Tensor) -> float:
+    """A hyperparameter as a Python number."""
+    return x.item() if isinstance(x, Tensor) else x
+
+
+# ------------------------------------------------------------------------------------------------------- the driver
+class ElementwiseOptimizer(Optimizer):
+    """An optimiser whose update of a parameter needs that parameter, its gradient and its state only."""
+
+    _plain_kinds = "fd"  # dtypes (as NumPy's letters) that `_update_arrays` takes
+    _no_sparse = "does not support sparse gradients"
+
+    def _new_state(self, p: Tensor, g: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        """The state of a parameter before its first step."""
+        raise NotImplementedError
+
+    def _update_arrays(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _update_tensors(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient.
+
+        Args:
+            closure: recomputes the loss (and the gradients) first; its result is returned.
+        """
+        loss = None if closure is None else evaluate(closure)
+        for group in self.param_groups:
+            work = self._accept(group)
+            if work:
+                self._update_group(group, work)
+        return loss
+
+    def _accept(self, group: dict[str, Any]) -> list[tuple[Tensor, Tensor, dict]]:
+        """The parameters of a group that have a gradient, with it and their state. Raises before anything is written."""
+        work = []
+        for p in group["params"]:
+            g = p.grad
+            if g is not None:
+                if g.is_sparse:
+                    raise RuntimeError(f"{type(self).__name__} {self._no_sparse}")
+                work.append((p, g, self._state_of(p, g, group)))
+        if work and group.get("capturable"):
+            raise AssertionError(
+                "If capturable=True, params and state_steps must be on supported devices: "
+                f"{_CAPTURABLE_DEVICES}. On the CPU nothing is captured into a device graph: leave capturable=False."
+            )
+        return work
+
+    def _state_of(self, p: Tensor, g: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        state = self.state[p]
+        if not state:
+            if group.get("fused"):
+                check_fused(p)
+            with no_grad():
+                state.update(self._new_state(p, g, group))
+        return state
+
+    def _update_group(self, group: dict[str, Any], work: list[tuple[Tensor, Tensor, dict]]) -> None:
+        if not self._unscale(group, work):
+            return
+        differentiable = group.get("differentiable", False)
+        if differentiable and group.get("foreach"):
+            raise AssertionError("_foreach ops don't support autograd: leave foreach unset with differentiable=True")
+        arrays = not (differentiable or dispatch_state.slow) and self._takes_arrays(group)
+        kinds = self._plain_kinds
+        with np.errstate(all="ignore"):  # an infinity or a NaN is a value here, as in PyTorch
+            for p, g, state in work:
+                if p._a.dtype.char not in kinds and p.is_complex():
+                    p, g, state = _as_real(p, g, state)
+                if arrays and p._a.dtype.char in kinds and p._a.dtype == g._a.dtype:
+                    self._update_arrays(p, g, state, group)
+                else:
+                    with grad_mode(self.defaults.get("differentiable", False)):
+                        self._update_tensors(p, g, state, group)
+
+    def _takes_arrays(self, group: dict[str, Any]) -> bool:
+        """Whether the group's options are numbers, or tensors that are as good as numbers."""
+        return True
+
+    def _unscale(self, group: dict[str, Any], work: list[tuple[Tensor, Tensor, dict]]) -> bool:
+        """What `fused` optimisers do for a gradient scaler: divide by its scale; False if it found an infinity."""
+        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        if scale is None and found_inf is None:
+            return True
+        if not group.get("fused"):
+            raise AssertionError("Expected grad_scale and found_inf to be None: only fused=True handles them in step()")
+        if found_inf is not None and found_inf.item():
+            return False
+        if scale is not None:
+            with no_grad():
+                for _, g, _ in work:
+                    g.div_(scale.item())
+        return True
+
+
+def _as_real(p: Tensor, g: Tensor, state: dict[str, Any]) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """Views of a complex parameter, its gradient and its state as pairs of reals."""
+    real = {
+        key: T.view_as_real(value) if isinstance(value, Tensor) and value.is_complex() else value
+        for key, value in state.items()
+    }
+    return T.view_as_real(p), T.view_as_real(g), real
+
+
+def check_fused(p: Tensor) -> None:
+    """`fused=True` is for floating-point parameters."""
+    if not p.is_floating_point():
+        raise RuntimeError(
+            "`fused=True` requires all the params to be floating point Tensors of supported devices: ['cpu'] "
+            f"but {p.dtype} and {p.device.type}"
+        )
+
+
+def check_fused_options(optimizer: Optimizer, fused: bool | None, foreach: bool | None, differentiable: bool) -> None:
+    """`fused` excludes `differentiable` and `foreach`, and lets a gradient scaler leave its work to `step`."""
+    if fused:
+        optimizer._step_supports_amp_scaling = True
+        if differentiable:
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if foreach:
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")

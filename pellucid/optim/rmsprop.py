@@ -1,0 +1,180 @@
+"""RMSprop: steps divided by the root of a running average of squared gradients.
+
+In: parameters with gradients. Out: parameters moved; state "step", "square_avg", with momentum "momentum_buffer" and
+when centered "grad_avg". What stays true: the root is taken before eps is added.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor
+from ._update import (
+    ElementwiseOptimizer,
+    advance,
+    as_scalar_state,
+    blocks,
+    check,
+    check_lr,
+    constants,
+    descent,
+    descent_tensor,
+    lerp,
+    number,
+    scalar_state,
+    scratch_like,
+    to_scalar,
+    zeros_like,
+)
+from .optimizer import ParamsT
+
+__all__ = ["RMSprop"]
+
+
+class RMSprop(ElementwiseOptimizer):
+    """``v = alpha * v + (1 - alpha) * g**2``; ``p -= lr * g / (sqrt(v) + eps)`` (Hinton, lecture 6 of csc321).
+
+    Args:
+        params: parameters, named parameters or groups.
+        lr: learning rate, a number or a one-element tensor.
+        alpha: decay rate of the average.
+        eps: keeps the denominator from zero.
+        weight_decay: adds ``weight_decay * p`` to the gradient (L2 penalty).
+        momentum: step along a buffer ``b = momentum * b + g / (sqrt(v) + eps)``.
+        centered: subtract the squared running average of g from v (Graves, arXiv:1308.0850).
+        capturable: for device graphs; not on the CPU.
+        foreach: accepted; every update takes the same path here.
+        maximize: climb instead of descending.
+        differentiable: let autograd record the step.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | Tensor = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+        centered: bool = False,
+        capturable: bool = False,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        check_lr(lr)
+        check(eps >= 0.0, f"Invalid epsilon value: {eps}")
+        check(momentum >= 0.0, f"Invalid momentum value: {momentum}")
+        check(weight_decay >= 0.0, f"Invalid weight_decay value: {weight_decay}")
+        check(alpha >= 0.0, f"Invalid alpha value: {alpha}")
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "alpha": alpha,
+            "eps": eps,
+            "centered": centered,
+            "weight_decay": weight_decay,
+            "capturable": capturable,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("momentum", 0)
+            group.setdefault("centered", False)
+            group.setdefault("foreach", None)
+            group.setdefault("maximize", False)
+            group.setdefault("differentiable", False)
+            group.setdefault("capturable", False)
+            as_scalar_state((self.state.get(p, {}) for p in group["params"]), "step")
+
+    def _new_state(self, p: Tensor, g: Tensor, group: dict[str, Any]) -> dict[str, Any]:
+        state = {"step": scalar_state(0), "square_avg": zeros_like(p)}
+        if group["momentum"] > 0:
+            state["momentum_buffer"] = zeros_like(p)
+        if group["centered"]:
+            state["grad_avg"] = zeros_like(p)
+        return state
+
+    def _update_arrays(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        momentum, centered, alpha = group["momentum"], group["centered"], group["alpha"]
+        advance(state["step"])
+        written = {"p": p, "square_avg": state["square_avg"]}
+        if momentum > 0:
+            written["buffer"] = state["momentum_buffer"]
+        if centered:
+            written["grad_avg"] = state["grad_avg"]
+        hyper = constants(p._a, group["lr"], alpha, 1 - alpha, group["eps"], momentum)
+        for grad, *piece in blocks(g._a, *[t._a for t in written.values()]):
+            _rmsprop(
+                g=grad,
+                **dict(zip(written, piece)),
+                hyper=hyper,
+                weight_decay=group["weight_decay"],
+                maximize=group["maximize"],
+            )
+        for t in written.values():
+            t._bump()
+
+    def _update_tensors(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+        square_avg, alpha = state["square_avg"], group["alpha"]
+        rate = -number(to_scalar(group["lr"]))
+        state["step"].add_(1)
+        g = descent_tensor(p, g, group["weight_decay"], group["maximize"])
+        square_avg.mul_(alpha).addcmul_(g, g, value=1 - alpha)
+        if group["centered"]:
+            grad_avg = state["grad_avg"].lerp_(g, 1 - alpha)
+            if group["differentiable"]:
+                grad_avg = grad_avg.clone()  # written again by the next step: the graph gets a copy
+            root = square_avg.addcmul(grad_avg, grad_avg, value=-1).sqrt()
+        else:
+            root = square_avg.sqrt()
+        root = root + group["eps"]
+        if group["momentum"] > 0:
+            buffer = state["momentum_buffer"].mul_(group["momentum"]).addcdiv_(g, root)
+            p.add_(buffer, alpha=rate)
+        else:
+            p.addcdiv_(g, root, value=rate)
+
+
+def _rmsprop(
+    p: np.ndarray,
+    g: np.ndarray,
+    square_avg: np.ndarray,
+    buffer: np.ndarray | None = None,
+    grad_avg: np.ndarray | None = None,
+    *,
+    hyper: list[np.ndarray],
+    weight_decay: float,
+    maximize: bool,
+) -> None:
+    lr, alpha, rest, eps, momentum = hyper
+    if weight_decay != 0 or maximize:
+        g = descent(p, g, weight_decay, maximize)
+    s = scratch_like(p)
+    square_avg *= alpha
+    np.multiply(g, g, s)
+    s *= rest
+    square_avg += s
+    if grad_avg is not None:
+        lerp(grad_avg, g, rest, s)
+        np.multiply(grad_avg, grad_avg, s)
+        np.subtract(square_avg, s, s)
+        np.sqrt(s, s)
+    else:
+        np.sqrt(square_avg, s)
+    s += eps
+    np.divide(g, s, s)
+    if buffer is not None:
+        buffer *= momentum
+        buffer += s
+        np.multiply(buffer, lr, s)
+    else:
+        s *= lr
+    p -= s

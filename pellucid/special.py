@@ -1,0 +1,9 @@
+"""`pellucid.special`: the operators registered in that namespace."""
+from __future__ import annotations
+
+from .core.errors import unknown as _unknown
+from .tensor.functions import namespace
+
+globals().update(namespace("special"))
+
+__getattr__ = _unknown(globals())

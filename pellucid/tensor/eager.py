@@ -1,0 +1,648 @@
+"""The eager interpreter: runs an operator's reference on the tensors' arrays and records it for backward.
+
+In: operators in canonical form. Out: Tensors. `make_entry(op)` builds the function users call; the shapes of call that
+matter for speed (elementwise on plain float tensors) have a short path of their own, everything else takes `general`.
+
+True always: operands are promoted once, before the reference sees them; float16/bfloat16 are computed in float32 and
+rounded at the operator's boundary; `state.slow == 0` means no mode, subclass or interpreter needs a look.
+"""
+from __future__ import annotations
+
+import numbers
+import traceback
+import warnings
+
+import numpy as np
+
+from ..core import dtype as dt
+from ..core.errors import PACKAGE, describe, fail, message, user_location
+from ..core.late import late
+from ..core.spec import Spec
+from ..core.storage import Storage
+from ..ops.dispatch import call_top, local, state
+from ..ops.op import BITWISE, COMPARE, COMPOSITE, FLOAT, NONE, POINT, SAME, VIEW, F, Op
+from .calls import explain_call, wrap_hint
+from .core import PLAIN, UNTRACKED, Extras, Slots, _Types, new, next_seq, node_extras, watch_view, wrap
+from .overrides import override
+from .rules import node_type
+
+ndarray, asarray = np.ndarray, np.asarray
+F32, F64, I64, B1 = (np.dtype(t) for t in (np.float32, np.float64, np.int64, np.bool_))
+LOW = frozenset(d.np for d in dt.LOW_PRECISION)
+Tensor: type = Slots            # set by tensor.py
+_NUMBERS = frozenset((int, float, bool, complex))
+_DIFFERENTIABLE = frozenset(d.np for d in dt.ALL if d.category >= dt.FLOAT)
+_ALIASES = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other", "x": "input"}
+
+
+def set_tensor_type(cls: type) -> None:
+    """Called once by tensor.py."""
+    global Tensor
+    Tensor = _Types.tensor = cls
+    PLAIN.add(cls)
+
+
+def register_plain_class(cls: type) -> type:
+    """Tell the fast path that `cls`, a subclass of Tensor, changes no operator's behaviour."""
+    PLAIN.add(cls)
+    return cls
+
+
+# ---------------------------------------------------------------------------------------------------- promotion
+def promote(op: Op, tensors: tuple) -> tuple:
+    """Operands with one dtype. Numbers become arrays of that dtype (weak: they never raise the dtype's category order)."""
+    first = None
+    for t in tensors:                         # the common case: float tensors of one dtype, with numbers
+        if isinstance(t, Slots):
+            d = t._a.dtype
+            if first is None:
+                first = d
+            elif d is not first:
+                break
+        elif t is not None and type(t) is not float and type(t) is not int:
+            break
+    else:
+        if first is F32 or first is F64:
+            return tuple([float(t) if type(t) is int else t for t in tensors])
+    dims, zeros, nums = [], [], []
+    for t in tensors:
+        if isinstance(t, Slots):
+            a = t._a
+            (dims if a.ndim else zeros).append(dt.of(a.dtype))
+        elif t is not None:
+            nums.append(dt.of_number(t))
+    common = dt.result_type_of(dims, zeros, nums)
+    kind = op.promote
+    if kind is FLOAT and common.category < dt.FLOAT:
+        common = dt.get_default_dtype()
+    elif kind is BITWISE and common.category >= dt.FLOAT:
+        fail(RuntimeError, "P210", f'"{op.public}" not implemented for \'{common.type_name}\'',
+             got=describe(*tensors), fix="convert to an integer or bool dtype first")
+    npd = common.np
+    out = []
+    for t in tensors:
+        if isinstance(t, Slots):
+            out.append(t if t._a.dtype == npd else F.convert(t, common))
+        elif t is None or (type(t) is float and common.is_floating_point) or (type(t) is bool and common is dt.bool_):
+            out.append(t)
+        else:
+            out.append(number_as(t, common))
+    return tuple(out)
+
+
+def number_as(x, d: dt.dtype):
+    """A Python number as a 0-d array of dtype `d`, wrapping integers as C does."""
+    if d.category == dt.INT and not isinstance(x, bool):
+        bits = d.itemsize * 8
+        x = int(x) & ((1 << bits) - 1)
+        if d.is_signed and x >> (bits - 1):
+            x -= 1 << bits
+    return asarray(x).astype(d.np)
+
+
+# ---------------------------------------------------------------------------------------------------- computing
+def compute(op: Op, flat: tuple, attrs: dict):
+    """The reference on the arrays of `flat`, low precision through float32. Returns an array or a tuple of arrays."""
+    arrays = [t._a if isinstance(t, Slots) else t for t in flat]
+    low = None
+    if op.low:
+        for i, a in enumerate(arrays):
+            if type(a) is ndarray and a.dtype is not F32 and a.dtype in LOW:
+                low = a.dtype
+                arrays[i] = a.astype(F32)
+    try:
+        r = op.ref(*arrays, **attrs)
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise explain(op, flat, attrs, error) from None
+    if low is not None:
+        if type(r) is tuple:
+            return tuple(x.astype(low) if x.dtype == F32 else x for x in r)
+        if r.dtype == F32:
+            return r.astype(low)
+    return r
+
+
+def explain(op: Op, flat: tuple, attrs: dict, error: Exception) -> Exception:
+    """The user-facing error for a reference that failed: the shape rule's own, or the original with its operands."""
+    if op.infer is not None:
+        try:
+            op.infer(*[spec_of(t) for t in flat], **attrs)
+        except Exception as better:
+            return better
+    raw = type(error).__module__.startswith("numpy") or str(error).startswith("ufunc ")      # NumPy's words, not ours
+    if isinstance(error, TypeError) and raw:
+        kinds = {t._a.dtype for t in flat if isinstance(t, Slots)}
+        return NotImplementedError(message("P210", f'"{op.public}" not implemented for {" and ".join(repr(dt.of(k).type_name) for k in kinds)}',
+                                           got=describe(*flat), fix="convert to a dtype that the operation is defined for, with .to(...)"))
+    if isinstance(error, (RuntimeError, IndexError, TypeError)) and not raw:
+        return error
+    return RuntimeError(message("P299", f"{op.public}: {error}", got=describe(*flat)))
+
+
+def spec_of(t):
+    """The Spec of a tensor; other values as they are."""
+    if isinstance(t, Slots):
+        a = t._a
+        size = a.itemsize
+        return Spec(a.shape, dt.of(a.dtype), tuple(s // size for s in a.strides))
+    if type(t) is ndarray:
+        return Spec(t.shape, dt.of(t.dtype))
+    return t
+
+
+def apply(op: Op, flat: tuple, attrs: dict):
+    """Run a canonical call: promote, compute, wrap, record. Returns a Tensor or a tuple of Tensors."""
+    if op.promote is not NONE:
+        flat = promote(op, flat)
+    if op.body is not None and not op.plan and local.grad and op.grads and any(isinstance(t, Slots) and t._rg for t in flat):
+        return op.body(*flat, **attrs)        # no rule of its own: the derivative is that of its parts
+    if op.ref is None:                        # a composite with its own derivative: its parts are not recorded
+        before = local.grad
+        local.grad = False
+        try:
+            r = op.body(*flat, **attrs)
+        finally:
+            local.grad = before
+        outs = r if type(r) is tuple else (r,)
+        outs = tuple(wrap(t._a) for t in outs)
+    else:
+        r = compute(op, flat, attrs)
+        if op.kind is VIEW:
+            return view_result(op, flat[0], flat, attrs, r)
+        outs = tuple([wrap(a) for a in r]) if type(r) is tuple else (wrap(r),)
+    if op.plan:
+        for t in flat:
+            if isinstance(t, Slots) and t._rg:
+                if local.grad:
+                    record(op, flat, attrs, outs)
+                break
+    if state.slow and local.inference:
+        for t in outs:
+            t._extras().inference = True
+    return outs if type(r) is tuple else outs[0]
+
+
+def view_result(op: Op, source, flat: tuple, attrs: dict, a: ndarray):
+    """Wrap a view: it shares storage with `source` and knows how its base becomes it."""
+    t = new(Tensor)
+    t._a = a if type(a) is ndarray else asarray(a)
+    t._rg = False
+    t._fn = t._grad = t._x = None
+    t._oi = 0
+    t._st = st = source._st or source._storage()
+    sx = source._x
+    if sx is not None and sx.inference:       # autograd follows no views of inference tensors
+        t._extras().inference = True
+        return t
+    if not op.grads:                          # detach: shares memory and version, but is no view for autograd
+        return t
+    t._x = x = Extras()
+    if sx is not None and sx.base is not None:
+        x.base, x.chain = sx.base, sx.chain + ((op, attrs),)
+        if sx.meta:
+            x.meta = sx.meta
+    else:
+        x.base, x.chain = source, ((op, attrs),)
+    if local.grad:
+        if op.refuse:
+            x.meta = op.refuse
+        if source._rg:
+            record(op, flat, attrs, (t,))
+    else:
+        x.meta = "inference" if local.inference else "no_grad"
+        if source._rg:
+            t._fn, t._rg = UNTRACKED, True
+    watch_view(st, t)
+    return t
+
+
+def record(op: Op, flat: tuple, attrs: dict, outs: tuple) -> None:
+    """Make the node of a call whose inputs want gradients, and hang it on the outputs."""
+    dtypes = _DIFFERENTIABLE
+    if len(outs) == 1:
+        if outs[0]._a.dtype not in dtypes:
+            return
+    elif not any(t._a.dtype in dtypes for t in outs):
+        return
+    cls = node_type(op)
+    n = new(cls)
+    if len(flat) == 1:
+        t = flat[0]
+        n._edges = (t if t._fn is None else t._fn,)
+        n._idx = (t._oi,) if t._oi else None
+        n._shapes = [t._a.shape]
+    else:
+        edges, idx, shapes = [], None, []
+        for i, t in enumerate(flat):
+            if isinstance(t, Slots):
+                shapes.append(t._a.shape)
+                if t._rg:
+                    edges.append(t if t._fn is None else t._fn)
+                    if t._oi:
+                        idx = idx or [0] * len(flat)
+                        idx[i] = t._oi
+                    continue
+            else:
+                shapes.append(None)
+            edges.append(None)
+        n._edges, n._idx, n._shapes = tuple(edges), idx, shapes
+    n._attrs = attrs
+    n._seq = next_seq()
+    n._x = None
+    cls._save(n, flat, outs)
+    for i, t in enumerate(outs):
+        if t._a.dtype in dtypes:
+            t._fn, t._oi, t._rg = n, i, True
+    if len(outs) > 1:
+        node_extras(n).out_specs = [(t._a.shape, t._a.dtype) for t in outs]
+    if local.anomaly:
+        remember_where(n)
+
+
+def remember_where(n) -> None:
+    """In anomaly mode: the user's line, the way there, and the node whose backward made this one."""
+    x = node_extras(n)
+    x.where, x.parent = user_location(), local.node
+    stack = [f for f in traceback.extract_stack() if not f.filename.startswith(PACKAGE)]
+    x.metadata = {**(x.metadata or {}), "traceback_": traceback.format_list(stack)}
+
+
+# ---------------------------------------------------------------------------------------------------- entries
+def rename(kwargs: dict, op: Op) -> dict:
+    """NumPy spellings of keyword arguments that PyTorch accepts too."""
+    names = op.signature.parameters
+    return {(_ALIASES.get(k, k) if k not in names else k): v for k, v in kwargs.items()}
+
+
+def slow_call(op: Op, args: tuple, kwargs: dict):
+    """The path for modes, subclasses and interpreters. Returns NotImplemented when nothing special applies."""
+    if not local.in_override:
+        r = override(op, args, kwargs)
+        if r is not NotImplemented:
+            return r
+    if local.stack:
+        return call_top(op, args, kwargs)
+    return NotImplemented
+
+
+def general(op: Op, args: tuple, kwargs: dict):
+    """Any call of an operator with a front."""
+    if state.slow:
+        r = slow_call(op, args, kwargs)
+        if r is not NotImplemented:
+            return r
+    out = None
+    if kwargs:
+        if "out" in kwargs:
+            kwargs = dict(kwargs)
+            out = kwargs.pop("out")
+        if not _ALIASES.keys().isdisjoint(kwargs):
+            kwargs = rename(kwargs, op)
+    try:
+        canon = op.front(*args, **kwargs)
+    except (TypeError, AttributeError) as error:
+        raise explain_call(op, args, kwargs, error) from None
+    if len(canon) == 3:                       # the front hands the call over to another operator
+        name, args, kwargs = canon
+        entry = getattr(F, name)
+        op, r = entry.op, entry(*args, **kwargs)
+    else:
+        flat, attrs = canon
+        check_operands(op, flat)
+        if out is not None and op.kind is POINT:
+            check_overlap(out, flat)
+        r = apply(op, flat, attrs)
+    return r if out is None else write_out(op, r, out)
+
+
+def check_overlap(out, operands: tuple) -> None:
+    """Refuse to write elementwise results where an element would be written twice, or before another one reads it."""
+    if not isinstance(out, Slots) or out._st is None:
+        return
+    a = out._a
+    for t in operands:
+        if isinstance(t, Slots) and t._st is out._st and t._a is not a:
+            b = t._a
+            if not (a.flags.forc and b.flags.forc):        # with gaps, PyTorch does not look
+                continue
+            if (a.strides != b.strides or a.shape != b.shape or a.__array_interface__["data"] != b.__array_interface__["data"]) \
+                    and np.shares_memory(a, b):
+                fail(RuntimeError, "P204", "unsupported operation: some elements of the input tensor and the written-to tensor refer to "
+                     "a single memory location. Please clone() the tensor before performing the operation.", got=describe(out, t))
+
+
+_C_NAMES = {"Float": "float", "Double": "double", "Long": "long int", "Int": "int", "Short": "short int", "Char": "signed char",
+            "Byte": "unsigned char", "Bool": "bool", "Half": "c10::Half", "BFloat16": "c10::BFloat16"}
+
+
+def check_inference(t) -> None:
+    """Refuse to write to an inference tensor outside inference mode."""
+    if t._x is not None and t._x.inference and not local.inference:
+        fail(RuntimeError, "P326", "Inplace update to inference tensor outside InferenceMode is not allowed. You can make a "
+             "clone to get a normal tensor before doing inplace update.", got=describe(t),
+             fix="clone() it, or make it under no_grad() instead of inference_mode()")
+
+
+def write_out(op: Op, r, out, part: str = ""):
+    """Store a result into the tensor(s) the user gave as `out=`, resizing as PyTorch does. Returns `out`."""
+    if isinstance(r, tuple):
+        if not isinstance(out, (tuple, list)):
+            raise TypeError(f"{op.public}(): argument 'out' must be tuple of Tensors, not {type(out).__name__}")
+        for x, o, name in zip(r, out, getattr(r, "_names", ("",) * len(r))):
+            write_out(op, x, o, name)
+        return out
+    if isinstance(out, (tuple, list)) and len(out) == 1:
+        out = out[0]
+    if not isinstance(out, Slots):
+        fail(TypeError, "P212", f"{op.public}(): argument 'out' must be Tensor, not {type(out).__name__}",
+             fix="give a tensor that the result is written to")
+    if local.grad and (r._rg or out._rg):
+        fail(RuntimeError, "P305", f"{op.public}(): functions with out=... arguments don't support automatic differentiation, "
+             "but one of the arguments requires grad.", fix="leave out=, or call it inside `with pellucid.no_grad():`")
+    check_inference(out)
+    if state.slow and local.before_write is not None:
+        local.before_write(out)
+    a, o = r._a, out._a
+    if op.exact_out and a.dtype != o.dtype:
+        want, have = dt.of(a.dtype), dt.of(o.dtype)
+        fail(RuntimeError, "P780", op.exact_out.format(want=_C_NAMES.get(want.type_name, want.type_name),
+                                                       have=_C_NAMES.get(have.type_name, have.type_name),
+                                                       Want=want.type_name, Have=have.type_name, part=part),
+             fix=f"make `out` of dtype {want}")
+    if not dt.can_cast(dt.of(a.dtype), dt.of(o.dtype)):
+        fail(RuntimeError, "P213", f"result type {dt.of(a.dtype).type_name} can't be cast to the desired output type "
+             f"{dt.of(o.dtype).type_name}", fix=f"make `out` of dtype {dt.of(a.dtype)}")
+    if a.shape != o.shape:
+        if o.size:
+            warnings.warn(f"An output with one or more elements was resized since it had shape {list(o.shape)}, which does "
+                          f"not match the required output shape {list(a.shape)}. This behavior is deprecated, and in a "
+                          "future PyTorch release outputs will not be resized unless they have zero elements. You can "
+                          "explicitly reuse an out tensor t by resizing it, inplace, to zero elements with t.resize_(0).",
+                          stacklevel=4)
+        out._a = np.empty(a.shape, o.dtype)
+        out._st = None
+    np.copyto(out._a, a, casting="unsafe")
+    out._bump()
+    return out
+
+
+def check_operands(op: Op, flat: tuple) -> None:
+    """Every operand is a Tensor, a number or None; NumPy scalars count as numbers."""
+    for i, t in enumerate(flat):
+        if isinstance(t, Slots) or t is None or type(t) in _NUMBERS:
+            continue
+        if isinstance(t, (np.generic, numbers.Number)) or (type(t) is ndarray and t.ndim == 0):
+            continue
+        name = op.args[min(i, len(op.args) - 1)].lstrip("*") if op.args else "input"
+        fail(TypeError, "P211", f"{op.public}(): argument '{name}' (position {i + 1}) must be Tensor, not {type(t).__name__}",
+             fix=wrap_hint(t))
+
+
+def primitive_entry(op: Op):
+    def entry(*args, **kwargs):
+        return general(op, args, kwargs)
+    return entry
+
+
+def view_entry(op: Op):
+    """A view: no promotion, no rounding, straight to the index map."""
+    front, ref = op.front, op.ref
+
+    def entry(*args, **kwargs):
+        if state.slow or "out" in kwargs:
+            return general(op, args, kwargs)
+        try:
+            flat, attrs = front(*args, **kwargs)
+        except (TypeError, AttributeError) as error:
+            raise explain_call(op, args, kwargs, error) from None
+        source = flat[0]
+        if not isinstance(source, Slots):
+            check_operands(op, flat)
+        try:
+            a = ref(source._a, **attrs)
+        except Exception as error:
+            raise explain(op, flat, attrs, error) from None
+        return view_result(op, source, flat, attrs, a)
+    return entry
+
+
+def composite_entry(op: Op):
+    body = op.body
+
+    def entry(*args, **kwargs):
+        if state.slow:
+            r = slow_call(op, args, kwargs)
+            if r is not NotImplemented:
+                return r
+        if kwargs:
+            if "out" in kwargs and "out" in op.forms:
+                kwargs = dict(kwargs)
+                out = kwargs.pop("out")
+                if out is not None:
+                    return write_out(op, entry(*args, **kwargs), out)
+            if not _ALIASES.keys().isdisjoint(kwargs):
+                kwargs = rename(kwargs, op)
+        try:
+            return body(*args, **kwargs)
+        except (TypeError, AttributeError) as error:
+            raise explain_call(op, args, kwargs, error) from None
+    return entry
+
+
+def again(op: Op, args: tuple):
+    """A call that failed on a short path, by the general one: it words the error."""
+    try:
+        return general(op, args, {})
+    except Exception as error:
+        raise error from None
+
+
+def unary_entry(op: Op):
+    """Elementwise on one plain float tensor: reference, wrap, record."""
+    ref = op.ref
+    saves_in, saves_out = "input" in op.saves, "out" in op.saves
+    simple = not (saves_in and saves_out)
+    cls = None
+
+    def entry(input, **kwargs):
+        nonlocal cls
+        if state.slow or kwargs or type(input) not in PLAIN:
+            return general(op, (input,), kwargs)
+        x = input._a
+        d = x.dtype
+        if d is not F32 and d is not F64:
+            return general(op, (input,), kwargs)
+        try:
+            r = ref(x)
+        except TypeError:
+            return again(op, (input,))
+        t = new(Tensor)
+        t._a = r if type(r) is ndarray else asarray(r)
+        t._fn = t._grad = t._st = t._x = None
+        t._oi = 0
+        if input._rg and local.grad and simple and op.plan:
+            if cls is None:
+                cls = node_type(op)
+            n = new(cls)
+            fn = input._fn
+            n._edges = (input,) if fn is None else (fn,)
+            n._idx = (input._oi,) if input._oi else None
+            n._versions = n._shapes = n._attrs = n._x = None
+            if saves_in:
+                n._saved = (input,)
+                if input._st is not None:
+                    n._versions = (input._st.version,)
+            elif saves_out:
+                t._st = st = Storage(t._a)
+                n._saved = (None, (t._a, st))
+            else:
+                n._saved = ()
+            n._seq = next_seq()
+            t._fn = n
+            t._rg = True
+        else:
+            t._rg = False
+            if input._rg and local.grad and op.plan:
+                record(op, (input,), {}, (t,))
+        return t
+    return entry
+
+
+def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
+    """Elementwise on two plain operands of one dtype (or a float tensor and a number)."""
+    ref = op.ref
+    cls = None
+    first, second = op.args
+    rules = dict((name, params) for name, _, params in op.plan)
+    # which operands each rule keeps: (of the first operand's rule, of the second's)
+    keep = tuple(tuple(a in rules.get(name, ()) for a in op.args) for name in op.args)
+    simple = all(set(p) <= {"g", *op.args} for p in rules.values()) and op.plan and not callable(op.vjp)
+    grads = op.grads and bool(op.plan)
+    numbers = getattr(op.front, "numbers", True)
+
+    def entry(input, other, **kwargs):
+        nonlocal cls
+        if state.slow or kwargs or type(input) not in PLAIN:
+            if dunder and not acceptable(other):
+                return NotImplemented
+            return general(op, (other, input) if reverse else (input, other), kwargs)
+        x = input._a
+        d = x.dtype
+        ty = type(other)
+        if ty in PLAIN:
+            y = other._a
+            if y.dtype is not d or (d is not F32 and d is not F64 and (d is not I64 or first_is_float)):
+                return general(op, (other, input) if reverse else (input, other), kwargs)
+            rg = (input._rg or other._rg) and grads and local.grad
+        elif numbers and (ty is float or ty is int) and (d is F32 or d is F64):
+            y = other if ty is float else float(other)
+            rg = input._rg and grads and local.grad
+        else:
+            if dunder and not acceptable(other):
+                return NotImplemented
+            return general(op, (other, input) if reverse else (input, other), kwargs)
+        if rg and not simple:
+            return general(op, (other, input) if reverse else (input, other), kwargs)
+        try:
+            r = ref(y, x) if reverse else ref(x, y)
+        except (ValueError, TypeError):
+            return again(op, (other, input) if reverse else (input, other))
+        t = new(Tensor)
+        t._a = r if type(r) is ndarray else asarray(r)
+        t._fn = t._grad = t._st = t._x = None
+        t._oi = 0
+        if rg:
+            if reverse:
+                input, other, x, y = other, input, y, x
+            if cls is None:
+                cls = node_type(op)
+            n = new(cls)
+            n._attrs = n._x = n._idx = n._versions = n._shapes = None
+            e1 = e2 = None
+            s1 = s2 = None
+            v1 = v2 = 0
+            # each operand: its edge if it wants a gradient, and whether the other's rule needs its value
+            if type(input) in PLAIN:
+                if input._rg:
+                    e1 = input._fn
+                    if e1 is None:
+                        e1 = input
+                    elif input._oi:
+                        n._idx = (input._oi, 0)
+            if type(other) in PLAIN:
+                if other._rg:
+                    e2 = other._fn
+                    if e2 is None:
+                        e2 = other
+                    elif other._oi:
+                        n._idx = (n._idx[0] if n._idx else 0, other._oi)
+                if type(input) in PLAIN:
+                    xs = x.shape
+                    if xs != y.shape:
+                        n._shapes = (xs, y.shape)
+            k1, k2 = keep
+            if (e1 is not None and k1[0]) or (e2 is not None and k2[0]):
+                s1 = input
+                if type(s1) in PLAIN and s1._st is not None:
+                    v1 = s1._st.version
+            if (e1 is not None and k1[1]) or (e2 is not None and k2[1]):
+                s2 = other
+                if type(s2) in PLAIN and s2._st is not None:
+                    v2 = s2._st.version
+            n._edges = (e1, e2)
+            n._saved = () if s1 is None and s2 is None else (s1, s2)
+            if v1 or v2:
+                n._versions = (v1, v2)
+            n._seq = next_seq()
+            t._fn = n
+            t._rg = True
+        else:
+            t._rg = False
+        return t
+    first_is_float = op.promote is FLOAT or not getattr(op.front, "ints", True)
+    return entry
+
+
+def acceptable(x) -> bool:
+    """Whether a Python operator may take `x` as its other operand."""
+    return isinstance(x, (Slots, numbers.Number, np.generic)) or hasattr(type(x), "__torch_function__")
+
+
+def operator_entry(op: Op, entry, *, reverse: bool = False):
+    """The function behind a Python operator such as `x + y` (or `y + x` with `reverse`): NotImplemented for strangers."""
+    if fast(op):
+        return binary_entry(op, reverse=reverse, dunder=True)
+
+    def operator(self, other):
+        if not acceptable(other):
+            return NotImplemented
+        return entry(other, self) if reverse else entry(self, other)
+    return operator
+
+
+def fast(op: Op) -> bool:
+    """Whether plain float operands may skip the front: it says so by an attribute `plain`, or is one of op.py's own."""
+    return (op.kind is POINT and op.promote in (SAME, FLOAT, COMPARE) and len(op.args) in (1, 2)
+            and (getattr(op.front, "plain", False) or op.front.__name__ in ("_unary_front", "_binary_front"))
+            and (len(op.args) == 2 or op.args == ("input",) and all(set(p) <= {"g", "input", "out"} for _, _, p in op.plan)))
+
+
+def make_entry(op: Op):
+    """The function users call for `op`."""
+    if op.kind is COMPOSITE and op.front is None:
+        entry = composite_entry(op)
+    elif fast(op):
+        entry = unary_entry(op) if len(op.args) == 1 else binary_entry(op)
+    else:
+        entry = primitive_entry(op)
+    entry.__name__ = entry.__qualname__ = op.public
+    entry.__doc__ = op.doc
+    entry.__module__ = "pellucid" + "".join("." + n for n in op.ns[:1] if n)
+    entry.__wrapped__ = op.body if op.front is None else op.front
+    entry.op = op
+    return entry
+
+
+late.entry = make_entry

@@ -1,0 +1,323 @@
+"""In-place operators: the operator, then a write through the view chain, a version bump, and a new history.
+
+`x.op_()` is `op` with its result written to `x`. If `x` is a view, the base's history becomes `view_scatter(base, new
+value)`, and every living view of the family is given the history it would have if it were taken now.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ..core import dtype as dt
+from ..core.errors import describe, fail
+from ..ops.dispatch import local, state
+from ..ops.op import POINT, F, Op
+from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, next_seq, node_extras, watch_view, wrap
+from .eager import F32, F64, check_inference, record, slow_call
+from .eager import check_overlap as overlap_with
+
+_AMBIGUOUS = ("Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the "
+              "view and the inplace either both inside the {0} block (if you don't want the inplace to be tracked) or both "
+              "outside (if you want the inplace to be tracked).")
+_WHY = {
+    "no_grad": _AMBIGUOUS.format("no_grad"),
+    "inference": _AMBIGUOUS.format("inference_mode"),
+    "multi": "This view is the output of a function that returns multiple views. Such functions do not allow the output views to be "
+             "modified inplace. You should replace the inplace operation by an out-of-place one.",
+    "custom": "This view was created inside a custom Function (or because an input was returned as-is) and the autograd logic to "
+              "handle view+inplace would override the custom backward associated with the custom Function, leading to incorrect "
+              "gradients. This behavior is forbidden. You can fix this by cloning the output of the custom Function.",
+}
+
+
+def view_message(v, what: str) -> str:
+    """Why the view `v` may not take part in an in-place write, where `what` happens to its family."""
+    meta, fn = v._x.meta, v._fn
+    if type(fn) in (Untracked, Invalid):
+        fn = None
+    origin = "" if fn is None else f"Output {v._oi} of {fn.name().removesuffix('0').removesuffix('Backward')} is a view"
+    if meta in ("no_grad", "inference") or fn is None:
+        start = origin + " of a view which was created in" if fn is not None else "A view was created in"
+        mode, rest = ("inference", "in normal mode") if meta == "inference" else ("no_grad", "with grad mode enabled")
+        return f"{start} {mode} mode and {what} modified inplace {rest}. {_WHY[meta]}"
+    return f"{origin} and {what} modified inplace. {_WHY[meta]}"
+
+
+def check_writable(t) -> None:
+    """Refuse what PyTorch refuses: leaves that require grad, views of them, ambiguous views. Assumes that the write is recorded."""
+    x = t._x
+    base = x.base if x is not None else None
+    if base is not None:
+        if x.meta:
+            fail(RuntimeError, "P322", view_message(t, "is being"), got=describe(t), fix="clone() the view before writing to it")
+        if base._fn is None and (base._rg or t._rg):
+            fail(RuntimeError, "P321", "a view of a leaf Variable that requires grad is being used in an in-place operation.",
+                 got=describe(t), fix="wrap the update in `with pellucid.no_grad():`, or work on a clone()")
+    if t._rg and t._fn is None:
+        fail(RuntimeError, "P320", "a leaf Variable that requires grad is being used in an in-place operation.", got=describe(t),
+             fix="wrap the update in `with pellucid.no_grad():`, or work on a clone()")
+
+
+def check_overlap(t) -> None:
+    """Refuse to write through an expanded tensor."""
+    a = t._a
+    if a.size > 1 and 0 in a.strides:
+        for n, s in zip(a.shape, a.strides):
+            if n > 1 and s == 0:
+                fail(RuntimeError, "P323", "unsupported operation: more than one element of the written-to tensor refers to a "
+                     "single memory location. Please clone() the tensor before performing the operation.", got=describe(t),
+                     fix="clone() the expanded tensor first")
+
+
+def write(t, value, name: str) -> None:
+    """Put the values of `value` (a recorded result) into `t` and give `t` its history."""
+    a, v = t._a, value._a
+    if v.shape != a.shape:
+        fail(RuntimeError, "P324", f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(v.shape)}",
+             got=f"{name} on {describe(t)}", fix="an in-place operation cannot enlarge its tensor: use the out-of-place form")
+    if v.dtype is not a.dtype and not dt.can_cast(dt.of(v.dtype), dt.of(a.dtype)):
+        fail(RuntimeError, "P213", f"result type {dt.of(v.dtype).type_name} can't be cast to the desired output type "
+             f"{dt.of(a.dtype).type_name}", got=f"{name} on {describe(t)}",
+             fix=f"use the out-of-place form, or convert with .to({dt.of(v.dtype)}) first")
+    x = t._x
+    recorded = local.grad and (value._rg or t._rg or x is not None and x.base is not None and x.base._rg)
+    if recorded:
+        check_writable(t)
+    elif t._fn is UNTRACKED:
+        invalidate(t)
+    if state.slow and local.before_write is not None:
+        local.before_write(t)
+    put(a, v)
+    t._bump()
+    if recorded:
+        rebase(t, value if value._a.dtype is a.dtype else F.convert(value, dt.of(a.dtype)))
+
+
+def put(a: np.ndarray, v: np.ndarray) -> None:
+    if not a.flags.writeable:
+        fail(RuntimeError, "P325", "the tensor's memory is read-only (it came from a read-only NumPy array or a mapped file)",
+             fix="clone() it before writing")
+    np.copyto(a, v, casting="unsafe")
+
+
+def rebase(t, value) -> None:
+    """`t` now holds `value`: move histories accordingly."""
+    x = t._x
+    base = x.base if x is not None else None
+    if base is None and value._rg and value._fn is not None:
+        set_history(t, value._fn, value._oi)
+        steal_saved_output(t, value)
+        regenerate(t)
+        return
+    base, chain = (t, ()) if base is None else (base, x.chain)
+    probe = _probe(base)
+    record(F.view_scatter.op, (base, value), {"chain": chain}, (probe,))
+    set_history(base, probe._fn, 0)
+    regenerate(base)
+
+
+def set_history(t, fn, oi: int) -> None:
+    """Make `t` output `oi` of `fn`. A retained gradient is that of the tensor's latest value; hooks stay where they were."""
+    x = t._x
+    if x is not None and x.retains and t._fn is not None:
+        weak = t._fn._x.retain.pop(t._oi, None)
+        if weak is not None:
+            extras = node_extras(fn)
+            extras.retain = {**(extras.retain or {}), oi: weak}
+    t._fn, t._oi, t._rg = fn, oi, True
+
+
+def steal_saved_output(t, value) -> None:
+    """A rule that keeps its result keeps the memory of `t`, not that of the value copied into it."""
+    fn = value._fn
+    if not fn._saved:
+        return
+    last = fn._saved[-1]
+    if type(last) is tuple and last and last[0] is value._a:
+        versions = fn._versions or (0,) * len(fn._saved)
+        fn._saved = (*fn._saved[:-1], (t._a, t._storage()))
+        fn._versions = (*versions[:-1], t._st.version)
+
+
+def _probe(base):
+    """Something that looks like `base` and can be given a history."""
+    t = object.__new__(Slots)
+    t._a, t._rg, t._fn, t._oi, t._grad, t._st, t._x = base._a, False, None, 0, None, None, None
+    return t
+
+
+def living_views(base) -> list:
+    """The views of `base` that somebody still holds."""
+    st = base._st
+    if st is None or not st.views:
+        return []
+    found = [(r, r()) for r in st.views]
+    st.views = [r for r, v in found if v is not None]
+    return [v for _, v in found if v is not None and v._x is not None and v._x.base is base]
+
+
+def invalidate(v) -> None:
+    """The view `v` cannot follow the write to its base: whoever uses its history is told so."""
+    v._fn, v._oi, v._rg = Invalid(view_message(v, "its base or another view of its base has been")), 0, True
+
+
+def regenerate(base) -> None:
+    """Give every living view of `base` the history of a view taken now."""
+    for v in living_views(base):
+        if v._x.meta:
+            invalidate(v)
+            continue
+        cur = base
+        for op, attrs in v._x.chain:
+            probe = _probe(cur)
+            probe._a = op.ref(cur._a, **attrs)
+            record(op, (cur,), attrs, (probe,))
+            cur = probe
+        set_history(v, cur._fn, cur._oi)
+
+
+def keep_overwritten(fn, t) -> None:
+    """A rule that needs the tensor about to be overwritten keeps a copy of its old value instead."""
+    saved = fn._saved
+    if not saved or not any(s is t for s in saved):
+        return
+    old = copy_of(t)
+    if fn._versions:
+        fn._versions = tuple(0 if s is t else v for s, v in zip(saved, fn._versions))
+    fn._saved = tuple(old if s is t else s for s in saved)
+
+
+def copy_of(t):
+    """The value of `t` with its history, safe from writes to `t`."""
+    old = wrap(t._a.copy(order="K"))
+    old._rg, old._fn, old._oi = t._rg, t._fn, t._oi
+    return old
+
+
+def unwatched(x) -> bool:
+    """Whether a tensor's extras say nothing that an in-place write must heed."""
+    return x is None or not x.inference and (x.base is None or not x.base._rg)
+
+
+def fits(small: tuple, large: tuple) -> bool:
+    """Whether a tensor of shape `small` broadcasts into one of shape `large`."""
+    n = len(large) - len(small)
+    return n >= 0 and all([a == 1 or a == b for a, b in zip(small, large[n:])])
+
+
+def make_inplace(op: Op, entry):
+    """The method `op_` of an operator with an in-place form."""
+    name = op.public + "_"
+    ufunc = op.ref if op.kind is POINT and isinstance(op.ref, np.ufunc) and op.name in ("add", "sub", "mul", "div") else None
+
+    refuse = getattr(op.front, "refuse_inplace", None)     # what an operator forbids only in place
+
+    def inplace(self, *args, **kwargs):
+        if state.slow:
+            r = slow_call_inplace(op, self, args, kwargs)
+            if r is not NotImplemented:
+                return r
+        elif ufunc is not None and not self._rg and len(args) == 1 and not kwargs and type(self) in PLAIN:
+            x, other = self._a, args[0]
+            d = x.dtype
+            if (d is F32 or d is F64) and 0 not in x.strides and x.flags.writeable and unwatched(self._x):
+                ty = type(other)
+                if ty in PLAIN and not other._rg and other._a.dtype is d and (other._a.shape == x.shape or fits(other._a.shape, x.shape)):
+                    ufunc(x, other._a, x)
+                    self._bump()
+                    return self
+                if ty is float:
+                    ufunc(x, other, x)
+                    self._bump()
+                    return self
+        check_overlap(self)
+        check_inference(self)
+        if refuse is not None:
+            refuse(self)
+        if args and op.kind is POINT:
+            overlap_with(self, args)
+        if local.saved_hooks and local.grad:  # pack hooks get the value that is about to be overwritten
+            value = entry(copy_of(self), *args, **kwargs)
+        else:
+            value = entry(self, *args, **kwargs)
+            if value._fn is not None and value is not self:
+                keep_overwritten(value._fn, self)
+        write(self, value, name)
+        return self
+
+    inplace.__name__ = inplace.__qualname__ = name
+    inplace.__doc__ = f"In-place form of `{op.public}`: writes the result to `self` and returns it."
+    inplace.__wrapped__ = op.body if op.front is None else op.front
+    return inplace
+
+
+def slow_call_inplace(op: Op, self, args: tuple, kwargs: dict):
+    """Overrides see the in-place call as the operator followed by a write to its first argument."""
+    r = slow_call(op, (self, *args), kwargs)
+    if r is NotImplemented:
+        return r
+    if isinstance(r, Slots):
+        write(self, r, op.public + "_")
+    return self
+
+
+def hide_base(t, view) -> None:
+    """`t`, which has living views, becomes a view itself, of a hidden tensor with its old geometry and history."""
+    views = [v for v in living_views(t) if v is not view]
+    if not views:
+        return
+    root = wrap(t._a)
+    root._st, root._rg, root._fn, root._oi = t._storage(), t._rg, t._fn, t._oi
+    for v in views:
+        v._x.base = root
+        if v._x.meta and t._rg and local.grad:
+            invalidate(v)
+    x = t._extras()
+    x.base, x.chain = root, view._x.chain
+    watch_view(root._st, t)
+
+
+def detach_(self):
+    """Cut the tensor's history, in place."""
+    if self._x is not None and self._x.base is not None:
+        fail(RuntimeError, "P327", "Can't detach views in-place. Use detach() instead.", got=describe(self))
+    if self._fn is not None:
+        self._storage()
+        self._extras().detached = next_seq()
+    self._fn, self._rg, self._oi = None, False, 0
+    return self
+
+
+def make_relabel(op: Op, entry):
+    """The method `op_` of a view operator: the tensor itself gets the view's shape, strides and history."""
+    if not op.grads:
+        return detach_
+    name = op.public + "_"
+
+    def relabel(self, *args, **kwargs):
+        check_inference(self)
+        if local.grad and self._rg:
+            check_writable(self)
+        x, leaf = self._x, self.is_leaf
+        before, local.grad = local.grad, True           # the history must follow the geometry in any mode
+        try:
+            view = entry(self, *args, **kwargs)
+        finally:
+            local.grad = before
+        if view is self:
+            return self
+        if x is None or x.base is None:
+            hide_base(self, view)
+        else:
+            x.chain = view._x.chain
+        if state.slow and local.before_write is not None:
+            local.before_write(self)
+        self._storage()
+        self._a = view._a
+        if not leaf:
+            set_history(self, view._fn, view._oi)
+        self._bump()
+        return self
+
+    relabel.__name__ = relabel.__qualname__ = name
+    relabel.__doc__ = f"`{op.public}` on the tensor itself: its shape, strides and history become the view's."
+    return relabel

@@ -1,0 +1,163 @@
+"""Functions of the public namespace that ask about tensors or settings rather than compute."""
+from __future__ import annotations
+
+from ..core import dtype as dt
+from ..core import spec
+from ..core.config import config
+from ..core.errors import describe, fail
+from .core import Slots
+from .size import Size
+
+PUBLIC = ("is_tensor", "is_floating_point", "is_complex", "is_nonzero", "is_storage", "numel", "typename", "result_type", "can_cast",
+          "promote_types", "broadcast_shapes", "get_num_threads", "set_num_threads", "get_num_interop_threads",
+          "set_num_interop_threads", "use_deterministic_algorithms", "are_deterministic_algorithms_enabled",
+          "is_deterministic_algorithms_warn_only_enabled", "is_warn_always_enabled",
+          "set_warn_always", "is_same_size", "is_conj", "is_neg", "is_inference", "is_signed", "set_flush_denormal")
+
+
+def is_tensor(obj) -> bool:
+    """Whether `obj` is a Tensor."""
+    return isinstance(obj, Slots)
+
+
+def is_storage(obj) -> bool:
+    """Whether `obj` is a storage."""
+    return type(obj).__name__ in ("UntypedStorage", "TypedStorage")
+
+
+def is_floating_point(input) -> bool:
+    """Whether the tensor's dtype is a floating type."""
+    return input.is_floating_point()
+
+
+def is_complex(input) -> bool:
+    """Whether the tensor's dtype is a complex type."""
+    return input.is_complex()
+
+
+def is_signed(input) -> bool:
+    """Whether the tensor's dtype is signed."""
+    return input.is_signed()
+
+
+def is_conj(input) -> bool:
+    """False: conjugation is computed at once here."""
+    return input.is_conj()
+
+
+def is_neg(input) -> bool:
+    """False: negation is computed at once here."""
+    return input.is_neg()
+
+
+def is_inference(input) -> bool:
+    """Whether the tensor was made in inference mode."""
+    return input.is_inference()
+
+
+def is_same_size(input, other) -> bool:
+    """Whether both tensors have one shape."""
+    return input.is_same_size(other)
+
+
+def is_nonzero(input) -> bool:
+    """Whether a one-element tensor is not zero."""
+    if input.numel() != 1:
+        fail(RuntimeError, "P360", f"Boolean value of Tensor with {'no values' if not input.numel() else 'more than one value'} is ambiguous",
+             got=describe(input), fix="use .any() or .all(), or compare shapes instead")
+    return bool(input)
+
+
+def numel(input) -> int:
+    """The number of elements."""
+    if not isinstance(input, Slots):
+        raise TypeError(f"numel(): argument 'input' (position 1) must be Tensor, not {type(input).__name__}")
+    return input.numel()
+
+
+def typename(obj) -> str:
+    """The type's name with its module; a tensor's as `torch.FloatTensor`."""
+    if isinstance(obj, Slots):
+        return obj.type()
+    cls = obj if isinstance(obj, type) else type(obj)
+    return cls.__name__ if cls.__module__ in (None, "builtins") else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def result_type(tensor1, tensor2) -> dt.dtype:
+    """The dtype an arithmetic operation on the two operands (tensors or numbers) gives."""
+    dims, zeros, nums = [], [], []
+    for x in (tensor1, tensor2):
+        if isinstance(x, Slots):
+            (dims if x.ndim else zeros).append(x.dtype)
+        else:
+            nums.append(dt.of_number(x))
+    return dt.result_type_of(dims, zeros, nums)
+
+
+def can_cast(from_, to) -> bool:
+    """Whether PyTorch's rules allow the cast in an in-place result."""
+    return dt.can_cast(dt.as_dtype(from_), dt.as_dtype(to))
+
+
+def promote_types(type1, type2) -> dt.dtype:
+    """The smallest dtype that holds both."""
+    return dt.promote_types(type1, type2)
+
+
+def broadcast_shapes(*shapes) -> Size:
+    """The common shape of shapes (or sizes) under broadcasting. Raises RuntimeError if there is none."""
+    for s in shapes:
+        for n in (s if not isinstance(s, int) else (s,)):
+            if n < 0:
+                raise RuntimeError(f"Trying to create tensor with negative dimension ({n}): ({n})")
+    return Size(spec.broadcast_shapes(*[(s,) if isinstance(s, int) else tuple(s) for s in shapes]))
+
+
+def get_num_threads() -> int:
+    """The number of threads for computing."""
+    return config.threads
+
+
+def set_num_threads(n: int) -> None:
+    """Set the number of threads for computing. Raises RuntimeError unless positive."""
+    if not isinstance(n, int):
+        raise RuntimeError(f"set_num_threads expects an int, but got {type(n).__name__}")
+    if n <= 0:
+        raise RuntimeError("set_num_threads expects a positive integer")
+    config.threads = n
+
+
+def get_num_interop_threads() -> int:
+    return config.interop_threads
+
+
+def set_num_interop_threads(n: int) -> None:
+    if n <= 0:
+        raise RuntimeError("set_num_interop_threads expects a positive integer")
+    config.interop_threads = n
+
+
+def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
+    """Record the wish for deterministic algorithms; every operator here is deterministic already."""
+    config.deterministic, config.deterministic_warn_only = bool(mode), warn_only
+
+
+def are_deterministic_algorithms_enabled() -> bool:
+    return config.deterministic
+
+
+def is_deterministic_algorithms_warn_only_enabled() -> bool:
+    return config.deterministic_warn_only
+
+
+def set_warn_always(b: bool) -> None:
+    config.warn_always = bool(b)
+
+
+def is_warn_always_enabled() -> bool:
+    return config.warn_always
+
+
+def set_flush_denormal(mode: bool) -> bool:
+    """False: denormals are kept as IEEE 754 says."""
+    return False

@@ -1,0 +1,9 @@
+"""Utilities (PyTorch's ``torch.utils``): hooks, checkpointing, data loading, trees of containers."""
+
+from ..core.lazy import lazily
+from . import hooks
+from .swap import swap_tensors
+
+__all__ = ["checkpoint", "data", "hooks", "swap_tensors"]
+
+__getattr__ = lazily(__name__, ("checkpoint", "data"))
