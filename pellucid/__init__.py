@@ -25,6 +25,9 @@ from .core.layout import layout, memory_format  # noqa: E402
 from .tensor import (Size, Tensor, enable_grad, inference_mode, is_grad_enabled, is_inference_mode_enabled,  # noqa: E402
                      no_grad, set_grad_enabled)
 from .tensor import functions as _functions  # noqa: E402
+from .tensor.autocast import (autocast, clear_autocast_cache, get_autocast_cpu_dtype, get_autocast_dtype,  # noqa: E402
+                              is_autocast_available, is_autocast_cache_enabled, is_autocast_cpu_enabled,
+                              is_autocast_enabled, set_autocast_cache_enabled, set_autocast_dtype)
 
 from .version import __version__  # noqa: E402
 
@@ -36,7 +39,7 @@ globals().update({n: v for n, v in vars(_layout).items() if isinstance(v, (layou
 from . import autograd, backends, cuda, fft, linalg, nn, optim, random, special, utils, version  # noqa: E402
 from .core.lazy import lazily as _lazily  # noqa: E402
 
-__getattr__ = _lazily(__name__, ("serialization", "testing"), {"load": "serialization", "save": "serialization"})
+__getattr__ = _lazily(__name__, ("amp", "serialization", "testing"), {"load": "serialization", "save": "serialization"})
 
 if _collecting:
     _gc.enable()

@@ -191,7 +191,7 @@ def _batch_norm_samples(m):
             ((m.t(2, 3, 2, 2), None, None), {"training": True, "eps": 1e-3}), ((m.t(0, 3), mean.detach(), var.detach()), {})]
 
 
-@composite(ns="nn.functional", cast="high", onnx="BatchNormalization", samples=_batch_norm_samples)
+@composite(ns="nn.functional", cast="gpu-high", onnx="BatchNormalization", samples=_batch_norm_samples)
 def batch_norm(input, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-05):
     """Normalise (N, C, *) per channel, then scale by `weight` and shift by `bias` (C). In training by the batch's mean and
     variance, which also move the running ones: r = (1 - momentum) * r + momentum * batch. Ioffe and Szegedy, 2015.
@@ -245,7 +245,7 @@ def _instance_norm(input, running_mean, running_var, weight, bias, use_input_sta
     return y
 
 
-@composite(ns="nn.functional", cast="high", onnx="InstanceNormalization",
+@composite(ns="nn.functional", cast="gpu-high", onnx="InstanceNormalization",
            samples=lambda m: [((m.t(2, 3, 4),), {"weight": m.t(3), "bias": m.t(3)}), ((m.t(2, 3, 2, 2),), {"eps": 1e-3}), ((m.t(0, 2, 3),), {})])
 def instance_norm(input, running_mean=None, running_var=None, weight=None, bias=None, use_input_stats=True, momentum=0.1, eps=1e-05):
     """Normalise each channel of each sample of (N, C, *) by itself, then scale and shift per channel. Ulyanov et al., 2017.

@@ -38,7 +38,7 @@ def place(shape, dim, index) -> tuple:
 
 
 # ---------------------------------------------------------------------------------------------------- sums and products
-@primitive(CUMULATIVE, args="input", forms=FORMS, infer=same_infer, onnx="CumSum", cast="high", samples=_SAMPLES,
+@primitive(CUMULATIVE, args="input", forms=FORMS, infer=same_infer, onnx="CumSum", cast="gpu-high", samples=_SAMPLES,
            ref=lambda a, *, dim: np.add.accumulate(lines(a), dim, a.dtype).reshape(a.shape),
            vjp={"input": lambda g, dim: reversed_along(F.cumsum, g, dim)})
 def cumsum(input, dim, *, dtype=None):
@@ -93,7 +93,7 @@ def cumprod_vjp(g, input, out, dim):
     return F.mul(after, conj(shifted(out, dim, 1, True)))
 
 
-@primitive(CUMULATIVE, args="input", forms=FORMS, infer=same_infer, cast="high", vjp={"input": cumprod_vjp}, samples=_SAMPLES,
+@primitive(CUMULATIVE, args="input", forms=FORMS, infer=same_infer, cast="gpu-high", vjp={"input": cumprod_vjp}, samples=_SAMPLES,
            ref=lambda a, *, dim: np.multiply.accumulate(lines(a), dim, a.dtype).reshape(a.shape))
 def cumprod(input, dim, *, dtype=None):
     """The product of the elements up to and including each one, along `dim`."""

@@ -39,6 +39,7 @@ class _ThreadState(_local):
     hooks_disabled = None       # the message of disable_saved_tensors_hooks
     function_modes: tuple = ()  # stack of TorchFunctionMode-like objects
     in_override = False         # inside DisableTorchFunction
+    autocast = None             # the active autocast block (tensor.autocast.Autocast)
 
     def __init__(self):
         self.stack: list[Interpreter] = []

@@ -147,14 +147,14 @@ def grid_samples(dims):
     return samples
 
 
-@composite(samples=grid_samples(2))
+@composite(cast="high", samples=grid_samples(2))
 def grid_sampler_2d(input, grid, interpolation_mode, padding_mode, align_corners):
     """`grid_sample` of (N, C, H, W) with modes as numbers: 0 bilinear, 1 nearest, 2 bicubic; 0 zeros, 1 border, 2 reflection."""
     check_grid(input, grid, (4,), _MODES[interpolation_mode])
     return sample(input, grid, _MODES[interpolation_mode], _PADDINGS[padding_mode], align_corners)
 
 
-@composite(samples=grid_samples(3))
+@composite(cast="high", samples=grid_samples(3))
 def grid_sampler_3d(input, grid, interpolation_mode, padding_mode, align_corners):
     """`grid_sample` of (N, C, D, H, W) with modes as numbers: 0 bilinear, 1 nearest; 0 zeros, 1 border, 2 reflection."""
     check_grid(input, grid, (5,), _MODES[interpolation_mode])
@@ -175,7 +175,7 @@ def default_corners(fn: str, align_corners) -> bool:
     return bool(align_corners)
 
 
-@composite(ns="nn.functional",
+@composite(cast="high", ns="nn.functional",
            samples=lambda m: [((m.t(2, 3, 4, 5), m.t(2, 3, 2, 2, low=-0.9, high=0.9)), {"align_corners": False}),
                               ((m.t(1, 2, 4, 5), m.t(1, 3, 2, 2, low=-0.9, high=0.9)), {"mode": "bicubic", "align_corners": True}),
                               ((m.t(1, 2, 2, 3, 4), m.t(1, 1, 2, 2, 3, low=-1.4, high=1.4)), {"padding_mode": "reflection", "align_corners": False}),

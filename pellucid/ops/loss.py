@@ -156,7 +156,7 @@ def _triplets(m):
             for n, swap, r in ((3, False, "mean"), (2, True, "none"), (0, False, "sum"))]
 
 
-@composite(ns="nn.functional", samples=_pairs())
+@composite(cast="high", ns="nn.functional", samples=_pairs())
 def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """`(input - target) ** 2`, reduced."""
     check_sizes(input, target)
@@ -166,7 +166,7 @@ def mse_loss(input, target, size_average=None, reduce=None, reduction="mean", we
     return F.mse(input, target, reduction=reduction)
 
 
-@composite(ns="nn.functional", samples=_pairs())
+@composite(cast="high", ns="nn.functional", samples=_pairs())
 def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", weight=None):
     """`|input - target|`, reduced."""
     check_sizes(input, target)
@@ -179,7 +179,7 @@ def l1_loss(input, target, size_average=None, reduce=None, reduction="mean", wei
     return F.l1(input, target, reduction=reduction)
 
 
-@composite(ns="nn.functional", samples=_pairs(beta=0.7))
+@composite(cast="high", ns="nn.functional", samples=_pairs(beta=0.7))
 def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mean", beta=1.0):
     """`0.5 d**2 / beta` where |d| < beta, `|d| - 0.5 beta` elsewhere, for d = input - target, reduced."""
     check_sizes(input, target)
@@ -189,7 +189,7 @@ def smooth_l1_loss(input, target, size_average=None, reduce=None, reduction="mea
     return F.l1(input, target, reduction=reduction) if beta == 0 else F.smooth_l1(input, target, reduction=reduction, beta=beta)
 
 
-@composite(ns="nn.functional", samples=_pairs(delta=0.7))
+@composite(cast="high", ns="nn.functional", samples=_pairs(delta=0.7))
 def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
     """`0.5 d**2` where |d| <= delta, `delta (|d| - 0.5 delta)` elsewhere, for d = input - target, reduced."""
     check_sizes(input, target)
@@ -257,7 +257,7 @@ def bce_backward(grad, input, target, *, reduction):
     return (grad, input, target), {"reduction": reduction}
 
 
-@composite(ns="nn.functional", samples=_probabilities)
+@composite(cast="high", ns="nn.functional", samples=_probabilities)
 def binary_cross_entropy(input, target, weight=None, size_average=None, reduce=None, reduction="mean"):
     """`-(target log(input) + (1 - target) log(1 - input))` times `weight`, reduced; the logs are kept above -100."""
     reduction = reduction_of(reduction, size_average, reduce)
@@ -353,7 +353,7 @@ def bce_logits_backward(grad, input, target, weight, pos_weight, *, reduction):
     return (grad, input, target, weight, pos_weight), {"reduction": reduction}
 
 
-@composite(ns="nn.functional",
+@composite(cast="high", ns="nn.functional",
            samples=lambda m: [(a[:2], {**k, "weight": a[2], "pos_weight": a[3]}) for a, k in _logit_samples(m)])
 def binary_cross_entropy_with_logits(input, target, weight=None, size_average=None, reduce=None, reduction="mean",
                                      pos_weight=None):
@@ -372,7 +372,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, size_average=No
 
 
 # ---------------------------------------------------------------------------------------------------- likelihoods
-@composite(ns="nn.functional", samples=lambda m: [
+@composite(cast="high", ns="nn.functional", samples=lambda m: [
     ((m.t(3, 4), m.t(3, 4, low=0.1, high=1)), {"reduction": "sum"}),
     ((m.t(3, 4), m.t(3, 4)), {"log_target": True, "reduction": "batchmean"}),
     ((m.t(2, 0), m.t(2, 0)), {"reduction": "sum"})])
@@ -515,7 +515,7 @@ def pairwise_distance(x1, x2, p=2.0, eps=1e-6, keepdim=False):
     return F.linalg_vector_norm(F.add(F.sub(x1, x2), eps), p, -1, keepdim)
 
 
-@composite(ns=("", "nn.functional"), samples=lambda m: [
+@composite(cast="high", ns=("", "nn.functional"), samples=lambda m: [
     ((m.t(n, 4), m.t(n, 4), F.sub(F.mul(m.i(n, low=0, high=2), 2), 1)), {"margin": 0.2, "reduction": r})
     for n, r in ((3, "mean"), (5, "none"), (0, "sum"))])
 def cosine_embedding_loss(input1, input2, target, margin=0, size_average=None, reduce=None, reduction="mean"):

@@ -282,7 +282,7 @@ def check_index_target(input, target, weight, fn: str) -> None:
                  fix=f"convert the weight with .to({input.dtype})")
 
 
-@composite(ns="nn.functional", samples=lambda m: [((a[0], a[1]), {"weight": a[2], **k}) for a, k in _index_samples(m)])
+@composite(cast="high", ns="nn.functional", samples=lambda m: [((a[0], a[1]), {"weight": a[2], **k}) for a, k in _index_samples(m)])
 def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean"):
     """Negative log likelihood: minus the log-probability of each target class, times the class's weight, reduced; the mean
     is over the weights' sum. Targets equal to `ignore_index` do not count.
@@ -295,7 +295,7 @@ def nll_loss(input, target, weight=None, size_average=None, ignore_index=-100, r
     return F.nll_index(input, target, weight, ignore_index=int(ignore_index), reduction=reduction)
 
 
-@composite(ns="nn.functional", onnx="SoftmaxCrossEntropyLoss",
+@composite(cast="high", ns="nn.functional", onnx="SoftmaxCrossEntropyLoss",
            samples=lambda m: [((a[0], a[1]), {"weight": a[2], **k}) for a, k in _index_samples(m)]
            + [((m.t(3, 4), F.softmax(m.t(3, 4), 1)), {"label_smoothing": 0.1})])
 def cross_entropy(input, target, weight=None, size_average=None, ignore_index=-100, reduce=None, reduction="mean",
@@ -345,7 +345,7 @@ def _as_batch(x):
     return F.unsqueeze(x, 0) if x.ndim < 2 else x
 
 
-@composite(ns="nn.functional",
+@composite(cast="high", ns="nn.functional",
            samples=lambda m: [((m.t(3, 4), m.i(3, low=0, high=4)), {"p": p, "reduction": r})
                               for p, r in ((1, "mean"), (2, "sum"), (1, "none"))])
 def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=None, reduce=None, reduction="mean"):
@@ -384,7 +384,7 @@ def check_range(target, classes: int, fn: str) -> None:
              fix="check the labels, or give the model more classes")
 
 
-@composite(ns="nn.functional", samples=lambda m: [((m.t(3, 4), F.sub(m.i(3, 4, low=0, high=5), 1)),
+@composite(cast="high", ns="nn.functional", samples=lambda m: [((m.t(3, 4), F.sub(m.i(3, 4, low=0, high=5), 1)),
                                                    {"reduction": r}) for r in _REDUCTIONS])
 def multilabel_margin_loss(input, target, size_average=None, reduce=None, reduction="mean"):
     """`sum_ij max(0, 1 - (input[target_j] - input[i])) / C` over targets j and other classes i; each row of targets (class

@@ -132,7 +132,7 @@ def _public_samples(m):
             for ((lp, t), k), r in zip(_samples(m), ("mean", "sum", "none"))]
 
 
-@composite(ns=("", "nn.functional"), samples=_public_samples)
+@composite(cast="high", ns=("", "nn.functional"), samples=_public_samples)
 def ctc_loss(log_probs, targets, input_lengths, target_lengths, blank=0, reduction="mean", zero_infinity=False):
     """The connectionist temporal classification loss.
 

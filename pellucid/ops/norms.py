@@ -68,7 +68,7 @@ def vector_norm_vjp(g, input, out, ord, dims, keepdim):
     return F.mul(slope, scale)
 
 
-@primitive(REDUCE, args="input", ref=vector_norm_ref, infer=vector_norm_infer, forms="", vjp={"input": vector_norm_vjp}, cast="high")
+@primitive(REDUCE, args="input", ref=vector_norm_ref, infer=vector_norm_infer, forms="", vjp={"input": vector_norm_vjp}, cast="gpu-high")
 def vector_norm(input, ord, dims, keepdim):
     """(sum |x|**ord)**(1/ord) over `dims`; the number of nonzeros for 0, the largest or smallest |x| for inf and -inf."""
     return (input,), {"ord": ord, "dims": dims, "keepdim": keepdim}

@@ -80,7 +80,7 @@ class Op:
     onnx: str | Fn | None = None
     samples: Fn | None = None         # (make) -> iterable of (args, kwargs)
     cost: Fn | None = None
-    cast: str | None = None           # autocast class: "low", "high", "widest"
+    cast: str | None = None           # autocast class: "low" or "high" precision on every device; "gpu-low", "gpu-high": not on CPUs
     ns: tuple[str, ...] = ("",)       # public namespaces: "" is pellucid itself; "nn.functional", "linalg", "special", "fft"
     public: str = ""                  # the name in those namespaces
     forms: frozenset = frozenset(("function",))  # function, method, inplace, out, relabel

@@ -191,7 +191,7 @@ _QUANTILES = lambda m: [((m.t(3, 5), 0.4), {}), ((m.t(3, 5), 0.3, 1, True), {"in
                         ((m.t(6), m.t(6).detach().abs().clamp_max(1).to(m.dtype)), {}), ((m.t(4, 2), 0.6, 0), {"interpolation": "nearest"})]
 
 
-@composite(forms="function method out", exact_out="quantile() out tensor must be same dtype as the input tensor", samples=_QUANTILES)
+@composite(cast="high", forms="function method out", exact_out="quantile() out tensor must be same dtype as the input tensor", samples=_QUANTILES)
 def quantile(input, q, dim=None, keepdim=False, *, interpolation="linear"):
     """The q-th quantile (0 to 1) along `dim`, or of all elements. A 1-d `q` gives a leading dimension. nan if there is a nan.
 

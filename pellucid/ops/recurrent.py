@@ -391,7 +391,7 @@ def _one_state(mode, doc):
             return _packed(mode, input, args[0], (args[1],), *args[2:])
         return _padded(mode, input, (args[0],), *args[1:])
     composite(network, name=mode, doc=doc + ": (output, h_n). Arguments as for `lstm`, with one state `h`.",
-              samples=_samples(CELLS[mode].gates, 1), cast="low", onnx="GRU" if mode == "gru" else "RNN")
+              samples=_samples(CELLS[mode].gates, 1), cast="gpu-low", onnx="GRU" if mode == "gru" else "RNN")
 
 
 _one_state("gru", "Gated recurrent units (Cho et al., 2014)")
@@ -409,7 +409,7 @@ def _cell_samples(gates, states):
     return samples
 
 
-@composite(samples=_cell_samples(4, 2), cast="low")
+@composite(samples=_cell_samples(4, 2), cast="gpu-low")
 def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """One step of an LSTM: input (N, I), hx a pair of (N, H); the new pair."""
     h, c = hx
@@ -419,7 +419,7 @@ def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
 def _cell(mode, doc):
     def cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
         return getattr(F, f"{mode}_layer")(input, hx, w_ih, w_hh, b_ih, b_hh, batch_sizes=(input.shape[0],))[0]
-    composite(cell, name=f"{mode}_cell", doc=doc, samples=_cell_samples(CELLS[mode].gates, 1), cast="low")
+    composite(cell, name=f"{mode}_cell", doc=doc, samples=_cell_samples(CELLS[mode].gates, 1), cast="gpu-low")
 
 
 _cell("gru", "One step of a GRU: input (N, I), hx (N, H); the new hx.")

@@ -79,7 +79,7 @@ def samples(m) -> list:
 
 # ---------------------------------------------------------------------------------------------------- sums
 @primitive(REDUCE, args="input", ref=lambda a, *, dims, keepdim: np.asarray(np.add.reduce(a, dims, a.dtype, None, keepdim)),
-           infer=reduced_infer, forms="function method out", onnx="ReduceSum", cast="high", samples=samples,
+           infer=reduced_infer, forms="function method out", onnx="ReduceSum", cast="gpu-high", samples=samples,
            vjp={"input": lambda g, input_shape, dims, keepdim: F.spread(g, input_shape, dims, keepdim)})
 def sum(input, dim=None, keepdim=False, *, dtype=None):
     """The sum over `dim` (all dimensions if None or empty). Integers and bools are summed in int64."""
@@ -345,7 +345,7 @@ def logsumexp_vjp(g, input, out, dims, keepdim):
 
 
 @primitive(REDUCE, args="input", ref=logsumexp_ref, infer=reduced_infer, vjp={"input": logsumexp_vjp}, forms="function method out",
-           ns=("", "special"), onnx="ReduceLogSumExp", cast="high",
+           ns=("", "special"), onnx="ReduceLogSumExp", cast="gpu-high",
            samples=lambda m: [((m.t(3, 4), 1), {}), ((m.t(2, 3, 4), (0, 2), True), {}), ((m.t(0, 3), 0), {}), ((m.t(), 0), {})])
 def logsumexp(input, dim, keepdim=False):
     """`log(sum(exp(input)))` over `dim`, without overflow. Integers are computed in the default float dtype."""

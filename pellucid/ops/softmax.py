@@ -51,7 +51,7 @@ def softmax_body(input, dim):
 
 
 @primitive(COMPOSITE, args="input", ref=softmax_ref, body=softmax_body, infer=same_infer, ns=("", "special"), forms="function method out",
-           onnx="Softmax", exact_out=EXACT, samples=_SAMPLES, cast="high",
+           onnx="Softmax", exact_out=EXACT, samples=_SAMPLES, cast="gpu-high",
            vjp={"input": lambda g, out, dim: F.softmax_backward(g, out, dim)})
 def softmax(input, dim=None, dtype=None):
     """`exp(x) / sum(exp(x))` along `dim`: probabilities that sum to 1."""
@@ -96,7 +96,7 @@ def log_softmax_body(input, dim):
 
 
 @primitive(COMPOSITE, args="input", ref=log_softmax_ref, body=log_softmax_body, infer=same_infer, ns=("", "special"),
-           forms="function method out", onnx="LogSoftmax", exact_out=EXACT, samples=_SAMPLES, cast="high",
+           forms="function method out", onnx="LogSoftmax", exact_out=EXACT, samples=_SAMPLES, cast="gpu-high",
            vjp={"input": lambda g, out, dim: F.log_softmax_backward(g, out, dim)})
 def log_softmax(input, dim=None, dtype=None):
     """The logarithm of `softmax`, computed without taking the logarithm of small numbers."""

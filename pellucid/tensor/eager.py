@@ -21,6 +21,7 @@ from ..core.spec import Spec
 from ..core.storage import Storage
 from ..ops.dispatch import call_top, local, state
 from ..ops.op import BITWISE, COMPARE, COMPOSITE, FLOAT, NONE, POINT, SAME, VIEW, F, Op
+from . import autocast
 from .calls import explain_call, wrap_hint
 from .core import PLAIN, UNTRACKED, Extras, Slots, _Types, new, next_seq, node_extras, watch_view, wrap
 from .overrides import override
@@ -282,6 +283,8 @@ def slow_call(op: Op, args: tuple, kwargs: dict):
         r = override(op, args, kwargs)
         if r is not NotImplemented:
             return r
+    if local.autocast is not None and (op.cast == "low" or op.cast == "high"):
+        return autocast.call(local.autocast, op, args, kwargs)
     if local.stack:
         return call_top(op, args, kwargs)
     return NotImplemented
