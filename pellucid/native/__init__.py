@@ -1,0 +1,1 @@
+"""Layer 4: machine code. Kernels are compiled with LLVM, library calls are bound, and a whole graph becomes one function."""
