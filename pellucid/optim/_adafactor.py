@@ -11,7 +11,22 @@ from typing import Any
 
 from ..core import dtype as dt
 from ..tensor import Tensor, no_grad
-from ._update import as_scalar_state, check, number, scalar_state, to_scalar, zeros_like
+from ._traced import real, seen_by_tracer, tracing
+from ._update import (
+    add_,
+    as_scalar_state,
+    check,
+    count,
+    given,
+    greater,
+    lerp_,
+    lesser,
+    number,
+    scalar_state,
+    to_scalar,
+    value_of,
+    zeros_like,
+)
 from .optimizer import Optimizer, ParamsT, evaluate
 
 __all__ = ["Adafactor"]
@@ -85,38 +100,44 @@ class Adafactor(Optimizer):
             raise RuntimeError("Adafactor does not support sparse gradients")
         state = self.state[p]
         if not state:
-            state["step"] = scalar_state(0)
-            if g.dim() > 1:
-                state["row_var"] = g.new_zeros((*g.shape[:-1], 1))
-                state["col_var"] = g.new_zeros((*g.shape[:-2], 1, g.shape[-1]))
-            else:
-                state["variance"] = zeros_like(g)
+            with real():
+                state["step"] = scalar_state(0)
+                if p.dim() > 1:
+                    state["row_var"] = p.new_zeros((*p.shape[:-1], 1))
+                    state["col_var"] = p.new_zeros((*p.shape[:-2], 1, p.shape[-1]))
+                else:
+                    state["variance"] = zeros_like(p)
         return state
 
 
 def _update(p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    group = seen_by_tracer(group) if tracing() else group
     lr, (eps1, eps2) = to_scalar(group["lr"]), group["eps"]
     if eps1 is None:
         eps1 = dt.finfo(p.dtype).eps
-    step = state["step"].add_(1).item()
+    step = count(state["step"])
     rate = step ** group["beta2_decay"]  # how much of the new square enters the second moment
-    step_size = max(eps2, _rms(p)) * min(lr, 1 / step**0.5)
-    if group["weight_decay"] != 0:
+    step_size = greater(eps2, _rms(p)) * lesser(lr, 1 / step**0.5)
+    if given(group["weight_decay"]):
         p.mul_(1 - lr * group["weight_decay"])
 
     if g.dim() > 1:
         row_var, col_var = state["row_var"], state["col_var"]
-        row_var.lerp_(g.norm(dim=-1, keepdim=True).square_().div_(g.size(-1)), rate)
-        col_var.lerp_(g.norm(dim=-2, keepdim=True).square_().div_(g.size(-2)), rate)
+        lerp_(row_var, g.norm(dim=-1, keepdim=True).square_().div_(g.size(-1)), rate)
+        lerp_(col_var, g.norm(dim=-2, keepdim=True).square_().div_(g.size(-2)), rate)
         variance = row_var @ col_var
-        variance.div_(row_var.mean(dim=-2, keepdim=True).clamp_(min=eps1))
+        variance.div_(_floored(row_var.mean(dim=-2, keepdim=True), eps1))
     else:
-        variance = state["variance"].lerp_(g * g, rate).clone()
-    update = variance.clamp_(min=eps1 * eps1).rsqrt_().mul_(g)
-    clipped = max(1.0, _rms(update) / group["d"])
-    p.add_(update, alpha=-number(step_size / clipped))
+        variance = lerp_(state["variance"], g * g, rate).clone()
+    update = _floored(variance, eps1 * eps1).rsqrt_().mul_(g)
+    clipped = greater(1.0, _rms(update) / group["d"])
+    add_(p, update, -number(step_size / clipped))
 
 
-def _rms(t: Tensor) -> float:
+def _floored(t: Tensor, least: float) -> Tensor:
+    return t.copy_(greater(t, least)) if tracing() else t.clamp_(min=least)
+
+
+def _rms(t: Tensor) -> float | Tensor:
     """Root mean square of all elements."""
-    return t.norm(2).item() / t.numel() ** 0.5
+    return value_of(t.norm(2)) / t.numel() ** 0.5

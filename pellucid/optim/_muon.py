@@ -12,7 +12,8 @@ from typing import Any
 
 from ..tensor import Tensor, no_grad
 from ..tensor import functions as T
-from ._update import check, number, to_scalar, zeros_like
+from ._traced import real, seen_by_tracer, tracing
+from ._update import add_, check, greater, lerp_, number, to_scalar, zeros_like
 from .optimizer import Optimizer, ParamsT, evaluate
 
 __all__ = ["Muon"]
@@ -78,13 +79,14 @@ class Muon(Optimizer):
         loss = evaluate(closure)
         for group in self.param_groups:
             work = [(p, p.grad, self._buffer_of(p, p.grad)) for p in group["params"] if p.grad is not None]
+            group = seen_by_tracer(group) if tracing() else group
             lr, momentum = to_scalar(group["lr"]), group["momentum"]
             for p, g, buffer in work:
-                buffer.lerp_(g, 1 - momentum)
-                update = g.lerp(buffer, momentum) if group["nesterov"] else buffer
+                lerp_(buffer, g, 1 - momentum)
+                update = lerp_(g.clone(), buffer, momentum) if group["nesterov"] else buffer
                 update = _orthogonal(update, group["ns_coefficients"], group["ns_steps"], group["eps"])
                 p.mul_(1 - lr * group["weight_decay"])
-                p.add_(update, alpha=-number(lr * _growth(group["adjust_lr_fn"], *p.shape)))
+                add_(p, update, -number(lr * _growth(group["adjust_lr_fn"], *p.shape)))
         return loss
 
     def _buffer_of(self, p: Tensor, g: Tensor) -> Tensor:
@@ -95,7 +97,8 @@ class Muon(Optimizer):
         check(g.dim() == 2, "Param gradient must be a 2D matrix")
         state = self.state[p]
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = zeros_like(g)
+            with real():
+                state["momentum_buffer"] = zeros_like(p)
         return state["momentum_buffer"]
 
 
@@ -114,7 +117,7 @@ def _orthogonal(matrix: Tensor, coefficients: tuple[float, float, float], steps:
     tall = matrix.size(0) > matrix.size(1)
     x = matrix.bfloat16()
     x = x.t() if tall else x
-    x = x / x.norm().clamp(min=eps)
+    x = x / (greater(x.norm(), eps) if tracing() else x.norm().clamp(min=eps))
     for _ in range(steps):
         gram = x @ x.t()
         quadratic = T.addmm(gram, gram, gram, beta=b, alpha=c)

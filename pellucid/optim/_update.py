@@ -3,7 +3,8 @@
 In: a parameter group. Out: one call of the optimiser's update per parameter that has a gradient. Each optimiser states
 its update twice: `_update_arrays`, on NumPy arrays in place, for dense float32/float64 parameters (complex ones are seen
 as pairs of reals), and `_update_tensors`, in tensor operations, for everything else: `differentiable=True`, float16 and
-bfloat16 (which round after every operation), and calls that an interpreter or a tensor subclass wants to see.
+bfloat16 (which round after every operation), and calls that an interpreter or a tensor subclass wants to see. For a tracer
+step counts are 0-d float64 tensors and the group's numbers symbols (see `_traced.py`): the helpers below take both.
 What stays true: both give the same numbers up to rounding, the order of operations being PyTorch's single-tensor one;
 every in-place write bumps the version counter; nothing of a group is written before all its gradients are accepted.
 """
@@ -19,8 +20,10 @@ import numpy as np
 from ..core import dtype as dt
 from ..core.errors import fail
 from ..ops.dispatch import state as dispatch_state
+from ..ops.op import F
 from ..tensor import Tensor, no_grad
 from ..tensor import functions as T
+from ._traced import real, seen_by_tracer, tracing
 from .optimizer import Optimizer, evaluate, grad_mode
 
 __all__: list[str] = []
@@ -86,6 +89,17 @@ def write(tensor: Tensor, value: float) -> None:
     """Store a number in a 0-d state tensor."""
     tensor._a.fill(value)
     tensor._bump()
+
+
+def count(step: Tensor) -> float | Tensor:
+    """Count one step by an operator; the new count, for a tracer as a 0-d float64 tensor."""
+    step.add_(1)
+    return step.double() if tracing() else step.item()
+
+
+def value_of(state: Tensor) -> float | Tensor:
+    """What a 0-d state tensor holds, for a tracer as a 0-d float64 tensor."""
+    return state.double() if tracing() else state.item()
 
 
 # ---------------------------------------------------------------------------------------------------------- arrays
@@ -160,12 +174,61 @@ def descent_tensor(p: Tensor, g: Tensor, weight_decay: float | Tensor, maximize:
         g = -g
     if isinstance(weight_decay, Tensor) and weight_decay.requires_grad:
         return g.addcmul(p.clone(), weight_decay)
-    return g.add(p, alpha=number(weight_decay)) if weight_decay != 0 else g
+    return add(g, p, number(weight_decay)) if given(weight_decay) else g
 
 
-def number(x: float | Tensor) -> float:
-    """A hyperparameter as a Python number."""
-    return x.item() if isinstance(x, Tensor) else x
+def number(x: float | Tensor) -> float | Tensor:
+    """A hyperparameter as a Python number; for a tracer as it is."""
+    return x.item() if isinstance(x, Tensor) and not tracing() else x
+
+
+def given(weight_decay: float | Tensor) -> bool:
+    """Whether there is any weight decay. A tracer's numbers are never 0: a 0 stays a Python number."""
+    return not _plain(weight_decay) or weight_decay != 0
+
+
+def _plain(x: Any) -> bool:
+    return isinstance(x, (int, float, complex)) or (isinstance(x, Tensor) and not tracing())
+
+
+# Updates with a factor, which for a tracer may be a symbol or a 0-d float64 tensor: then it is an operand, not an attribute.
+def add(x: Tensor, y: Tensor, factor: float | Tensor) -> Tensor:
+    """x + factor * y."""
+    return x.add(y, alpha=factor) if _plain(factor) else x.add(y * factor)
+
+
+def add_(x: Tensor, y: Tensor, factor: float | Tensor) -> Tensor:
+    """x += factor * y."""
+    return x.add_(y, alpha=factor) if _plain(factor) else x.add_(y * factor)
+
+
+def add_square_(x: Tensor, y: Tensor, factor: float | Tensor) -> Tensor:
+    """x += factor * y * y."""
+    return x.addcmul_(y, y, value=factor) if _plain(factor) else x.add_(y * y * factor)
+
+
+def add_quotient_(x: Tensor, y: Tensor, z: Tensor, factor: float | Tensor) -> Tensor:
+    """x += factor * y / z."""
+    return x.addcdiv_(y, z, value=factor) if _plain(factor) else x.add_(y / z * factor)
+
+
+def lerp_(x: Tensor, y: Tensor, weight: float | Tensor) -> Tensor:
+    """x += weight * (y - x)."""
+    return x.lerp_(y, weight) if _plain(weight) else x.add_((y - x) * weight)
+
+
+def greater(x: float | Tensor, y: float | Tensor) -> float | Tensor:
+    """max(x, y), also for tensors and a tracer's numbers."""
+    return max(x, y) if _plain(x) and _plain(y) else F.maximum(_operand(x), _operand(y))
+
+
+def lesser(x: float | Tensor, y: float | Tensor) -> float | Tensor:
+    """min(x, y), also for tensors and a tracer's numbers."""
+    return min(x, y) if _plain(x) and _plain(y) else F.minimum(_operand(x), _operand(y))
+
+
+def _operand(x: float | Tensor) -> Tensor:
+    return x if isinstance(x, Tensor) else T.ones((), dtype=dt.float64) * x
 
 
 # ------------------------------------------------------------------------------------------------------- the driver
@@ -195,7 +258,7 @@ class ElementwiseOptimizer(Optimizer):
         for group in self.param_groups:
             work = self._accept(group)
             if work:
-                self._update_group(group, work)
+                self._update_group(seen_by_tracer(group) if tracing() else group, work)
         return loss
 
     def _accept(self, group: dict[str, Any]) -> list[tuple[Tensor, Tensor, dict]]:
@@ -219,7 +282,7 @@ class ElementwiseOptimizer(Optimizer):
         if not state:
             if group.get("fused"):
                 check_fused(p)
-            with no_grad():
+            with no_grad(), real():          # also under a tracer: a step is traced with its state there
                 state.update(self._new_state(p, g, group))
         return state
 

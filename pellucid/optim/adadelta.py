@@ -12,6 +12,8 @@ import numpy as np
 from ..tensor import Tensor
 from ._update import (
     ElementwiseOptimizer,
+    add_,
+    add_square_,
     advance,
     as_scalar_state,
     blocks,
@@ -103,10 +105,10 @@ class Adadelta(ElementwiseOptimizer):
         lr, rho, eps = to_scalar(group["lr"]), group["rho"], group["eps"]
         state["step"].add_(1)
         g = descent_tensor(p, g, group["weight_decay"], group["maximize"])
-        square_avg.mul_(rho).addcmul_(g, g, value=1 - rho)
+        add_square_(square_avg.mul_(rho), g, 1 - rho)
         delta = acc_delta.add(eps).sqrt() / square_avg.add(eps).sqrt() * g
-        acc_delta.mul_(rho).addcmul_(delta, delta, value=1 - rho)
-        p.add_(delta, alpha=-number(lr))
+        add_square_(acc_delta.mul_(rho), delta, 1 - rho)
+        add_(p, delta, -number(lr))
 
 
 def _adadelta(

@@ -14,6 +14,7 @@ from ..tensor import Tensor
 from ..tensor import functions as T
 from ._update import (
     ElementwiseOptimizer,
+    add_quotient_,
     advance,
     as_scalar_state,
     blocks,
@@ -22,6 +23,7 @@ from ._update import (
     check_fused_options,
     check_lr,
     constants,
+    count,
     descent,
     descent_tensor,
     number,
@@ -124,11 +126,11 @@ class Adagrad(ElementwiseOptimizer):
         total._bump()
 
     def _update_tensors(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        step = state["step"].add_(1).item()
+        step = count(state["step"])
         rate = to_scalar(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
         g = descent_tensor(p, g, group["weight_decay"], group["maximize"])
         root = state["sum"].addcmul_(g, g).sqrt() + group["eps"]
-        p.addcdiv_(g, root, value=-number(rate))
+        add_quotient_(p, g, root, -number(rate))
 
 
 def _adagrad(

@@ -14,6 +14,7 @@ from ..tensor import Tensor
 from ..tensor import functions as T
 from ._update import (
     ElementwiseOptimizer,
+    add_square_,
     advance,
     as_scalar_state,
     blocks,
@@ -21,9 +22,13 @@ from ._update import (
     check_betas,
     check_fused_options,
     constants,
+    count,
     descent,
     descent_tensor,
+    given,
+    greater,
     lerp,
+    lerp_,
     number,
     scalar_state,
     scratch_like,
@@ -163,34 +168,38 @@ class Adam(ElementwiseOptimizer):
         beta1, beta2 = group["betas"]
         lr, weight_decay, differentiable = to_scalar(group["lr"]), group["weight_decay"], group["differentiable"]
         m, v = state["exp_avg"], state["exp_avg_sq"]
-        step = state["step"].add_(1).item()
-        if weight_decay != 0 and group["decoupled_weight_decay"]:
+        step = count(state["step"])
+        if group["decoupled_weight_decay"] and given(weight_decay):
             p.mul_(1 - lr * weight_decay)
             weight_decay = 0
         g = descent_tensor(p, g, weight_decay, group["maximize"])
 
-        m.lerp_(g, 1 - (beta1.to(p.dtype) if isinstance(beta1, Tensor) else beta1))
+        lerp_(m, g, 1 - (beta1.to(p.dtype) if isinstance(beta1, Tensor) else beta1))
         if isinstance(beta2, Tensor) and beta2.requires_grad:
             v.lerp_(g.square(), 1 - beta2)
         else:
-            v.mul_(beta2).addcmul_(g, g, value=number(1 - beta2))
+            add_square_(v.mul_(beta2), g, number(1 - beta2))
         if group["amsgrad"]:
             largest = state["max_exp_avg_sq"]
             v = largest.copy_(T.maximum(largest.clone(), v))
         bias1, bias2 = 1 - beta1**step, 1 - beta2**step
-        denominator = (v.sqrt() / bias2**0.5).add_(group["eps"])
         step_size = lr / bias1
+        if isinstance(step, Tensor):  # traced: as `_update_arrays` does it
+            scale, offset = _folded(step_size, bias2**0.5, group["eps"])
+            p.sub_(m / (v.sqrt() * scale + offset))
+            return
+        denominator = (v.sqrt() / bias2**0.5).add_(group["eps"])
         if differentiable:  # m is written again by the next step, so the graph gets a copy of it
             p.addcdiv_(m.clone(), denominator / -step_size)
         else:
             p.addcdiv_(m, denominator, value=-number(step_size))
 
 
-def _folded(step_size: float, root_bias2: float, eps: float) -> tuple[float, float]:
+def _folded(step_size: float | Tensor, root_bias2: float | Tensor, eps: float) -> tuple[float | Tensor, float | Tensor]:
     """(scale, offset) with step_size * m / (sqrt(v) / root_bias2 + eps) == m / (sqrt(v) * scale + offset): one pass less.
 
     Without a step the denominator is huge instead of infinite, which sqrt(v) = 0 would make a NaN."""
-    step_size = max(step_size, 1e-30)
+    step_size = greater(step_size, 1e-30)
     return 1 / (root_bias2 * step_size), eps / step_size
 
 

@@ -13,6 +13,7 @@ from ..tensor import Tensor
 from ..tensor import functions as T
 from ._update import (
     ElementwiseOptimizer,
+    add_quotient_,
     advance,
     as_scalar_state,
     blocks,
@@ -20,9 +21,11 @@ from ._update import (
     check_betas,
     check_lr,
     constants,
+    count,
     descent,
     descent_tensor,
     lerp,
+    lerp_,
     number,
     scalar_state,
     scratch_like,
@@ -105,14 +108,14 @@ class Adamax(ElementwiseOptimizer):
     def _update_tensors(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         exp_avg, exp_inf = state["exp_avg"], state["exp_inf"]
         beta1, beta2 = group["betas"]
-        step = state["step"].add_(1).item()
+        step = count(state["step"])
         g = descent_tensor(p, g, group["weight_decay"], group["maximize"])
-        exp_avg.lerp_(g, 1 - beta1)
+        lerp_(exp_avg, g, 1 - beta1)
         exp_inf.copy_(T.maximum(exp_inf.mul(beta2), g.abs().add_(group["eps"])))
         step_size = number(to_scalar(group["lr"]) / (1 - beta1**step))
         if group["differentiable"]:  # the averages are written again by the next step: the graph gets copies
             exp_avg, exp_inf = exp_avg.clone(), exp_inf.clone()
-        p.addcdiv_(exp_avg, exp_inf, value=-step_size)
+        add_quotient_(p, exp_avg, exp_inf, -step_size)
 
 
 def _adamax(

@@ -11,20 +11,25 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
+from ..tensor import functions as T
 from ._update import (
     ElementwiseOptimizer,
+    add_,
     advance,
     as_scalar_state,
     blocks,
     check,
     check_lr,
     constants,
+    count,
     descent,
     descent_tensor,
+    greater,
     number,
     scalar_state,
     scratch_like,
     to_scalar,
+    value_of,
     write,
     zeros_like,
 )
@@ -111,11 +116,17 @@ class ASGD(ElementwiseOptimizer):
 
     def _update_tensors(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         ax, eta, mu = state["ax"], state["eta"], state["mu"]
-        rate, share = eta.item(), mu.item()
-        step = state["step"].add_(1).item()
+        rate, share = value_of(eta), value_of(mu)
+        step = count(state["step"])
         g = descent_tensor(p, g, group["weight_decay"], group["maximize"])
         p.mul_(1 - group["lambd"] * rate)
-        p.add_(g, alpha=-rate)
+        add_(p, g, -rate)
+        if isinstance(share, Tensor):  # traced
+            ax.copy_(T.where(share == 1, p, ax + (p - ax) * share))
+            lr = to_scalar(group["lr"])
+            eta.copy_(lr / (1 + group["lambd"] * lr * step) ** group["alpha"])
+            mu.copy_(1 / greater(step - group["t0"], 1))
+            return
         if share == 1:
             ax.copy_(p)
         else:

@@ -13,6 +13,8 @@ import numpy as np
 from ..tensor import Tensor
 from ._update import (
     ElementwiseOptimizer,
+    add_quotient_,
+    add_square_,
     advance,
     as_scalar_state,
     blocks,
@@ -20,13 +22,17 @@ from ._update import (
     check_betas,
     check_lr,
     constants,
+    count,
     descent,
     descent_tensor,
+    given,
     lerp,
+    lerp_,
     number,
     scalar_state,
     scratch_like,
     to_scalar,
+    value_of,
     write,
     zeros_like,
 )
@@ -134,23 +140,23 @@ class NAdam(ElementwiseOptimizer):
         beta1, beta2 = group["betas"]
         lr, weight_decay = to_scalar(group["lr"]), group["weight_decay"]
         m, v, product = state["exp_avg"], state["exp_avg_sq"], state["mu_product"]
-        step = state["step"].add_(1).item()
-        if weight_decay != 0 and group["decoupled_weight_decay"]:
+        step = count(state["step"])
+        if group["decoupled_weight_decay"] and given(weight_decay):
             p.mul_(1 - lr * weight_decay)
             weight_decay = 0
         g = descent_tensor(p, g, weight_decay, group["maximize"])
         mu, mu_next = _momenta(beta1, step, group["momentum_decay"])
         product.mul_(mu)
-        m.lerp_(g, 1 - beta1)
-        v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        lerp_(m, g, 1 - beta1)
+        add_square_(v.mul_(beta2), g, 1 - beta2)
         denominator = v.div(1 - beta2**step).sqrt() + group["eps"]
         if group["differentiable"]:  # "mu_product" may need a gradient, so the coefficients are tensors
             p.addcdiv_(g * (-lr * (1.0 - mu) / (1.0 - product)), denominator)
             p.addcdiv_(m * (-lr * mu_next / (1.0 - product * mu_next)), denominator)
         else:
-            done = product.item()
-            p.addcdiv_(g, denominator, value=-number(lr * (1.0 - mu) / (1.0 - done)))
-            p.addcdiv_(m, denominator, value=-number(lr * mu_next / (1.0 - done * mu_next)))
+            done = value_of(product)
+            add_quotient_(p, g, denominator, -number(lr * (1.0 - mu) / (1.0 - done)))
+            add_quotient_(p, m, denominator, -number(lr * mu_next / (1.0 - done * mu_next)))
 
 
 def _momenta(beta1: float, step: float, decay: float) -> tuple[float, float]:

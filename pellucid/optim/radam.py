@@ -5,13 +5,16 @@ In: parameters with gradients. Out: parameters moved; state "step", "exp_avg" an
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..tensor import Tensor
+from ..tensor import functions as T
 from ._update import (
     ElementwiseOptimizer,
+    add_square_,
     advance,
     as_scalar_state,
     blocks,
@@ -19,9 +22,12 @@ from ._update import (
     check_betas,
     check_lr,
     constants,
+    count,
     descent,
     descent_tensor,
+    given,
     lerp,
+    lerp_,
     scalar_state,
     scratch_like,
     to_scalar,
@@ -128,26 +134,30 @@ class RAdam(ElementwiseOptimizer):
         beta1, beta2 = group["betas"]
         lr, weight_decay = to_scalar(group["lr"]), group["weight_decay"]
         m, v = state["exp_avg"], state["exp_avg_sq"]
-        step = state["step"].add_(1).item()
-        if weight_decay != 0 and group["decoupled_weight_decay"]:
+        step = count(state["step"])
+        if group["decoupled_weight_decay"] and given(weight_decay):
             p.mul_(1 - lr * weight_decay)
             weight_decay = 0
         g = descent_tensor(p, g, weight_decay, group["maximize"])
-        m.lerp_(g, 1 - beta1)
-        v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+        lerp_(m, g, 1 - beta1)
+        add_square_(v.mul_(beta2), g, 1 - beta2)
         update = m / (1 - beta1**step) * lr
         rectified = _rectification(beta2, step)
-        if rectified is not None:
+        if isinstance(rectified, Tensor):  # traced: NaN stands for None
+            update = T.where(rectified.isnan(), update, update / (v.sqrt() + group["eps"]) * rectified)
+        elif rectified is not None:
             update = update * (rectified / (v.sqrt() + group["eps"]))
         p.sub_(update)
 
 
-def _rectification(beta2: float, step: float) -> float | None:
-    """Factor of the adaptive step, with v's bias correction in it; None while v says too little."""
+def _rectification(beta2: float, step: float | Tensor) -> float | Tensor | None:
+    """Factor of the adaptive step, with v's bias correction in it; None while v says too little (NaN for a tracer)."""
     bias2 = 1 - beta2**step
     rho_inf = 2 / (1 - beta2) - 1
     rho = rho_inf - 2 * step * beta2**step / bias2
-    if not rho > 5.0:
+    if isinstance(rho, Tensor):
+        rho = rho.masked_fill(rho <= 5.0, math.nan)
+    elif not rho > 5.0:
         return None
     return ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho) * bias2) ** 0.5
 

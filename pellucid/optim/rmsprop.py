@@ -13,6 +13,9 @@ import numpy as np
 from ..tensor import Tensor
 from ._update import (
     ElementwiseOptimizer,
+    add_,
+    add_quotient_,
+    add_square_,
     advance,
     as_scalar_state,
     blocks,
@@ -21,7 +24,9 @@ from ._update import (
     constants,
     descent,
     descent_tensor,
+    given,
     lerp,
+    lerp_,
     number,
     scalar_state,
     scratch_like,
@@ -127,20 +132,20 @@ class RMSprop(ElementwiseOptimizer):
         rate = -number(to_scalar(group["lr"]))
         state["step"].add_(1)
         g = descent_tensor(p, g, group["weight_decay"], group["maximize"])
-        square_avg.mul_(alpha).addcmul_(g, g, value=1 - alpha)
+        add_square_(square_avg.mul_(alpha), g, 1 - alpha)
         if group["centered"]:
-            grad_avg = state["grad_avg"].lerp_(g, 1 - alpha)
+            grad_avg = lerp_(state["grad_avg"], g, 1 - alpha)
             if group["differentiable"]:
                 grad_avg = grad_avg.clone()  # written again by the next step: the graph gets a copy
             root = square_avg.addcmul(grad_avg, grad_avg, value=-1).sqrt()
         else:
             root = square_avg.sqrt()
         root = root + group["eps"]
-        if group["momentum"] > 0:
+        if given(group["momentum"]):
             buffer = state["momentum_buffer"].mul_(group["momentum"]).addcdiv_(g, root)
-            p.add_(buffer, alpha=rate)
+            add_(p, buffer, rate)
         else:
-            p.addcdiv_(g, root, value=rate)
+            add_quotient_(p, g, root, rate)
 
 
 def _rmsprop(

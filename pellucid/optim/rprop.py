@@ -26,6 +26,7 @@ from ._update import (
     to_scalar,
     zeros_like,
 )
+from ._traced import tracing
 from .optimizer import ParamsT
 
 __all__ = ["Rprop"]
@@ -81,7 +82,7 @@ class Rprop(ElementwiseOptimizer):
 
     def _new_state(self, p: Tensor, g: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         lr = number(to_scalar(group["lr"]))
-        first = T.full_like(g, complex(lr, lr) if p.is_complex() else lr)
+        first = T.full_like(p, complex(lr, lr) if p.is_complex() else lr)
         return {"step": scalar_state(0), "prev": zeros_like(p), "step_size": first}
 
     def _update_arrays(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
@@ -100,8 +101,14 @@ class Rprop(ElementwiseOptimizer):
         if group["maximize"]:
             g = -g
         agreement = g.detach() * prev.detach()  # only its sign is used, and a sign has no derivative
-        factor = T.ones_like(agreement).masked_fill_(agreement > 0, plus).masked_fill_(agreement < 0, minus)
-        step_size.mul_(factor).clamp_(*group["step_sizes"])
+        if tracing():
+            one = T.ones((), dtype=p.dtype)
+            least, greatest = group["step_sizes"]
+            factor = T.where(agreement > 0, one * plus, T.where(agreement < 0, one * minus, one))
+            step_size.copy_(step_size.mul(factor).maximum(one * least).minimum(one * greatest))
+        else:
+            factor = T.ones_like(agreement).masked_fill_(agreement > 0, plus).masked_fill_(agreement < 0, minus)
+            step_size.mul_(factor).clamp_(*group["step_sizes"])
         g = g.masked_fill(agreement < 0, 0)
         p.addcmul_(g.sign(), step_size.clone() if group["differentiable"] else step_size, value=-1)
         prev.copy_(g)

@@ -13,6 +13,8 @@ import numpy as np
 from ..tensor import Tensor
 from ._update import (
     ElementwiseOptimizer,
+    add,
+    add_,
     blocks,
     check,
     check_fused,
@@ -20,10 +22,13 @@ from ._update import (
     constants,
     descent,
     descent_tensor,
+    given,
     number,
     scratch_like,
     to_scalar,
+    zeros_like,
 )
+from ._traced import FirstStep, real, tracing
 from .optimizer import ParamsT
 
 __all__ = ["SGD"]
@@ -95,7 +100,15 @@ class SGD(ElementwiseOptimizer):
     def _state_of(self, p: Tensor, g: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         if group["fused"]:
             check_fused(p)
-        return self.state[p] if group["momentum"] != 0 else {}  # without momentum a parameter leaves no state
+        if group["momentum"] == 0:  # without momentum a parameter leaves no state
+            return {}
+        state = self.state[p]
+        if tracing() and state.get("momentum_buffer") is None:
+            if group["dampening"] != 0:
+                raise FirstStep("the first step of SGD with dampening takes another path than all later ones")
+            with real():
+                state["momentum_buffer"] = zeros_like(p)
+        return state
 
     def _update_arrays(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         a, momentum, weight_decay, maximize = p._a, group["momentum"], group["weight_decay"], group["maximize"]
@@ -126,17 +139,17 @@ class SGD(ElementwiseOptimizer):
     def _update_tensors(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         momentum, lr = group["momentum"], to_scalar(group["lr"])
         g = descent_tensor(p, g, group["weight_decay"], group["maximize"])
-        if momentum != 0:
+        if given(momentum):
             buffer = state.get("momentum_buffer")
             if buffer is None:
                 buffer = state["momentum_buffer"] = g.detach().clone()
             else:
-                buffer.mul_(momentum).add_(g, alpha=1 - group["dampening"])
-            g = g.add(buffer, alpha=momentum) if group["nesterov"] else buffer
+                add_(buffer.mul_(momentum), g, 1 - group["dampening"])
+            g = add(g, buffer, momentum) if group["nesterov"] else buffer
         if isinstance(lr, Tensor) and lr.requires_grad:
             p.addcmul_(g, lr, value=-1)
         else:
-            p.add_(g, alpha=-number(lr))
+            add_(p, g, -number(lr))
 
 
 def _descend(p: np.ndarray, direction: np.ndarray, lr: np.ndarray) -> None:

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import pellucid
+from pellucid.ops.dispatch import Interpreter, interpreting
+from pellucid.ops.op import F
 from pellucid.autograd import gradcheck
 from pellucid.optim import _update
+from pellucid.optim._traced import FirstStep
 
 CASES = [
     ("SGD", {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
@@ -228,3 +231,53 @@ def test_lbfgs_finds_the_minimum_of_rosenbrock():
     np.testing.assert_allclose(p.detach().numpy(), [1.0, 1.0], atol=1e-6)
     state = optimizer.state_dict()["state"][0]
     assert {"func_evals", "n_iter", "d", "t", "old_dirs", "old_stps", "ro", "H_diag", "prev_flat_grad", "prev_loss"} <= state.keys()
+
+
+class Watcher(Interpreter):
+    """Stands for a tracer: runs every operator it sees, and lifts numbers to tensors."""
+
+    def __init__(self):
+        self.lifted, self.guarded = {}, {}
+
+    def call(self, op, args, kwargs):
+        return getattr(F, op.name)(*args, **kwargs)
+
+    def lift_item(self, group, path, value):
+        self.lifted[path] = value
+        return pellucid.tensor(value, dtype=pellucid.float64)
+
+    def guard_item(self, group, path, value):
+        self.guarded[path] = value
+
+
+def watched(optimizer, watcher=None):
+    step = optimizer.step
+
+    def under_a_tracer():
+        with interpreting(watcher or Watcher()):
+            step()
+    optimizer.step = under_a_tracer
+
+
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_a_traced_step_takes_the_same_path(case):
+    """With lifted numbers and step counts as tensors, as a tracer sees them, the update is the one on arrays."""
+    name, options = case[0], case[1]
+    if name == "SGD" and options.get("dampening"):
+        with pytest.raises(FirstStep):
+            path(*case, prepare=watched)
+        return
+    assert_same(path(*case, prepare=watched), path(*case), rtol=1e-6 if name in ("ASGD", "NAdam") else 1e-12)
+
+
+def test_what_a_tracer_lifts():
+    p = pellucid.zeros(2, requires_grad=True)
+    p.grad = pellucid.ones(2)
+    optimizer = pellucid.optim.AdamW([p], lr=0.0)
+    pellucid.optim.lr_scheduler.StepLR(optimizer, 1)
+    watcher = Watcher()
+    watched(optimizer, watcher)
+    optimizer.step()
+    assert watcher.lifted == {("lr",): 0.0, ("betas", 0): 0.9, ("betas", 1): 0.999, ("eps",): 1e-8, ("weight_decay",): 0.01}
+    assert watcher.guarded.keys() >= {("maximize",), ("amsgrad",), ("decoupled_weight_decay",)}
+    assert ("initial_lr",) not in watcher.guarded
