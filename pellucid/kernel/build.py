@@ -1,0 +1,682 @@
+"""The builder: what the operators' `scalar` and `lower` definitions make loop IR with.
+
+In: expressions, indices, specs. Out: typed expressions, simplified where that is exact; index values (`index.Ix`); and the
+descriptors of what is no single expression: `Reduction`, `Scatter`, `Pieces`. `describe(b, op, specs, attrs)` asks an
+operator's definition and gives one of them, or `Point` or `Element`.
+
+True always: an expression's dtype is what its operation computes in. Values of float16 and bfloat16 tensors are float32;
+`round(x, dtype)` is such a value rounded to them. Constants are exact in their dtype. Definitions that have no meaning for
+a dtype or an attribute raise `Refused`; the operator's reference then runs instead.
+"""
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core import dtype as dt
+from ..core.dtype import dtype
+from ..core.spec import Spec
+from ..ops.op import COMPOSITE, POINT, REDUCE, Op, parameters
+from . import index
+from .evaluate import apply as compute
+from .index import Ix, Num, ix
+from .ir import Apply, Const, Expr, Index, Let, Load, Var
+
+Values = tuple[Ix, ...]
+LoadFn = Callable[[int, Values], Expr]
+
+
+class Refused(Exception):
+    """An operator's definition does not cover this dtype or attribute; the message says why."""
+
+
+# ---------------------------------------------------------------------------------------------------- descriptors
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Elementwise: `fn(*exprs)`, one expression (or None) per operand. Numbers come as constants of the common dtype."""
+
+    fn: Callable[..., Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """`fn(i, load)` is the result's element at index `i`; `load(k, idx)` that of operand k."""
+
+    fn: Callable[[Values, LoadFn], Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The box of result indices from `start` up to (not including) `stop`. Within it `fn(i, load)` is the element at `i`."""
+
+    start: tuple[Num, ...]
+    stop: tuple[Num, ...]
+    fn: Callable[[Values, LoadFn], Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A result made of boxes that cover it and do not overlap: one store loop each. `element` is the same as one
+    expression, for consumers that read it in their own loop (an index outside a box is kept inside before it loads)."""
+
+    regions: tuple[Region, ...]
+    element: Callable[[Values, LoadFn], Expr]
+
+
+@dataclass(frozen=True, slots=True)
+class Reduction:
+    """`post(acc)`, with acc the elements `pre(x)` of operand 0 over `dims` combined by `op`, from `init`.
+
+    `op` is one of ir.REDUCTIONS, or "argmax" / "argmin": the index of the extreme (the first among equals, nan counts as
+    extreme), along the one dimension in `dims`, or row-major over all of them. `dtype` is what is accumulated in; None as
+    `init` means the first element. `operands` are more operands, broadcast against the input: `pre(x, *more)`."""
+
+    op: str
+    dims: tuple[int, ...]
+    keepdim: bool
+    pre: Callable[..., Expr]
+    post: Callable[[Expr], Expr]
+    init: Const | None
+    dtype: dtype
+    shape: tuple[int, ...]           # of the result
+
+
+@dataclass(frozen=True, slots=True)
+class Scatter:
+    """The result starts as `init` (a constant, or the number of the operand it is a copy of); then for every index `i` of
+    `shape`, `at(i, load)` gives (index in the result, value), and the value is combined by `op` (of ir.REDUCTIONS; "set"
+    overwrites, the last one in row-major order counts)."""
+
+    shape: tuple[int, ...]
+    init: Const | int
+    op: str
+    at: Callable[[Values, LoadFn], tuple[Values, Expr]]
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A run-time check: `0 <= value < extent`, or the executable raises IndexError. `value` is the index as given (it may
+    be used as loaded: negative ones are out of range here)."""
+
+    value: Expr
+    extent: Num
+
+
+Descriptor = Point | Element | Pieces | Reduction | Scatter
+
+
+def _identity(x: Expr) -> Expr:
+    return x
+
+
+_COMMUTES = frozenset(("add", "mul", "max", "min", "and", "or", "xor", "eq", "ne", "maxnum", "minnum"))
+_NEGATED = {"eq": "ne", "ne": "eq"}
+
+
+class Builder:
+    """Makes expressions for one kernel. `out` says which result of an operator with several is being described.
+
+    What it collects, for the kernel: `lets` (names for what is no affine index), `guards`, `derived` (names of run-time
+    sizes that are polynomials in others)."""
+
+    def __init__(self, prefix: str = "t"):
+        self.prefix = prefix
+        self.out = 0
+        self.lets: list[Let] = []
+        self.guards: list[Guard] = []
+        self.derived: dict[str, index.Poly] = {}
+        self._names: dict[Any, Var] = {}
+        self._count = 0
+        self._exact: dict[int, tuple[Const, Any]] = {}
+
+    def refuse(self, why: str):
+        raise Refused(why)
+
+    # ------------------------------------------------------------------------------------------------ constants
+    def const(self, value, like: Expr | dtype) -> Const:
+        """A number as a constant of a dtype (or of an expression's dtype): rounded to it, or wrapped, as the operators do."""
+        d = like if isinstance(like, dtype) else like.dtype
+        if isinstance(value, Const):
+            value = value.value
+        if d in dt.LOW_PRECISION:
+            d = dt.float32
+        if d.category == dt.COMPLEX or isinstance(value, complex):
+            self.refuse("complex numbers")
+        if d is dt.bool_:
+            return Const(bool(value), d)
+        if d.category == dt.INT:
+            return Const(wrap(int(value), d), d)
+        with np.errstate(all="ignore"):
+            c = Const(float(d.np.type(value)), d)
+        if c.value != value:
+            self._exact[id(c)] = (c, value)
+        return c
+
+    def exact(self, x: Expr):
+        """A constant's number as it was given, before rounding to its dtype; None if `x` is no constant."""
+        if not isinstance(x, Const):
+            return None
+        return self._exact.get(id(x), (x, x.value))[1]
+
+    def number(self, x: Expr):
+        """A constant's number, else None."""
+        return x.value if isinstance(x, Const) else None
+
+    def _operand(self, x, like: Expr | dtype) -> Expr:
+        return x if not isinstance(x, (int, float, bool)) else self.const(x, like)
+
+    def _pair(self, x, y) -> tuple[Expr, Expr]:
+        if isinstance(x, (int, float)):
+            x = self.const(x, y)
+        elif isinstance(y, (int, float)):
+            y = self.const(y, x)
+        if x.dtype is not y.dtype:
+            raise TypeError(f"operands of dtypes {x.dtype.name} and {y.dtype.name}: cast one of them")
+        return x, y
+
+    def _apply(self, name: str, args: tuple, d: dtype) -> Expr:
+        if all(isinstance(a, Const) for a in args):
+            with np.errstate(all="ignore"):
+                return self.const(compute(name, d, *[a.dtype.np.type(a.value) for a in args]).item(), d)
+        return Apply(name, args, d)
+
+    # ------------------------------------------------------------------------------------------------ arithmetic
+    def add(self, x, y) -> Expr:
+        x, y = self._pair(x, y)
+        if x.dtype is dt.bool_:
+            return self.or_(x, y)
+        if is_number(x, 0) and (x.dtype.category == dt.INT or math.copysign(1, x.value) < 0):
+            return y
+        if is_number(y, 0) and (y.dtype.category == dt.INT or math.copysign(1, y.value) < 0):
+            return x
+        return self._apply("add", (x, y), x.dtype)
+
+    def sub(self, x, y) -> Expr:
+        x, y = self._pair(x, y)
+        if is_number(y, 0) and (y.dtype.category == dt.INT or math.copysign(1, y.value) > 0):
+            return x
+        return self._apply("sub", (x, y), x.dtype)
+
+    def mul(self, x, y) -> Expr:
+        x, y = self._pair(x, y)
+        if x.dtype is dt.bool_:
+            return self.and_(x, y)
+        if is_number(x, 1):
+            return y
+        if is_number(y, 1):
+            return x
+        return self._apply("mul", (x, y), x.dtype)
+
+    def div(self, x, y) -> Expr:
+        """The quotient of floats."""
+        x, y = self._pair(x, y)
+        if is_number(y, 1):
+            return x
+        return self._apply("div", (x, y), x.dtype)
+
+    def fma(self, x, y, z) -> Expr:
+        """`x * y + z` rounded once."""
+        return self._apply("fma", (x, self._operand(y, x), self._operand(z, x)), x.dtype)
+
+    def neg(self, x) -> Expr:
+        if isinstance(x, Apply) and x.name == "neg":
+            return x.args[0]
+        return self._apply("neg", (x,), x.dtype)
+
+    def abs(self, x) -> Expr:
+        return x if x.dtype is dt.bool_ or not x.dtype.is_signed else self._apply("abs", (x,), x.dtype)
+
+    def max(self, x, y) -> Expr:
+        """The larger; nan if either is."""
+        return self._extreme("max", x, y)
+
+    def min(self, x, y) -> Expr:
+        """The smaller; nan if either is."""
+        return self._extreme("min", x, y)
+
+    def maxnum(self, x, y) -> Expr:
+        """The larger; nan only if both are."""
+        return self._extreme("maxnum", x, y)
+
+    def minnum(self, x, y) -> Expr:
+        """The smaller; nan only if both are."""
+        return self._extreme("minnum", x, y)
+
+    def _extreme(self, name: str, x, y) -> Expr:
+        x, y = self._pair(x, y)
+        if x.dtype is dt.bool_:
+            return (self.or_ if name[:3] == "max" else self.and_)(x, y)
+        if not x.dtype.is_floating_point:
+            name = name[:3]
+        return self._apply(name, (x, y), x.dtype)
+
+    def copysign(self, x, y) -> Expr:
+        x, y = self._pair(x, y)
+        return self._apply("copysign", (x, y), x.dtype)
+
+    def rem(self, x, y) -> Expr:
+        """C's remainder: the dividend's sign."""
+        x, y = self._pair(x, y)
+        return self._apply("rem", (x, y), x.dtype)
+
+    def floordiv(self, x, y) -> Expr:
+        """The quotient rounded down, as Python's. Integers: the divisor is not 0."""
+        x, y = self._pair(x, y)
+        return x if is_number(y, 1) and x.dtype.category == dt.INT else self._apply("floordiv", (x, y), x.dtype)
+
+    def mod(self, x, y) -> Expr:
+        """Python's remainder: the divisor's sign."""
+        x, y = self._pair(x, y)
+        return self._apply("mod", (x, y), x.dtype)
+
+    def pow(self, x, y) -> Expr:
+        x, y = self._pair(x, y)
+        return self._apply("pow", (x, y), x.dtype)
+
+    def atan2(self, y, x) -> Expr:
+        y, x = self._pair(y, x)
+        return self._apply("atan2", (y, x), y.dtype)
+
+    def square(self, x) -> Expr:
+        return self.mul(x, x)
+
+    def recip(self, x) -> Expr:
+        return self.div(self.const(1, x), x)
+
+    # ------------------------------------------------------------------------------------------------ comparisons, logic
+    def _compare(self, name: str, x, y) -> Expr:
+        x, y = self._pair(x, y)
+        return self._apply(name, (x, y), dt.bool_)
+
+    def eq(self, x, y) -> Expr:
+        return self._compare("eq", x, y)
+
+    def ne(self, x, y) -> Expr:
+        return self._compare("ne", x, y)
+
+    def lt(self, x, y) -> Expr:
+        return self._compare("lt", x, y)
+
+    def le(self, x, y) -> Expr:
+        return self._compare("le", x, y)
+
+    def gt(self, x, y) -> Expr:
+        return self._compare("gt", x, y)
+
+    def ge(self, x, y) -> Expr:
+        return self._compare("ge", x, y)
+
+    def and_(self, x, y) -> Expr:
+        x, y = self._pair(x, y)
+        if x.dtype is dt.bool_:
+            for a, b in ((x, y), (y, x)):
+                if isinstance(a, Const):
+                    return b if a.value else a
+        return self._apply("and", (x, y), x.dtype)
+
+    def or_(self, x, y) -> Expr:
+        x, y = self._pair(x, y)
+        if x.dtype is dt.bool_:
+            for a, b in ((x, y), (y, x)):
+                if isinstance(a, Const):
+                    return a if a.value else b
+        return self._apply("or", (x, y), x.dtype)
+
+    def xor(self, x, y) -> Expr:
+        x, y = self._pair(x, y)
+        return self._apply("xor", (x, y), x.dtype)
+
+    def not_(self, x) -> Expr:
+        """Logical not of a bool, bitwise not of an integer."""
+        if isinstance(x, Apply) and x.name == "not":
+            return x.args[0]
+        return self._apply("not", (x,), x.dtype)
+
+    def shl(self, x, y) -> Expr:
+        x, y = self._pair(x, y)
+        return self._apply("shl", (x, y), x.dtype)
+
+    def shr(self, x, y) -> Expr:
+        """Shift right, keeping the sign of signed integers."""
+        x, y = self._pair(x, y)
+        return self._apply("shr", (x, y), x.dtype)
+
+    def isnan(self, x) -> Expr:
+        return self._apply("isnan", (x,), dt.bool_) if x.dtype.is_floating_point else self.const(False, dt.bool_)
+
+    def isinf(self, x) -> Expr:
+        return self.eq(self.abs(x), math.inf) if x.dtype.is_floating_point else self.const(False, dt.bool_)
+
+    def isfinite(self, x) -> Expr:
+        return self.lt(self.abs(x), math.inf) if x.dtype.is_floating_point else self.const(True, dt.bool_)
+
+    def select(self, cond: Expr, x, y) -> Expr:
+        """`x` where `cond`, else `y`. Both are computed: neither may load out of bounds."""
+        x, y = self._pair(x, y)
+        if isinstance(cond, Const):
+            return x if cond.value else y
+        if x == y if isinstance(x, Const) and isinstance(y, Const) else x is y:
+            return x
+        return self._apply("select", (cond, x, y), x.dtype)
+
+    def truth(self, x) -> Expr:
+        """Whether a number is not 0."""
+        return x if x.dtype is dt.bool_ else self.ne(x, 0)
+
+    # ------------------------------------------------------------------------------------------------ conversions
+    def cast(self, x: Expr, d: dtype) -> Expr:
+        """The value in another dtype: to integers cut towards zero and wrapped, to bool whether it is not 0. To float16 or
+        bfloat16: rounded to it, as a float32."""
+        if d in dt.LOW_PRECISION:
+            return self.round(x, d)
+        if x.dtype is d:
+            return x
+        if d.category == dt.COMPLEX:
+            self.refuse("complex numbers")
+        if d is dt.bool_:
+            return self.ne(x, 0)
+        if isinstance(x, Const):
+            return self.const(compute("cast", d, x.dtype.np.type(x.value)).item(), d)
+        return Apply("cast", (x,), d)
+
+    def round(self, x: Expr, d: dtype) -> Expr:
+        """A value as it is after a store to a tensor of dtype `d` and a load from it. Itself unless `d` is of low precision."""
+        if d not in dt.LOW_PRECISION:
+            return self.cast(x, d)
+        if d in dt.FLOAT8:
+            self.refuse("float8")
+        if not x.dtype.is_floating_point:
+            x = self.cast(x, dt.float32)
+        if isinstance(x, Const):
+            return self.const(float(np.asarray(x.value, x.dtype.np).astype(d.np)), dt.float32)
+        if isinstance(x, Apply) and x.name == "cast" and x.args[0].dtype is d:
+            return x
+        return Apply("cast", (Apply("cast", (x,), d),), dt.float32)
+
+    def bitcast(self, x: Expr, d: dtype) -> Expr:
+        return x if x.dtype is d else self._apply("bitcast", (x,), d)
+
+    # ------------------------------------------------------------------------------------------------ index values
+    def iadd(self, x, y) -> Ix:
+        return ix(x) + y
+
+    def isub(self, x, y) -> Ix:
+        return ix(x) - y
+
+    def imul(self, x, y) -> Ix:
+        return ix(x) * y
+
+    def idiv(self, x, n) -> Ix:
+        """Floor quotient by a size."""
+        return ix(x) // n
+
+    def imod(self, x, n) -> Ix:
+        """Floor remainder by a size."""
+        return ix(x) % n
+
+    def ilt(self, x, y) -> Expr:
+        """`x < y` of indices; a constant where their ranges decide."""
+        known = index.below(x, y)
+        if known is not None:
+            return self.const(known, dt.bool_)
+        return self.lt(self.value(ix(x)), self.value(ix(y)))
+
+    def ile(self, x, y) -> Expr:
+        return self.ilt(x, ix(y) + 1)
+
+    def ige(self, x, y) -> Expr:
+        known = index.below(x, y)
+        if known is not None:
+            return self.const(not known, dt.bool_)
+        return self.ge(self.value(ix(x)), self.value(ix(y)))
+
+    def ieq(self, x, y) -> Expr:
+        d = ix(x) - y
+        if d.number() is not None and isinstance(d.const, int):
+            return self.const(d.const == 0, dt.bool_)
+        if index.below(d, 0) is True or index.below(0, d) is True:
+            return self.const(False, dt.bool_)
+        return self.eq(self.value(ix(x)), self.value(ix(y)))
+
+    def iwithin(self, x, lo, hi) -> Expr:
+        """`lo <= x < hi`."""
+        return self.and_(self.ige(x, lo), self.ilt(x, hi))
+
+    def iselect(self, cond: Expr, x, y) -> Ix:
+        """One of two indices."""
+        if isinstance(cond, Const):
+            return ix(x) if cond.value else ix(y)
+        lo, hi = _hull(ix(x).bounds(), ix(y).bounds())
+        return index.value(self.select(cond, self.value(ix(x)), self.value(ix(y))), lo, hi)
+
+    def clamp(self, x, lo, hi) -> Ix:
+        """An index kept within [lo, hi]; itself if it cannot leave."""
+        return index.clamp(ix(x), lo, hi)
+
+    def inside(self, idx: Sequence, shape: Sequence) -> Values:
+        """An index kept within a shape, dimension by dimension."""
+        return tuple([self.clamp(i, 0, n - 1) for i, n in zip(idx, shape)])
+
+    def as_index(self, x: Expr, lo: Num | None = None, hi: Num | None = None) -> Ix:
+        """A computed integer as an index; `lo` and `hi` say what is known of it."""
+        x = self.cast(x, dt.int64)
+        return ix(x.value) if isinstance(x, Const) else index.value(x, lo, hi)
+
+    def guarded(self, x: Expr | Ix, extent, wrap: bool = False) -> Ix:
+        """A loaded index that must lie in [0, extent), checked at run time and kept inside. With `wrap` negative ones
+        count from the end first."""
+        n = index.size(extent)
+        if isinstance(n, int) and n == 0:
+            self.refuse("indexing a dimension of size 0")
+        e = self.cast(self.value(x) if isinstance(x, Ix) else x, dt.int64)
+        if wrap:
+            end = self.value(ix(n))
+            e = self.select(self.lt(e, 0), self.add(e, end), e)
+        if isinstance(e, Const) and isinstance(n, int) and 0 <= e.value < n:
+            return ix(e.value)
+        self.guards.append(Guard(e, n))
+        top = self.value(ix(n - 1))
+        return index.value(self.max(self.min(e, top), self.const(0, dt.int64)), 0, n - 1)
+
+    def flatten(self, idx: Sequence, shape: Sequence) -> Ix:
+        return index.flatten(idx, shape)
+
+    def unflatten(self, flat, shape: Sequence) -> Values:
+        return index.unflatten(flat, shape)
+
+    def broadcast(self, i: Values, shape: Sequence) -> Values:
+        """The index of an operand of `shape` that is broadcast to the result indexed by `i`."""
+        lead = len(i) - len(shape)
+        return tuple([index.ZERO if n == 1 else i[lead + k] for k, n in enumerate(shape)])
+
+    def value(self, x: Ix | Num) -> Expr:
+        """An index as an int64 expression."""
+        x = ix(x)
+        total: Expr | None = None
+        for a, c in x.terms:
+            v: Expr = self.atom(a)
+            part = v if c == 1 else self.mul(v, self.size_value(c))
+            total = part if total is None else self.add(total, part)
+        c0 = self.size_value(x.const)
+        return c0 if total is None else self.add(total, c0)
+
+    def size_value(self, n: Num) -> Expr:
+        """A size as an int64 expression: a constant, or the variable of a run-time size."""
+        s = self.size(n)
+        return Const(s, dt.int64) if isinstance(s, int) else Var(s, dt.int64)
+
+    def size(self, n: Num) -> int | str:
+        """A size as the IR has it: an int, or the name of a run-time size (`derived` says what a new one is)."""
+        if isinstance(n, int):
+            return n
+        if len(n.terms) == 1:
+            (m, c), = n.terms.items()
+            if c == 1 and len(m) == 1:
+                return m[0]
+        for name, p in self.derived.items():
+            if p == n:
+                return name
+        name = f"{self.prefix}z{len(self.derived)}"
+        self.derived[name] = n
+        return name
+
+    def atom(self, a: index.Atom) -> Var:
+        """The variable of an index's atom: a loop variable, or a Let made for it."""
+        if isinstance(a, index.Axis):
+            return Var(a.name, dt.int64)
+        key = id(a.expr) if isinstance(a, index.Value) else a     # expressions are deep: not hashed
+        found = self._names.get(key)
+        if found is not None:
+            return found
+        if isinstance(a, index.Value):
+            e = a.expr
+        elif isinstance(a, index.Clamp):
+            e = self.max(self.min(self.value(a.x), self.size_value(a.hi)), self.size_value(a.lo))
+        else:
+            e = self._apply("floordiv" if isinstance(a, index.Quot) else "mod", (self.value(a.x), self.size_value(a.n)), dt.int64)
+        var = self.let(e)
+        self._names[key] = var
+        return var
+
+    def let(self, e: Expr) -> Var:
+        """A name for an expression, defined before the statement being built."""
+        if isinstance(e, Var):
+            return e
+        var = Var(f"{self.prefix}{self._count}", e.dtype)
+        self._count += 1
+        self.lets.append(Let(var.name, e))
+        return var
+
+    def take_lets(self) -> list[Let]:
+        """The names made since the last call, in order; later indices do not use them again (they have left scope)."""
+        lets, self.lets = self.lets, []
+        self._names.clear()
+        return lets
+
+    def index(self, x: Ix | Num) -> Index:
+        """An index as the IR has it; what is not affine gets a name."""
+        x = ix(x)
+        return Index(self.size(x.const), tuple([(self.atom(a).name, self.size(c)) for a, c in x.terms]))
+
+    # ------------------------------------------------------------------------------------------------ descriptors
+    def reduction(self, op: str, spec: Spec, dims: Sequence[int], keepdim: bool = False, *, pre=None, post=None,
+                  dtype: dtype | None = None, init=None) -> Reduction:
+        """A reduction of operand 0, whose spec is given. The identity of `op` is the default `init`."""
+        d = dtype or compute_dtype(spec.dtype)
+        dims = tuple(dims)
+        shape = tuple(1 if k in dims else n for k, n in enumerate(spec.shape) if keepdim or k not in dims)
+        start = identity(op, d) if init is None else init
+        return Reduction(op, dims, keepdim, pre or _identity, post or _identity,
+                         None if start is None else self.const(start, d), d, shape)
+
+    def scatter(self, shape: Sequence[int], init, op: str, at) -> Scatter:
+        """A scatter over updates of `shape`; see Scatter."""
+        return Scatter(tuple(shape), init, op, at)
+
+    def pieces(self, regions: Sequence[tuple], element=None) -> Pieces:
+        """A result of boxes: (start, stop, fn) each. Boxes without elements are dropped."""
+        kept = [Region(tuple(a), tuple(z), fn) for a, z, fn in regions if all(not isinstance(q - p, int) or q > p for p, q in zip(a, z))]
+
+        def choose(i: Values, load: LoadFn) -> Expr:
+            out: Expr | None = None
+            for r in reversed(kept):
+                here = tuple([self.clamp(x, p, q - 1) for x, p, q in zip(i, r.start, r.stop)])
+                e = r.fn(here, load)
+                if out is None:
+                    out = e
+                    continue
+                cond = self.const(True, dt.bool_)
+                for x, p, q in zip(i, r.start, r.stop):
+                    cond = self.and_(cond, self.iwithin(x, p, q))
+                out = self.select(cond, e, out)
+            return out
+        return Pieces(tuple(kept), element or choose)
+
+
+def _unary(name: str):
+    def method(self, x) -> Expr:
+        return self._apply(name, (x,), x.dtype)
+    method.__name__ = name
+    return method
+
+
+for _name in ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "tanh", "sinh", "cosh", "erf", "erfc", "sin",
+              "cos", "tan", "asin", "acos", "atan", "floor", "ceil", "trunc", "rint", "sigmoid"):
+    setattr(Builder, _name, _unary(_name))
+
+
+# ---------------------------------------------------------------------------------------------------- helpers
+def is_number(x: Expr, value) -> bool:
+    return isinstance(x, Const) and x.value == value
+
+
+def wrap(x: int, d: dtype) -> int:
+    """An integer as dtype `d` holds it: the low bits."""
+    bits = d.itemsize * 8
+    x &= (1 << bits) - 1
+    return x - (1 << bits) if d.is_signed and x >> (bits - 1) else x
+
+
+def compute_dtype(d: dtype) -> dtype:
+    """What values of a tensor of dtype `d` are computed in: float32 for float16 and bfloat16."""
+    if d in dt.FLOAT8 or d.category == dt.COMPLEX:
+        raise Refused(f"{d.name} has no native arithmetic")
+    return dt.float32 if d in dt.LOW_PRECISION else d
+
+
+def identity(op: str, d: dtype):
+    """What a reduction starts from; None if its first element."""
+    if op == "add":
+        return 0
+    if op == "mul":
+        return 1
+    if op in ("and", "or"):
+        return op == "and"
+    if op in ("max", "min"):
+        if d.is_floating_point:
+            return -math.inf if op == "max" else math.inf
+        if d is dt.bool_:
+            return op == "min"
+        bits = d.itemsize * 8
+        low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if d.is_signed else (0, (1 << bits) - 1)
+        return low if op == "max" else high
+    return None
+
+
+def _hull(a, b):
+    lo = None if a[0] is None or b[0] is None else a[0] if index.positive(b[0] - a[0]) else b[0] if index.positive(a[0] - b[0]) else None
+    hi = None if a[1] is None or b[1] is None else a[1] if index.positive(a[1] - b[1]) else b[1] if index.positive(b[1] - a[1]) else None
+    return lo, hi
+
+
+def defined(op: Op) -> bool:
+    """Whether an operator has a definition for kernels."""
+    return op.scalar is not None or op.lower is not None
+
+
+def describe(b: Builder, op: Op, specs: Sequence, attrs: dict) -> Descriptor:
+    """What an operator computes, on operands of the given specs (numbers stand for themselves, None for what is left out).
+    Raises Refused, with the reason, if its definition does not cover them."""
+    for s in specs:
+        if isinstance(s, Spec) and (s.dtype.category == dt.COMPLEX or s.dtype in dt.FLOAT8):
+            raise Refused(f"{s.dtype.name} has no native arithmetic")
+        if isinstance(s, complex):
+            raise Refused("complex numbers")
+    if op.scalar is not None:
+        scalar = op.scalar
+        return Point(lambda *exprs: scalar(b, *exprs, **attrs))
+    lower = op.lower
+    if lower is None:
+        raise Refused(f"{op.name} has no definition for kernels")
+    if takes_index(op):
+        return Element(lambda i, load: lower(b, i, load, *specs, **attrs))
+    return lower(b, *specs, **attrs)
+
+
+def takes_index(op: Op) -> bool:
+    """Whether `lower` is of the form (b, i, load, *specs, **attrs): the element at an index; else it gives a descriptor."""
+    return parameters(op.lower)[1:2] == ("i",)
