@@ -1,0 +1,78 @@
+"""Object code into memory. In: object files' bytes, and addresses of what they call. Out: the addresses of what they define.
+
+True always: the code stays where it is as long as the `Code` object that `load` returned lives; objects may call each other,
+the C library's memory routines and the functions named in `symbols`, nothing else of the process.
+"""
+from __future__ import annotations
+
+import ctypes
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Mapping
+
+import llvmlite.binding as llvm
+
+from .cache import disk, key
+
+_count = itertools.count()
+_lock = threading.Lock()
+
+
+class _State:
+    jit = None
+    symbols: dict[str, int] = {}
+
+
+def _jit():
+    if _State.jit is None:
+        with _lock:
+            if _State.jit is None:
+                llvm.initialize_native_target()
+                llvm.initialize_native_asmprinter()
+                target = llvm.Target.from_triple(llvm.get_process_triple())
+                libc = ctypes.CDLL(None)
+                _State.symbols = {name: address(getattr(libc, name)) for name in ("memcpy", "memmove", "memset")}
+                _State.jit = llvm.create_lljit_compiler(target.create_target_machine(jit=True), use_jit_link=True)
+    return _State.jit
+
+
+def address(function) -> int:
+    """Where a ctypes function is."""
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
+
+
+class Code:
+    """Linked objects. `code["name"]` is an exported function's address."""
+
+    __slots__ = ("_tracker", "names")
+
+    def __init__(self, tracker, names: tuple[str, ...]):
+        self._tracker, self.names = tracker, names
+
+    def __getitem__(self, name: str) -> int:
+        return self._tracker[name]
+
+
+def load(objects: Iterable[bytes], exports: Iterable[str], symbols: Mapping[str, int] = {}) -> Code:
+    """Link object files. Raises RuntimeError naming the symbols that nothing defines."""
+    jit = _jit()
+    builder = llvm.JITLibraryBuilder()
+    for data in objects:
+        builder.add_object_img(data)
+    for name, where in {**_State.symbols, **symbols}.items():
+        builder.import_symbol(name, where)
+    names = tuple(exports)
+    for name in names:
+        builder.export_symbol(name)
+    return Code(builder.link(jit, f"pellucid{next(_count)}"), names)
+
+
+def compiled(kind: str, parts: tuple[str, ...], compile: Callable[[], bytes]) -> tuple[bytes, bool]:
+    """(object bytes, whether they came from the disk): what `compile` makes, kept under a key of `kind` and `parts`."""
+    name = key(kind, llvm.llvm_version_info.__repr__(), *parts)
+    found = disk().get(name)
+    if found is not None:
+        return found, True
+    made = compile()
+    disk().put(name, made)
+    return made, False

@@ -1,0 +1,132 @@
+"""Who computes: the threading policy of native code.
+
+One pool of threads for kernels and library calls: libgomp's, which oneDNN uses too. Its threads spin for a short bounded
+time between parallel regions and then sleep, because spinning without bound is ruinous when another process wants the core
+(0.2 ms became 15 ms). Nothing is bound to a core: forked processes would inherit the mask.
+
+In: `config.threads`. Out: `count()`, and the addresses native code calls. True always: one parallel region at a time
+(`pool`, a lock); after a fork the child computes on one thread, because the pool's threads are gone and waiting for them
+would hang; without libgomp everything runs on one thread, and `notes()` says so.
+"""
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+
+from ..core.config import config
+from ..core.events import Stage, emit
+
+SPIN = "1000"                   # iterations (a few microseconds): measured 222 us quiet, 265 us beside a busy process
+
+
+class Pool:
+    """libgomp's entry points, as addresses."""
+
+    __slots__ = ("parallel", "barrier", "thread_num", "set_num_threads", "library", "note")
+
+    def __init__(self, library, note: str = ""):
+        self.library, self.note = library, note
+        for name, symbol in (("parallel", "GOMP_parallel"), ("barrier", "GOMP_barrier"), ("thread_num", "omp_get_thread_num"),
+                             ("set_num_threads", "omp_set_num_threads")):
+            setattr(self, name, ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value)
+
+
+class _State:
+    """What this process has found out."""
+
+    pool: Pool | None = None
+    looked = False
+    forked = False
+    notes: list[str] = []
+
+
+region = threading.Lock()       # held while native code runs on several threads
+_locks: weakref.WeakSet = weakref.WeakSet()
+_looking = threading.Lock()
+
+
+class Guard:
+    """A lock that a forked child finds open, whoever held it in the parent."""
+
+    __slots__ = ("lock", "__weakref__")
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        _locks.add(self)
+
+
+def _after_fork() -> None:
+    global region, _looking
+    region, _looking = threading.Lock(), threading.Lock()
+    _State.forked = True
+    for guard in list(_locks):
+        guard.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def note(text: str) -> None:
+    """Say something about how this machine computes, once."""
+    if text not in _State.notes:
+        _State.notes.append(text)
+        emit(Stage("native", "what this machine lacks", text))
+
+
+def notes() -> list[str]:
+    """What has been said so far: what is missing, and what is used instead."""
+    return list(_State.notes)
+
+
+def _load() -> Pool | None:
+    if os.environ.get("PELLUCID_NO_GOMP", "0") not in ("", "0"):
+        note("libgomp is switched off (PELLUCID_NO_GOMP): kernels run on one thread")
+        return None
+    name, loaded = "libgomp.so.1", False
+    if hasattr(os, "RTLD_NOLOAD"):
+        try:
+            ctypes.CDLL(name, mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+            loaded = True
+        except OSError:
+            pass
+    own = [k for k in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY") if k in os.environ]
+    if not own:
+        os.environ["GOMP_SPINCOUNT"] = SPIN         # libgomp reads it once, when it is loaded
+    try:
+        library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+        pool = Pool(library)
+    except (OSError, AttributeError) as error:
+        note(f"libgomp was not found ({error}): kernels run on one thread, and oneDNN is not used; install libgomp1")
+        return None
+    finally:
+        if not own:
+            os.environ.pop("GOMP_SPINCOUNT", None)
+    if loaded and not own:
+        note("libgomp was loaded before pellucid's native code: its threads spin as it was told, not for a short time; "
+             "set GOMP_SPINCOUNT=1000 in the environment if other programs want the cores")
+    return pool
+
+
+def pool() -> Pool | None:
+    """libgomp, loaded on first use; None if it is missing or switched off."""
+    if not _State.looked:
+        with _looking:
+            if not _State.looked:
+                _State.pool = _load()
+                _State.looked = True
+    return _State.pool
+
+
+def count() -> int:
+    """How many threads native code runs on now."""
+    if _State.forked or pool() is None:
+        return 1
+    return config.threads
+
+
+def forked() -> bool:
+    """Whether this process is a fork of one that had loaded pellucid: it computes on one thread."""
+    return _State.forked
