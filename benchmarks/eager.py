@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-THREADS = 2
+import _side_by_side as side_by_side
+from _side_by_side import ROOT, Side, load, ratio, rounds, timed
+
 GOAL = 1.0
 
 
@@ -114,49 +113,20 @@ def cases(torch) -> dict:
 
 
 def serve(framework: str) -> None:
-    """One side: for each `NAME` on stdin one round; prints seconds per call. `memory CASE` prints the peak in MiB."""
-    if framework == "torch":
-        import torch
-    else:
-        sys.path.insert(0, str(ROOT))
-        import pellucid as torch
-    torch.set_num_threads(THREADS)
+    """One side: for each `NAME` one round; answers seconds per call."""
+    torch = load(framework)
     table, made = cases(torch), {}
-    for line in sys.stdin:
-        name = line.rstrip("\n")
+
+    def answer(name: str) -> float:
         calls, _, factory = table[name]
         if name not in made:
             made.clear()                # one case's memory at a time
             made[name] = factory()
             for _ in range(max(calls // 10, 2)):
                 made[name]()
-        run = made[name]
-        start = time.perf_counter()
-        for _ in range(calls):
-            run()
-        print(f"@ {(time.perf_counter() - start) / calls!r}", flush=True)
+        return timed(made[name], calls)
 
-
-class Side:
-    """A process that serves one framework."""
-
-    def __init__(self, framework: str):
-        env = dict(os.environ, OMP_NUM_THREADS=str(THREADS), OPENBLAS_NUM_THREADS=str(THREADS), MKL_NUM_THREADS=str(THREADS),
-                   OMP_WAIT_POLICY="PASSIVE")
-        self.process = subprocess.Popen([sys.executable, __file__, "--serve", framework], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True, bufsize=1, env=env)
-
-    def run(self, name: str) -> float:
-        """Seconds per call in one round of a case."""
-        self.process.stdin.write(name + "\n")
-        for line in self.process.stdout:
-            if line.startswith("@ "):
-                return float(line[2:])
-        raise SystemExit("a benchmark process ended")
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
+    side_by_side.serve(answer)
 
 
 def import_seconds(framework: str) -> float:
@@ -174,23 +144,18 @@ def main() -> None:
     args = parser.parse_args()
     if args.serve:
         return serve(args.serve)
-    ours, peer = Side("pellucid"), Side("torch")
-    sys.path.insert(0, str(ROOT))
-    import pellucid
+    ours, peer = sides = [Side(__file__, framework) for framework in ("pellucid", "torch")]
     figures, missed = {}, []
     print(f"{'case':42s} {'pellucid':>12s} {'torch':>12s}   ratio")
-    for name, (_, goal, _) in cases(pellucid).items():
+    for name, (_, goal, _) in cases(load("pellucid")).items():
         if args.only not in name:
             continue
-        a, b = [], []
-        for turn in range(args.rounds):
-            for side, times in ((ours, a), (peer, b)) if turn % 2 == 0 else ((peer, b), (ours, a)):
-                times.append(side.run(name))
-        ratio = statistics.median(y / x for x, y in zip(a, b))
-        figures[name] = {"pellucid": statistics.median(a), "torch": statistics.median(b), "ratio": ratio}
-        if goal and ratio < GOAL:
+        a, b = rounds(sides, name, args.rounds)
+        faster = ratio(b, a)
+        figures[name] = {"pellucid": statistics.median(a), "torch": statistics.median(b), "ratio": faster}
+        if goal and faster < GOAL:
             missed.append(name)
-        print(f"{name + (' *' if goal else ''):42s} {statistics.median(a) * 1e6:9.1f} us {statistics.median(b) * 1e6:9.1f} us  {ratio:5.2f}x",
+        print(f"{name + (' *' if goal else ''):42s} {statistics.median(a) * 1e6:9.1f} us {statistics.median(b) * 1e6:9.1f} us  {faster:5.2f}x",
               flush=True)
     ours.close()
     peer.close()
