@@ -6,6 +6,8 @@ from __future__ import annotations
 
 SLOTS = {
     "entry": "tensor.eager: Op -> the function users call",
+    "apply": "tensor.eager: (Op, operands, attributes) in canonical form -> Tensor or tuple of Tensors",
+    "trace": "tensor.tracing: (function of tensors, Specs or numbers of its arguments) -> Graph",
     "bind_method": "tensor.tensor: puts a newly registered operator's method forms on Tensor",
 }
 

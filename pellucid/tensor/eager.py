@@ -18,7 +18,8 @@ from ..core import dtype as dt
 from ..core.errors import PACKAGE, describe, fail, message, user_location
 from ..core.late import late
 from ..core.spec import Spec
-from ..core.storage import Storage
+from ..core.storage import ARRAYS, Storage
+from ..ops.canonical import number_as
 from ..ops.dispatch import call_top, local, state
 from ..ops.op import BITWISE, COMPARE, COMPOSITE, FLOAT, NONE, POINT, SAME, VIEW, F, Op
 from . import autocast
@@ -89,16 +90,6 @@ def promote(op: Op, tensors: tuple) -> tuple:
         else:
             out.append(number_as(t, common))
     return tuple(out)
-
-
-def number_as(x, d: dt.dtype):
-    """A Python number as a 0-d array of dtype `d`, wrapping integers as C does."""
-    if d.category == dt.INT and not isinstance(x, bool):
-        bits = d.itemsize * 8
-        x = int(x) & ((1 << bits) - 1)
-        if d.is_signed and x >> (bits - 1):
-            x -= 1 << bits
-    return asarray(x).astype(d.np)
 
 
 # ---------------------------------------------------------------------------------------------------- computing
@@ -188,7 +179,7 @@ def apply(op: Op, flat: tuple, attrs: dict):
 def view_result(op: Op, source, flat: tuple, attrs: dict, a: ndarray):
     """Wrap a view: it shares storage with `source` and knows how its base becomes it."""
     t = new(Tensor)
-    t._a = a if type(a) is ndarray else asarray(a)
+    t._a = a if type(a) in ARRAYS else asarray(a)
     t._rg = False
     t._fn = t._grad = t._x = None
     t._oi = 0
@@ -649,3 +640,4 @@ def make_entry(op: Op):
 
 
 late.entry = make_entry
+late.apply = apply

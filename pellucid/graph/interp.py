@@ -1,0 +1,65 @@
+"""Run a graph by the references of its operators: the meaning that every other way of running it must keep.
+
+In: a Graph and one array per input. Out: the outputs, arrays with memory of their own; write-backs are done in place,
+after everything is computed. Low precision goes through float32 and is rounded at each operator, as in eager.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from ..ops.canonical import evaluate
+from .ir import Graph, Node, Value
+
+
+def run(graph: Graph, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """The outputs of `graph` for `arrays`, its inputs in order. Input arrays that are written back to change."""
+    if len(arrays) != len(graph.inputs):
+        raise TypeError(f"graph {graph.name} takes {len(graph.inputs)} inputs, got {len(arrays)}")
+    env: dict[Value, np.ndarray] = dict(graph.consts)
+    for v, a in zip(graph.inputs, arrays):
+        if a.shape != v.shape or a.dtype != v.dtype.np:
+            raise TypeError(f"input {v!r} got {a.dtype}{list(a.shape)}")
+        env[v] = a
+    last = last_uses(graph)
+    for node in graph.nodes:
+        outs = step(node, env)
+        env.update(zip(node.outs, outs))
+        for v in last.get(node, ()):
+            env.pop(v, None)
+    results = [own(env[v]) for v in graph.results()]
+    outputs, values = results[:len(graph.outputs)], results[len(graph.outputs):]
+    for (target, _), value in zip(graph.writebacks, values):
+        np.copyto(env[target], value, casting="unsafe")
+    return outputs
+
+
+def step(node: Node, env: dict[Value, np.ndarray]) -> tuple[np.ndarray, ...]:
+    """The results of one node."""
+    args = tuple([env[a] if isinstance(a, Value) else a for a in node.args])
+    try:
+        outs = evaluate(node.op, args, node.attrs)
+    except Exception as error:
+        error.add_note(f"in {node!r}" + (f", from {node.loc}" if node.loc else ""))
+        raise
+    if len(outs) != len(node.outs):
+        raise TypeError(f"{node!r} made {len(outs)} results")
+    return outs
+
+
+def own(a: np.ndarray) -> np.ndarray:
+    """A copy in row-major order."""
+    return np.array(a, order="C")
+
+
+def last_uses(graph: Graph) -> dict[Node, list[Value]]:
+    """For each node, the values that nobody needs after it."""
+    needed = set(graph.results()) | {t for t, _ in graph.writebacks}
+    last: dict[Value, Node] = {}
+    for node in graph.nodes:
+        for v in (*node.operands(), *node.outs):
+            last[v] = node
+    found: dict[Node, list[Value]] = {}
+    for v, node in last.items():
+        if v not in needed:
+            found.setdefault(node, []).append(v)
+    return found

@@ -1,0 +1,40 @@
+"""Passes: named rewrites of a graph, run in order, each of which says what it did.
+
+In: a Graph and a list of passes. Out: the rewritten graph. When somebody listens to the stage bus, each pass emits the
+text of its result and how long it took; with `verify`, the graph's rules are checked after each.
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ..core.events import Stage, emit, listening
+from .ir import Graph
+from .printer import text
+from .verify import check
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One rewrite: a function of a graph, its name, and why it is done."""
+
+    fn: Callable[[Graph], Graph]
+    name: str
+    why: str
+
+
+def run_passes(graph: Graph, passes: Iterable[Pass], verify: bool = False, seconds: dict[str, float] | None = None) -> Graph:
+    """Run `passes` in order. `seconds` collects how long each took (the sum, for passes of one name)."""
+    for p in passes:
+        start = time.perf_counter()
+        before = len(graph.nodes)
+        graph = p.fn(graph)
+        took = time.perf_counter() - start
+        if seconds is not None:
+            seconds[p.name] = seconds.get(p.name, 0.0) + took
+        if verify:
+            check(graph)
+        if listening():
+            emit(Stage(f"graph.{p.name}", p.why, text(graph), took, {"before": before, "after": len(graph.nodes)}))
+    return graph

@@ -1,0 +1,1 @@
+"""Graphs: checked, printed, run, rewritten."""
