@@ -118,7 +118,8 @@ _NEGATED = {"eq": "ne", "ne": "eq"}
 
 
 class Builder:
-    """Makes expressions for one kernel. `out` says which result of an operator with several is being described.
+    """Makes expressions for one kernel. `out` says which result of an operator with several is being described; `low` the
+    low-precision dtype of the operands of an operator that is not computed in float32 throughout.
 
     What it collects, for the kernel: `lets` (names for what is no affine index), `guards`, `derived` (names of run-time
     sizes that are polynomials in others)."""
@@ -126,6 +127,7 @@ class Builder:
     def __init__(self, prefix: str = "t"):
         self.prefix = prefix
         self.out = 0
+        self.low: dtype | None = None
         self.lets: list[Let] = []
         self.guards: list[Guard] = []
         self.derived: dict[str, index.Poly] = {}
@@ -156,8 +158,10 @@ class Builder:
             self._exact[id(c)] = (c, value)
         return c
 
-    def exact(self, x: Expr):
+    def exact(self, x: Expr | float):
         """A constant's number as it was given, before rounding to its dtype; None if `x` is no constant."""
+        if isinstance(x, (int, float)):
+            return x
         if not isinstance(x, Const):
             return None
         return self._exact.get(id(x), (x, x.value))[1]
@@ -169,7 +173,8 @@ class Builder:
     def _operand(self, x, like: Expr | dtype) -> Expr:
         return x if not isinstance(x, (int, float, bool)) else self.const(x, like)
 
-    def _pair(self, x, y) -> tuple[Expr, Expr]:
+    def pair(self, x, y) -> tuple[Expr, Expr]:
+        """Two operands of one dtype: a number beside an expression becomes a constant of its dtype."""
         if isinstance(x, (int, float)):
             x = self.const(x, y)
         elif isinstance(y, (int, float)):
@@ -186,7 +191,7 @@ class Builder:
 
     # ------------------------------------------------------------------------------------------------ arithmetic
     def add(self, x, y) -> Expr:
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         if x.dtype is dt.bool_:
             return self.or_(x, y)
         if is_number(x, 0) and (x.dtype.category == dt.INT or math.copysign(1, x.value) < 0):
@@ -196,13 +201,13 @@ class Builder:
         return self._apply("add", (x, y), x.dtype)
 
     def sub(self, x, y) -> Expr:
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         if is_number(y, 0) and (y.dtype.category == dt.INT or math.copysign(1, y.value) > 0):
             return x
         return self._apply("sub", (x, y), x.dtype)
 
     def mul(self, x, y) -> Expr:
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         if x.dtype is dt.bool_:
             return self.and_(x, y)
         if is_number(x, 1):
@@ -213,7 +218,7 @@ class Builder:
 
     def div(self, x, y) -> Expr:
         """The quotient of floats."""
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         if is_number(y, 1):
             return x
         return self._apply("div", (x, y), x.dtype)
@@ -247,7 +252,7 @@ class Builder:
         return self._extreme("minnum", x, y)
 
     def _extreme(self, name: str, x, y) -> Expr:
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         if x.dtype is dt.bool_:
             return (self.or_ if name[:3] == "max" else self.and_)(x, y)
         if not x.dtype.is_floating_point:
@@ -255,30 +260,53 @@ class Builder:
         return self._apply(name, (x, y), x.dtype)
 
     def copysign(self, x, y) -> Expr:
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         return self._apply("copysign", (x, y), x.dtype)
 
     def rem(self, x, y) -> Expr:
         """C's remainder: the dividend's sign."""
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         return self._apply("rem", (x, y), x.dtype)
 
     def floordiv(self, x, y) -> Expr:
         """The quotient rounded down, as Python's. Integers: the divisor is not 0."""
-        x, y = self._pair(x, y)
-        return x if is_number(y, 1) and x.dtype.category == dt.INT else self._apply("floordiv", (x, y), x.dtype)
+        x, y = self.pair(x, y)
+        if x.dtype.category == dt.INT:
+            return x if is_number(y, 1) else self._apply("floordiv", (x, y), x.dtype)
+        r = self.rem(x, y)                                  # the remainder is exact, the quotient is made from it
+        q = self.div(self.sub(x, r), y)
+        q = self.select(self.and_(self.ne(r, 0), self._apart(r, y)), self.sub(q, 1), q)
+        low = self.floor(q)
+        low = self.select(self.gt(self.sub(q, low), 0.5), self.add(low, 1), low)
+        low = self.select(self.eq(q, 0), self.copysign(self.const(0, x), self.div(x, y)), low)
+        return self.select(self.eq(y, 0), self.div(x, y), low)
 
     def mod(self, x, y) -> Expr:
-        """Python's remainder: the divisor's sign."""
-        x, y = self._pair(x, y)
-        return self._apply("mod", (x, y), x.dtype)
+        """Python's remainder: the divisor's sign. Integers: the divisor is not 0."""
+        x, y = self.pair(x, y)
+        if x.dtype.category == dt.INT:
+            return self._apply("mod", (x, y), x.dtype)
+        r = self.rem(x, y)
+        some = self.select(self._apart(r, y), self.add(r, y), r)
+        return self.select(self.eq(r, 0), self.copysign(self.const(0, x), y), some)
+
+    def _apart(self, x: Expr, y: Expr) -> Expr:
+        """Whether just one of them is below 0."""
+        return self.xor(self.lt(x, 0), self.lt(y, 0))
+
+    def div_trunc(self, x, y) -> Expr:
+        """The quotient of integers, cut towards zero; the divisor is not 0."""
+        x, y = self.pair(x, y)
+        q = self.floordiv(x, y)
+        inexact = self.and_(self.lt(q, 0), self.ne(self.mul(q, y), x))
+        return self.add(q, self.cast(inexact, x.dtype)) if x.dtype.is_signed else q
 
     def pow(self, x, y) -> Expr:
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         return self._apply("pow", (x, y), x.dtype)
 
     def atan2(self, y, x) -> Expr:
-        y, x = self._pair(y, x)
+        y, x = self.pair(y, x)
         return self._apply("atan2", (y, x), y.dtype)
 
     def square(self, x) -> Expr:
@@ -289,7 +317,7 @@ class Builder:
 
     # ------------------------------------------------------------------------------------------------ comparisons, logic
     def _compare(self, name: str, x, y) -> Expr:
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         return self._apply(name, (x, y), dt.bool_)
 
     def eq(self, x, y) -> Expr:
@@ -311,7 +339,7 @@ class Builder:
         return self._compare("ge", x, y)
 
     def and_(self, x, y) -> Expr:
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         if x.dtype is dt.bool_:
             for a, b in ((x, y), (y, x)):
                 if isinstance(a, Const):
@@ -319,7 +347,7 @@ class Builder:
         return self._apply("and", (x, y), x.dtype)
 
     def or_(self, x, y) -> Expr:
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         if x.dtype is dt.bool_:
             for a, b in ((x, y), (y, x)):
                 if isinstance(a, Const):
@@ -327,7 +355,7 @@ class Builder:
         return self._apply("or", (x, y), x.dtype)
 
     def xor(self, x, y) -> Expr:
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         return self._apply("xor", (x, y), x.dtype)
 
     def not_(self, x) -> Expr:
@@ -337,12 +365,12 @@ class Builder:
         return self._apply("not", (x,), x.dtype)
 
     def shl(self, x, y) -> Expr:
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         return self._apply("shl", (x, y), x.dtype)
 
     def shr(self, x, y) -> Expr:
         """Shift right, keeping the sign of signed integers."""
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         return self._apply("shr", (x, y), x.dtype)
 
     def isnan(self, x) -> Expr:
@@ -356,7 +384,7 @@ class Builder:
 
     def select(self, cond: Expr, x, y) -> Expr:
         """`x` where `cond`, else `y`. Both are computed: neither may load out of bounds."""
-        x, y = self._pair(x, y)
+        x, y = self.pair(x, y)
         if isinstance(cond, Const):
             return x if cond.value else y
         if x == y if isinstance(x, Const) and isinstance(y, Const) else x is y:
@@ -396,6 +424,10 @@ class Builder:
         if isinstance(x, Apply) and x.name == "cast" and x.args[0].dtype is d:
             return x
         return Apply("cast", (Apply("cast", (x,), d),), dt.float32)
+
+    def rounded(self, x: Expr) -> Expr:
+        """`x` rounded to the operands' dtype, which counts where an operator rounds before its end."""
+        return x if self.low is None else self.round(x, self.low)
 
     def bitcast(self, x: Expr, d: dtype) -> Expr:
         return x if x.dtype is d else self._apply("bitcast", (x,), d)
@@ -668,7 +700,12 @@ def describe(b: Builder, op: Op, specs: Sequence, attrs: dict) -> Descriptor:
             raise Refused("complex numbers")
     if op.scalar is not None:
         scalar = op.scalar
-        return Point(lambda *exprs: scalar(b, *exprs, **attrs))
+        low = next((s.dtype for s in specs if isinstance(s, Spec) and s.dtype in dt.LOW_PRECISION), None) if not op.low else None
+
+        def point(*exprs):
+            b.low = low
+            return scalar(b, *exprs, **attrs)
+        return Point(point)
     lower = op.lower
     if lower is None:
         raise Refused(f"{op.name} has no definition for kernels")

@@ -19,9 +19,10 @@ def both(m, **kw):
     return [((m.t(*shape, low=-3, high=3),), dict(kw)) for shape in ((3, 4), (2, 0), ())]
 
 
-def activation(name, ref, slope, curve=None, *, defaults=None, refuse="bool int complex", kernel=None, samples=None,
+def activation(name, ref, slope, curve=None, *, scalar, rise, defaults=None, refuse="bool int complex", kernel=None, samples=None,
                passes=0, **kw):
-    """Define `name` and its backward operator. `ref(x, **attrs)` and `slope(x, **attrs)` work on arrays; `curve(x, **attrs)`
+    """Define `name` and its backward operator. `ref(x, **attrs)` and `slope(x, **attrs)` work on arrays; `scalar(b, x, **attrs)`
+    and `rise(b, x, **attrs)` are the same for kernels, given a builder; `curve(x, **attrs)`
     gives the second derivative in operators (None: it is zero). `defaults` are the attributes with their default values, `passes` says roughly how often the arrays are
     read: many are worth blocking."""
     defaults = defaults or {}
@@ -35,6 +36,10 @@ def activation(name, ref, slope, curve=None, *, defaults=None, refuse="bool int 
         if s.dtype.kind == "b":
             return keep(s, g)
         return g * (np.conj(s) if s.dtype.kind == "c" else s)
+
+    def backward_scalar(b, g, x, **attrs):
+        s = rise(b, x, **attrs)
+        return b.select(s, g, b.const(0, g)) if s.dtype is dt.bool_ else b.mul(g, s)
 
     def second(g, grad, input, attrs_):
         return F.zeros_like(input) if curve is None else F.mul(F.mul(conj(g), grad), conj(curve(input, **attrs_)))
@@ -50,7 +55,7 @@ def activation(name, ref, slope, curve=None, *, defaults=None, refuse="bool int 
     def backward_front(grad, input, **attrs):
         return (grad, input), attrs
     backward_front.plain = not defaults
-    point(backward, backward_ref, rules, args="grad input", front=backward_front, promote=SAME, infer=point_infer, forms="",
+    point(backward, backward_ref, rules, args="grad input", scalar=backward_scalar, front=backward_front, promote=SAME, infer=point_infer, forms="",
           ns=(),
           module=__name__, doc=f"The gradient of {name}'s argument, given that of its result.",
           samples=lambda m: [((m.t(3, 4), m.t(3, 4)), dict(defaults)), ((m.t(2, 0), m.t(2, 0)), dict(defaults)),
@@ -68,7 +73,7 @@ def activation(name, ref, slope, curve=None, *, defaults=None, refuse="bool int 
     kw.setdefault("ns", ())
     kw.setdefault("public", name if kw["ns"] else "_" + name)
     kw.setdefault("promote", SAME)
-    point(name, ref, rule, front=front, infer=point_infer, module=__name__, samples=samples or (lambda m: both(m, **defaults)),
+    point(name, ref, rule, scalar=scalar, front=front, infer=point_infer, module=__name__, samples=samples or (lambda m: both(m, **defaults)),
           **kw)
 
 
@@ -100,10 +105,10 @@ def _relu_front(input):
 _relu_front.plain = True
 binary("relu_backward", lambda g, out: keep(~np.less_equal(out, 0), g),
        {"input": lambda g, other: F.relu_backward(g, other), "other": lambda g: F.zeros_like(g)}, takes="TT", forms="", ns=(),
-       module=__name__, doc="The gradient `input` where relu's result `other` is above 0, else 0.")
+       module=__name__, scalar=lambda b, g, out: b.select(b.le(out, 0), b.const(0, g), g), doc="The gradient `input` where relu's result `other` is above 0, else 0.")
 unary("relu", relu_ref, lambda g, out: F.relu_backward(g, out), front=_relu_front, promote=SAME,
       forms="function method inplace",
-      onnx="Relu", module=__name__, doc="`max(input, 0)`.")
+      onnx="Relu", module=__name__, scalar=lambda b, x: b.max(x, 0), doc="`max(input, 0)`.")
 
 
 def nn_relu(input, inplace=False):
@@ -118,6 +123,8 @@ def clip_ref(x, *, min_val, max_val):
 
 
 activation("hardtanh", clip_ref, lambda x, *, min_val, max_val: (x > min_val) & (x < max_val),
+           scalar=lambda b, x, *, min_val, max_val: b.min(b.max(x, min_val), max_val),
+           rise=lambda b, x, *, min_val, max_val: b.and_(b.gt(x, min_val), b.lt(x, max_val)),
            defaults={"min_val": -1.0, "max_val": 1.0}, refuse="bool complex", kernel="hardtanh_cpu")
 
 
@@ -148,7 +155,12 @@ def leaky_slope(x, *, negative_slope):
     return np.maximum(x > 0, slope) if 0 <= slope <= 1 else np.where(x > 0, x.dtype.type(1), slope)
 
 
-activation("leaky_relu", leaky_ref, leaky_slope, defaults={"negative_slope": 0.01}, onnx="LeakyRelu")
+def leaky_scalar(b, x, *, negative_slope):
+    return (b.max if negative_slope <= 1 else b.min)(x, b.mul(x, negative_slope))
+
+
+activation("leaky_relu", leaky_ref, leaky_slope, scalar=leaky_scalar,
+           rise=lambda b, x, *, negative_slope: b.select(b.gt(x, 0), b.const(1, x), negative_slope), defaults={"negative_slope": 0.01}, onnx="LeakyRelu")
 
 
 def leaky_relu(input, negative_slope=0.01, inplace=False):
@@ -163,7 +175,9 @@ def threshold_ref(x, *, threshold, value):
     return np.where(x <= threshold, x.dtype.type(value), x)
 
 
-activation("threshold", threshold_ref, lambda x, *, threshold, value: ~(x <= threshold), refuse="bool complex",
+activation("threshold", threshold_ref, lambda x, *, threshold, value: ~(x <= threshold),
+           scalar=lambda b, x, *, threshold, value: b.select(b.le(x, threshold), b.const(value, x), x),
+           rise=lambda b, x, *, threshold, value: b.not_(b.le(x, threshold)), refuse="bool complex",
            defaults={"threshold": 0.0, "value": 0.0}, kernel="threshold_cpu")
 
 
@@ -195,7 +209,18 @@ def elu_curve(x, *, alpha, scale, input_scale):
     return F.where(F.gt(x, 0), 0.0, low)
 
 
-activation("elu", elu_ref, elu_slope, elu_curve, defaults={"alpha": 1.0, "scale": 1.0, "input_scale": 1.0}, onnx="Elu")
+def elu_scalar(b, x, *, alpha, scale, input_scale):
+    low = b.mul(b.expm1(b.mul(b.min(x, 0), input_scale)), alpha * scale)
+    return b.add(b.mul(b.max(x, 0), scale), low)
+
+
+def elu_rise(b, x, *, alpha, scale, input_scale):
+    factor = alpha * scale * input_scale
+    low = b.mul(b.exp(b.mul(b.min(x, 0), input_scale)), factor)
+    return b.add(low, b.select(b.gt(x, 0), b.const(scale - factor, x), 0))
+
+
+activation("elu", elu_ref, elu_slope, elu_curve, scalar=elu_scalar, rise=elu_rise, defaults={"alpha": 1.0, "scale": 1.0, "input_scale": 1.0}, onnx="Elu")
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
 
@@ -236,15 +261,20 @@ def sigmoid_backward_ref(g, out):
 binary("sigmoid_backward", sigmoid_backward_ref,
        {"input": lambda g, other: F.sigmoid_backward(g, conj(other)),
         "other": lambda g, input, other: F.mul(F.mul(conj(g), input), conj(F.sub(1, F.mul(other, 2))))},
-       takes="TT", forms="", ns=(), module=__name__,
+       takes="TT", forms="", ns=(), module=__name__, scalar=lambda b, g, out: b.mul(g, b.mul(b.sub(1, out), out)),
        doc="The gradient `input` of sigmoid's result `other`, as that of its argument.")
 unary("sigmoid", sigmoid_ref, lambda g, out: F.sigmoid_backward(g, out), promote=FLOAT, ns=("", "nn.functional"),
-      onnx="Sigmoid",
+      onnx="Sigmoid", scalar=lambda b, x: b.sigmoid(x),
       module=__name__, doc="`1 / (1 + exp(-input))`.")
 
 
 def log_sigmoid_ref(x):
     return limited(x, None, 0) - np.log1p(np.exp(-np.abs(x)))
+
+
+def softness(b, x):
+    """log(1 + exp(-|x|))"""
+    return b.log1p(b.exp(b.neg(b.abs(x))))
 
 
 def _sigmoid_curve(x):
@@ -253,6 +283,7 @@ def _sigmoid_curve(x):
 
 
 activation("logsigmoid", log_sigmoid_ref, lambda x: sigmoid_ref(-x), lambda x: F.neg(_sigmoid_curve(x)), passes=6,
+           scalar=lambda b, x: b.sub(b.min(x, 0), softness(b, x)), rise=lambda b, x: b.sigmoid(b.neg(x)),
            public="logsigmoid",
            ns="nn.functional", forms="function", kernel="log_sigmoid_cpu", doc="`log(sigmoid(input))` without overflow.")
 
@@ -273,7 +304,17 @@ def softplus_curve(x, *, beta, threshold):
     return F.where(F.gt(z, threshold), 0.0, F.mul(_sigmoid_curve(z), beta))
 
 
-activation("softplus_", softplus_ref, softplus_slope, softplus_curve, passes=9, defaults={"beta": 1.0, "threshold": 20.0}, forms="",
+def softplus_scalar(b, x, *, beta, threshold):
+    z = b.mul(x, beta)
+    return b.select(b.gt(z, threshold), x, b.div(b.add(b.max(z, 0), softness(b, z)), beta))
+
+
+def softplus_rise(b, x, *, beta, threshold):
+    z = b.mul(x, beta)
+    return b.select(b.gt(z, threshold), b.const(1, x), b.sigmoid(z))
+
+
+activation("softplus_", softplus_ref, softplus_slope, softplus_curve, scalar=softplus_scalar, rise=softplus_rise, passes=9, defaults={"beta": 1.0, "threshold": 20.0}, forms="",
            kernel="softplus_cpu")
 
 
@@ -293,7 +334,12 @@ def silu_curve(x):
     return F.mul(F.mul(s, F.sub(1, s)), F.add(F.mul(x, F.sub(1, F.mul(s, 2))), 2))
 
 
-activation("silu", lambda x: x * sigmoid_ref(x), silu_slope, silu_curve, refuse="bool int")
+def silu_rise(b, x):
+    s = b.sigmoid(x)
+    return b.mul(s, b.add(b.mul(x, b.sub(1, s)), 1))
+
+
+activation("silu", lambda x: x * sigmoid_ref(x), silu_slope, silu_curve, scalar=lambda b, x: b.mul(x, b.sigmoid(x)), rise=silu_rise, refuse="bool int")
 
 
 def silu(input, inplace=False):
@@ -315,8 +361,17 @@ def mish_curve(x):
     return F.mul(slope, F.add(F.mul(x, bend), 2))
 
 
+def _mish_tanh(b, x):
+    return b.tanh(b.add(b.max(x, 0), softness(b, x)))
+
+
+def mish_rise(b, x):
+    t = _mish_tanh(b, x)
+    return b.add(t, b.mul(b.mul(x, b.sub(1, b.mul(t, t))), b.sigmoid(x)))
+
+
 activation("mish", lambda x: x * np.tanh(limited(x, 0, None) + np.log1p(np.exp(-np.abs(x)))), mish_slope, mish_curve,
-           passes=8)
+           scalar=lambda b, x: b.mul(x, _mish_tanh(b, x)), rise=mish_rise, passes=8)
 
 
 def mish(input, inplace=False):
@@ -327,8 +382,13 @@ functional("mish", mish, "`input * tanh(softplus(input))` (arXiv:1908.08681).")
 
 
 # ---------------------------------------------------------------------------------------------------- piecewise sigmoids
+def _hard(b, x):
+    return b.min(b.max(b.add(x, 3), 0), 6)
+
+
 activation("hardsigmoid", lambda x: limited(x + 3, 0, 6) / 6,
-           lambda x: ((x > -3) & (x < 3)) * x.dtype.type(1 / 6), onnx="HardSigmoid")
+           lambda x: ((x > -3) & (x < 3)) * x.dtype.type(1 / 6), onnx="HardSigmoid", scalar=lambda b, x: b.div(_hard(b, x), 6),
+           rise=lambda b, x: b.select(b.and_(b.gt(x, -3), b.lt(x, 3)), b.const(1 / 6, x), 0))
 
 
 def hardsigmoid(input, inplace=False):
@@ -342,8 +402,13 @@ def hardswish_slope(x):
     return keep(x > -3, blend(x < 3, x / 3 + x.dtype.type(0.5), np.ones_like(x)))
 
 
+def hardswish_rise(b, x):
+    return b.select(b.gt(x, -3), b.select(b.lt(x, 3), b.add(b.div(x, 3), 0.5), 1), 0)
+
+
 activation("hardswish", lambda x: x * limited(x + 3, 0, 6) / 6, hardswish_slope,
-           lambda x: F.where(F.logical_and(F.gt(x, -3), F.lt(x, 3)), F.full_like(x, 1 / 3), 0.0), onnx="HardSwish")
+           lambda x: F.where(F.logical_and(F.gt(x, -3), F.lt(x, 3)), F.full_like(x, 1 / 3), 0.0), onnx="HardSwish",
+           scalar=lambda b, x: b.div(b.mul(x, _hard(b, x)), 6), rise=hardswish_rise)
 
 
 def hardswish(input, inplace=False):
@@ -354,8 +419,18 @@ functional("hardswish", hardswish, "`input * hardsigmoid(input)` (arXiv:1905.022
 
 
 # ---------------------------------------------------------------------------------------------------- shrinking
+def shrunk(b, x, *, lambd):
+    """Whether `x` lies outside [-lambd, lambd]."""
+    return b.or_(b.lt(x, -lambd), b.gt(x, lambd))
+
+
+def hardshrink_scalar(b, x, *, lambd):
+    return b.select(b.and_(b.ge(x, -lambd), b.le(x, lambd)), b.const(0, x), x)
+
+
 activation("hardshrink_", lambda x, *, lambd: keep(~((x >= -lambd) & (x <= lambd)), x),
-           lambda x, *, lambd: (x < -lambd) | (x > lambd), defaults={"lambd": 0.5}, forms="", kernel="hardshrink_cpu")
+           lambda x, *, lambd: (x < -lambd) | (x > lambd), scalar=hardshrink_scalar, rise=shrunk,
+           defaults={"lambd": 0.5}, forms="", kernel="hardshrink_cpu")
 
 
 @composite(ns=("", "nn.functional"), forms="function method", samples=lambda m: both(m) + both(m, lambd=1.0))
@@ -371,7 +446,7 @@ def softshrink_ref(x, *, lambd):
 
 
 activation("softshrink_", softshrink_ref, lambda x, *, lambd: (x < -lambd) | (x > lambd), defaults={"lambd": 0.5}, forms="",
-           kernel="softshrink_cpu")
+           scalar=lambda b, x, *, lambd: b.sub(x, b.min(b.max(x, -lambd), lambd)), rise=shrunk, kernel="softshrink_cpu")
 
 
 @composite(ns="nn.functional", samples=lambda m: both(m) + both(m, lambd=1.0))
@@ -383,10 +458,11 @@ def softshrink(input, lambd=0.5):
 
 
 activation("tanhshrink", lambda x: x - np.tanh(x), lambda x: np.square(np.tanh(x)), ns="nn.functional", forms="function",
+           scalar=lambda b, x: b.sub(x, b.tanh(x)), rise=lambda b, x: b.square(b.tanh(x)),
            curve=lambda x: F.mul(F.mul(F.tanh(x), 2), F.sub(1, F.square(F.tanh(x)))), promote=FLOAT, refuse="",
            doc="`input - tanh(input)`.")
 activation("softsign", lambda x: x / (np.abs(x) + 1), lambda x: 1 / np.square(np.abs(x) + 1), ns="nn.functional",
-           forms="function",
+           forms="function", scalar=lambda b, x: b.div(x, b.add(b.abs(x), 1)), rise=lambda b, x: b.recip(b.square(b.add(b.abs(x), 1))),
            curve=lambda x: F.mul(F.sgn(x), F.mul(F.pow(F.add(F.abs(x), 1), -3.0), -2)), promote=FLOAT, refuse="",
            onnx="Softsign", doc="`input / (1 + |input|)`.")
 
@@ -403,7 +479,7 @@ def _prelu_vjp(g, input, weight, needs):
 
 
 @primitive(POINT, args="input weight", name="prelu_kernel", ref=prelu_ref, infer=point_infer, promote=SAME, vjp=_prelu_vjp,
-           forms="", ns=(), onnx="PRelu",
+           scalar=lambda b, x, w: b.add(b.max(x, 0), b.mul(w, b.min(x, 0))), forms="", ns=(), onnx="PRelu",
            samples=lambda m: [((m.t(3, 4), m.t(4)), {}), ((m.t(2, 0), m.t(1)), {}), ((m.t(5), m.t()), {})])
 def prelu_kernel(input, weight):
     """`input` where positive, `weight * input` elsewhere."""

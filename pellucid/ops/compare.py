@@ -10,15 +10,15 @@ from .op import COMPARE, POINT, F, composite, primitive
 
 # ---------------------------------------------------------------------------------------------------- comparisons
 
-binary("eq", np.equal, promote=COMPARE, operator="eq", onnx="Equal", module=__name__,
+binary("eq", np.equal, promote=COMPARE, scalar=lambda b, x, y: b.eq(x, y), operator="eq", onnx="Equal", module=__name__,
        doc="Whether `input == other`, elementwise.")
-binary("ne", np.not_equal, promote=COMPARE, operator="ne", aliases="not_equal", module=__name__,
+binary("ne", np.not_equal, promote=COMPARE, scalar=lambda b, x, y: b.ne(x, y), operator="ne", aliases="not_equal", module=__name__,
        doc="Whether `input != other`, elementwise.")
 for _name, _ref, _alias, _onnx, _sign in (
         ("lt", np.less, "less", "Less", "<"), ("le", np.less_equal, "less_equal", "LessOrEqual", "<="),
         ("gt", np.greater, "greater", "Greater", ">"), ("ge", np.greater_equal, "greater_equal", "GreaterOrEqual", ">=")):
     binary(_name, _ref, promote=COMPARE, operator=_name, aliases=_alias, onnx=_onnx, refuse="complex", module=__name__,
-           doc=f"Whether `input {_sign} other`, elementwise. Complex numbers have no order.")
+           scalar=lambda b, x, y, _name=_name: getattr(b, _name)(x, y), doc=f"Whether `input {_sign} other`, elementwise. Complex numbers have no order.")
 
 
 # ---------------------------------------------------------------------------------------------------- tests of elements
@@ -27,15 +27,21 @@ def test(name, ref, **kw):
     unary(name, ref, promote=COMPARE, forms="function method", module=__name__, **kw)
 
 
-test("isnan", np.isnan, onnx="IsNaN", doc="Whether each element is nan (for complex: a part is).")
-test("isinf", np.isinf, onnx="IsInf", doc="Whether each element is infinite (for complex: a part is).")
-test("isfinite", np.isfinite, doc="Whether each element is neither infinite nor nan.")
+test("isnan", np.isnan, scalar=lambda b, x: b.isnan(x), onnx="IsNaN", doc="Whether each element is nan (for complex: a part is).")
+test("isinf", np.isinf, scalar=lambda b, x: b.isinf(x), onnx="IsInf", doc="Whether each element is infinite (for complex: a part is).")
+test("isfinite", np.isfinite, scalar=lambda b, x: b.isfinite(x), doc="Whether each element is neither infinite nor nan.")
 test("isreal", lambda x: np.asarray(x.imag == 0) if x.dtype.kind == "c" else np.ones(x.shape, np.bool_),
+     scalar=lambda b, x: b.const(True, dt.bool_),
      doc="Whether each element's imaginary part is 0.")
+def is_number(b, x, value):
+    """Whether a float is `value`; integers are not."""
+    return b.eq(x, value) if x.dtype.is_floating_point else b.const(False, dt.bool_)
+
+
 unary("is_plus_inf", lambda x: x == np.inf, promote=COMPARE, refuse="complex", forms="", ns=(), module=__name__,
-      kernel="isposinf does not support complex inputs.", doc="Whether each element is +inf.")
+      kernel="isposinf does not support complex inputs.", scalar=lambda b, x: is_number(b, x, np.inf), doc="Whether each element is +inf.")
 unary("is_minus_inf", lambda x: x == -np.inf, promote=COMPARE, refuse="complex", forms="", ns=(), module=__name__,
-      kernel="isneginf does not support complex inputs.", doc="Whether each element is -inf.")
+      kernel="isneginf does not support complex inputs.", scalar=lambda b, x: is_number(b, x, -np.inf), doc="Whether each element is -inf.")
 
 
 def _bool_out(fn: str, out) -> None:
@@ -76,7 +82,23 @@ def isclose_ref(x, y, *, rtol, atol, equal_nan):
     return close | (np.isfinite(actual) & (actual <= allowed))
 
 
-@primitive(POINT, args="input other", ref=isclose_ref, infer=compare_infer, forms="function method", grads=False,
+def isclose_scalar(b, x, y, *, rtol, atol, equal_nan):
+    close = b.eq(x, y)
+    if x.dtype.is_floating_point:
+        if equal_nan:
+            close = b.or_(close, b.and_(b.isnan(x), b.isnan(y)))
+        allowed, actual = b.add(b.abs(b.mul(y, rtol)), atol), b.abs(b.sub(x, y))
+    elif rtol == 0 and atol == 0:
+        return close
+    elif x.dtype is dt.bool_:
+        b.refuse("differences of bools")
+    else:
+        allowed = b.add(b.abs(b.mul(b.cast(y, dt.float64), rtol)), atol)
+        actual = b.abs(b.sub(b.cast(x, dt.float64), b.cast(y, dt.float64)))
+    return b.or_(close, b.and_(b.isfinite(actual), b.le(actual, allowed)))
+
+
+@primitive(POINT, args="input other", ref=isclose_ref, scalar=isclose_scalar, infer=compare_infer, forms="function method", grads=False,
            samples=lambda m: [((m.t(3, 4), m.t(3, 4)), {"atol": 0.5}), ((m.t(2, 1), m.t(3)), {"rtol": 1.0}),
                               ((m.t(0), m.t(0)), {})])
 def isclose(input, other, rtol=1e-05, atol=1e-08, equal_nan=False):
@@ -109,8 +131,9 @@ def equal(input, other) -> bool:
 # ---------------------------------------------------------------------------------------------------- logic
 for _name in ("and", "or", "xor"):
     binary(f"logical_{_name}", getattr(np, f"logical_{_name}"), takes="TT", promote=COMPARE, module=__name__,
+           scalar=lambda b, x, y, _way=_name if _name == "xor" else _name + "_": getattr(b, _way)(b.truth(x), b.truth(y)),
            onnx=_name.capitalize(), doc=f"Logical {_name} of the elements' truth (0 is False). A bool tensor.")
-unary("logical_not", np.logical_not, promote=COMPARE, module=__name__, onnx="Not",
+unary("logical_not", np.logical_not, promote=COMPARE, module=__name__, onnx="Not", scalar=lambda b, x: b.not_(b.truth(x)),
       doc="True where the element is 0. A bool tensor.")
 
 
@@ -161,7 +184,13 @@ def _number_for(x, d: dt.dtype):
     return complex(x) if d.category == dt.COMPLEX else float(x) if d.category == dt.FLOAT else bool(x) if d is dt.bool_ else int(x)
 
 
-@primitive(POINT, args="condition input other", ref=where_ref, infer=where_infer, forms="function out", onnx="Where",
+def where_scalar(b, condition, x, y):
+    if isinstance(x, (int, float)) and isinstance(y, (int, float)):
+        x = b.const(x, dt.of_number(x))
+    return b.select(condition, x, y)
+
+
+@primitive(POINT, args="condition input other", ref=where_ref, infer=where_infer, scalar=where_scalar, forms="function out", onnx="Where",
            vjp={"input": lambda g, condition: F.where(condition, g, 0), "other": lambda g, condition: F.where(condition, 0, g)},
            samples=lambda m: [((m.b(3, 4), m.t(3, 4), m.t(4)), {}), ((m.b(2, 1), m.t(3), 0.5), {}),
                               ((m.b(0), m.t(0), m.t(0)), {})])

@@ -21,7 +21,7 @@ def conj(input):
     return F.conj_physical(input) if input.is_complex() else input
 
 
-unary("conj_physical", np.conjugate, lambda g: F.conj(g), promote=SAME, module=__name__,
+unary("conj_physical", np.conjugate, lambda g: F.conj(g), promote=SAME, module=__name__, scalar=lambda b, x: x,
       doc="The complex conjugate, computed at once.")
 
 
@@ -188,4 +188,5 @@ def _angle_vjp(g, input):
 
 
 unary("angle", angle_ref, _angle_vjp, promote=FLOAT, forms="function method out", module=__name__,
+      scalar=lambda b, x: b.select(b.isnan(x), x, b.select(b.lt(x, 0), b.const(math.pi, x), 0)),
       infer=lambda s: s.like(dtype=s.dtype.to_real()), doc="The angle in radians: 0 or pi for real numbers, nan for nan.")

@@ -207,15 +207,17 @@ def _zeros(g):
 
 
 binary("add", np.add, {"input": _same, "other": _same}, front=_add_front, operator="add", onnx="Add",
+       scalar=lambda b, x, y: b.add(x, y),
        doc="`input + alpha * other`, elementwise with broadcasting.",
        samples=lambda m: pair_samples(-2, 2, "TN")(m) + [((m.t(2, 3), m.t(3)), {"alpha": 0.5}),
                                                          ((m.t(2, 3), 2.0), {"alpha": 3})])
 binary("sub", np.subtract, {"input": _same, "other": lambda g: F.neg(g)}, front=_sub_front, operator="sub",
-       aliases="subtract", onnx="Sub", doc="`input - alpha * other`, elementwise with broadcasting. Refuses bools.",
+       aliases="subtract", onnx="Sub", scalar=lambda b, x, y: b.sub(x, y), doc="`input - alpha * other`, elementwise with broadcasting. Refuses bools.",
        samples=lambda m: pair_samples(-2, 2, "TN")(m) + [((m.t(2, 3), m.t(3)), {"alpha": 0.5}),
                                                          ((m.t(2, 3), 2.0), {"alpha": 3})])
 binary("mul", np.multiply, {"input": lambda g, other: F.mul(g, conj(other)), "other": lambda g, input: F.mul(g, conj(input))},
-       takes="any", operator="mul", aliases="multiply", onnx="Mul", doc="`input * other`, elementwise with broadcasting.")
+       takes="any", operator="mul", aliases="multiply", onnx="Mul", scalar=lambda b, x, y: b.mul(x, y),
+       doc="`input * other`, elementwise with broadcasting.")
 
 
 @composite(samples=lambda m: [((m.t(3, 4), m.t(4)), {}), ((m.t(2, 0), 2.0), {}), ((m.t(5), m.t(5)), {"alpha": 0.5})])
@@ -235,6 +237,7 @@ def _check_neg(input):
 
 _check_neg.plain = True
 unary("neg", np.negative, lambda g: F.neg(g), front=_check_neg, promote=SAME, aliases="negative", operator="neg", onnx="Neg",
+      scalar=lambda b, x: b.neg(x),
       doc="`-input`. Refuses bools.")
 
 
@@ -263,11 +266,12 @@ _div_front.plain = True
 _DIV_VJP = {"input": lambda g, other: F.div(g, conj(other)),
             "other": lambda g, input, other: F.neg(F.mul(g, conj(F.div(F.div(input, other), other))))}
 binary("div", np.true_divide, _DIV_VJP, front=_div_front, promote=FLOAT, operator="truediv div", aliases="divide", onnx="Div",
+       scalar=lambda b, x, y: b.div(x, y),
        doc="`input / other`, elementwise with broadcasting; integers give the default float. `rounding_mode` \"floor\" or "
            "\"trunc\" rounds the quotient and keeps integers.",
        samples=lambda m: pair_samples(0.5, 2, "TN")(m) + [((m.t(2, 3), m.t(3, low=0.5)),
                                                            {"rounding_mode": r}) for r in _ROUNDING])
-binary("true_divide", np.true_divide, _DIV_VJP, takes="any", promote=FLOAT, domain=(0.5, 2),
+binary("true_divide", np.true_divide, _DIV_VJP, takes="any", promote=FLOAT, domain=(0.5, 2), scalar=lambda b, x, y: b.div(x, y),
        doc="`input / other`, elementwise with broadcasting; integers give the default float.")
 
 
@@ -298,12 +302,33 @@ def _first_array(ref):
     return run
 
 
+def _divisor(b, x, y):
+    """Both operands, the integer divisor known not to be 0: others are checked by the reference."""
+    x, y = b.pair(x, y)
+    if not x.dtype.is_floating_point and not b.number(y):
+        b.refuse("integer division by a divisor that may be 0")
+    return x, y
+
+
+def floor_divide_scalar(b, x, y):
+    return b.floordiv(*_divisor(b, x, y))
+
+
+def trunc_divide_scalar(b, x, y):
+    x, y = _divisor(b, x, y)
+    if not x.dtype.is_floating_point:
+        return b.div_trunc(x, y)
+    return b.trunc(b.rounded(b.div(x, y)))
+
+
 _NO_DIV = {"refuse": "bool complex", "rounded": True, "domain": (0.5, 3.0)}
 _STEP = {"input": _zeros, "other": _zeros}
-binary("div_floor", _first_array(floor_divide_ref), _STEP, takes="any", kernel="div_floor_cpu", forms="", ns=(), **_NO_DIV)
+binary("div_floor", _first_array(floor_divide_ref), _STEP, takes="any", kernel="div_floor_cpu", forms="", ns=(),
+       scalar=floor_divide_scalar, **_NO_DIV)
 binary("div_trunc", _first_array(trunc_divide_ref), _STEP, takes="any", kernel="div_trunc_cpu", forms="", ns=(),
-       low=False, **_NO_DIV)          # a low-precision quotient is rounded before it is cut
+       low=False, scalar=trunc_divide_scalar, **_NO_DIV)          # a low-precision quotient is rounded before it is cut
 binary("floor_divide", _first_array(floor_divide_ref), _STEP, takes="any", operator="floordiv", kernel="div_floor_cpu",
+       scalar=floor_divide_scalar,
        doc="The quotient rounded towards minus infinity; integers stay integers.", **_NO_DIV)
 
 
@@ -319,11 +344,12 @@ def fmod_ref(x, y):
 
 binary("remainder", _first_array(remainder_ref),
        {"input": _same, "other": lambda g, input, other: F.neg(F.mul(g, F.div_floor(input, other)))},
-       takes="NN", operator="mod", onnx="Mod", doc="Python's modulus: the result has the divisor's sign.", **_NO_DIV)
+       takes="NN", operator="mod", onnx="Mod", scalar=lambda b, x, y: b.mod(*_divisor(b, x, y)),
+       doc="Python's modulus: the result has the divisor's sign.", **_NO_DIV)
 binary("fmod", fmod_ref, {"input": _same, "other": lambda g, input, other: F.neg(F.mul(g, F.div_trunc(input, other)))},
-       doc="C's fmod: the result has the dividend's sign.", **_NO_DIV)
+       scalar=lambda b, x, y: b.rem(*_divisor(b, x, y)), doc="C's fmod: the result has the dividend's sign.", **_NO_DIV)
 unary("reciprocal", np.reciprocal, lambda g, out: F.neg(F.mul(g, conj(F.mul(out, out)))), onnx="Reciprocal", domain=(0.5, 2),
-      aliases="", doc="`1 / input`.")
+      aliases="", scalar=lambda b, x: b.recip(x), doc="`1 / input`.")
 
 
 # ---------------------------------------------------------------------------------------------------- powers
@@ -341,6 +367,21 @@ def pow_ref(x, y):
     if d.kind in "iu":
         return int_pow(np.asarray(x, d), y)
     return np.power(x, y)
+
+
+def pow_scalar(b, x, y):
+    x, y = b.pair(x, y)
+    n = b.number(y)
+    if x.dtype.is_floating_point:
+        quick = {2.0: lambda: b.mul(x, x), 0.5: lambda: b.sqrt(x), 3.0: lambda: b.mul(b.mul(x, x), x), -1.0: lambda: b.recip(x)}
+        return quick[n]() if n in quick else b.pow(x, y)
+    if n is None or not 0 <= n <= 64:
+        b.refuse("an integer power whose exponent is not a small number")
+    r, base = b.const(1, x), x
+    while n:                              # by squaring: integers wrap, so the order does not matter
+        r, n = b.mul(r, base) if n & 1 else r, n >> 1
+        base = b.mul(base, base) if n else base
+    return r
 
 
 def int_pow(x, y):
@@ -389,7 +430,7 @@ def _pow_exponent_vjp(g, input, other):
 
 
 binary("pow", pow_ref, {"input": _pow_base_vjp, "other": _pow_exponent_vjp}, takes="NN", refuse="bool", kernel="pow",
-       check=_check_pow, operator="pow", onnx="Pow",
+       check=_check_pow, operator="pow", onnx="Pow", scalar=pow_scalar,
        doc="`input ** other`, elementwise with broadcasting; either may be a number.",
        samples=lambda m: pair_samples(0.5, 2, "TN")(m) + [((m.t(3), 2), {}), ((m.t(2, 3, low=0.5), -0.5), {}),
                                                           ((2.0, m.t(3)), {})])
@@ -433,10 +474,12 @@ def square_ref(x):
 
 
 unary("square", square_ref, lambda g, input: F.mul(g, conj(F.mul(input, 2))), promote=SAME,
-      infer=lambda s: s.like(dtype=dt.int64) if s.dtype is dt.bool_ else s.like(), doc="`input * input`; bools give int64.")
-unary("sqrt", np.sqrt, lambda g, out: F.div(g, F.mul(conj(out), 2)), onnx="Sqrt", domain=(0.1, 2), doc="The square root.")
+      infer=lambda s: s.like(dtype=dt.int64) if s.dtype is dt.bool_ else s.like(),
+      scalar=lambda b, x: b.square(b.cast(x, dt.int64) if x.dtype is dt.bool_ else x), doc="`input * input`; bools give int64.")
+unary("sqrt", np.sqrt, lambda g, out: F.div(g, F.mul(conj(out), 2)), onnx="Sqrt", domain=(0.1, 2),
+      scalar=lambda b, x: b.sqrt(x), doc="The square root.")
 unary("rsqrt", lambda x: np.reciprocal(np.sqrt(x)), lambda g, out: F.mul(F.mul(g, -0.5), conj(F.mul(F.mul(out, out), out))),
-      domain=(0.1, 2), doc="`1 / sqrt(input)`.")
+      domain=(0.1, 2), scalar=lambda b, x: b.recip(b.sqrt(x)), doc="`1 / sqrt(input)`.")
 
 
 # ---------------------------------------------------------------------------------------------------- signs
@@ -458,7 +501,7 @@ def _abs_inplace(input):
 
 _abs_front.plain, _abs_front.refuse_inplace = True, _abs_inplace
 unary("abs", np.absolute, lambda g, input: F.mul(g, F.sgn(input)), front=_abs_front, promote=SAME, infer=_abs_infer,
-      aliases="absolute", operator="abs", onnx="Abs", doc="The absolute value; a complex tensor gives a real one.")
+      aliases="absolute", operator="abs", onnx="Abs", scalar=lambda b, x: b.abs(x), doc="The absolute value; a complex tensor gives a real one.")
 
 
 def sign_ref(x):
@@ -466,6 +509,12 @@ def sign_ref(x):
     if x.dtype.kind == "f":
         return np.subtract(x > 0, x < 0, dtype=x.dtype)
     return x.copy() if x.dtype.kind == "b" else np.sign(x)
+
+
+def sign_scalar(b, x):
+    if x.dtype is dt.bool_:
+        return x
+    return b.sub(b.cast(b.gt(x, 0), x.dtype), b.cast(b.lt(x, 0), x.dtype)) if x.dtype.is_signed else b.cast(b.gt(x, 0), x.dtype)
 
 
 def _sgn_vjp(g, input, out):
@@ -478,12 +527,13 @@ def _sgn_vjp(g, input, out):
 
 
 unary("sign", sign_ref, _zeros, promote=SAME, refuse="complex", onnx="Sign",
-      kernel="Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead.",
+      kernel="Unlike NumPy, torch.sign is not intended to support complex numbers. Please use torch.sgn instead.", scalar=sign_scalar,
       doc="-1, 0 or 1 by sign; 0 for nan. Complex tensors: see sgn.")
-unary("sgn", lambda x: np.sign(x) if x.dtype.kind == "c" else sign_ref(x), _sgn_vjp, promote=SAME,
+unary("sgn", lambda x: np.sign(x) if x.dtype.kind == "c" else sign_ref(x), _sgn_vjp, promote=SAME, scalar=sign_scalar,
       doc="The sign; for complex elements z / |z|, and 0 for 0.")
 unary("signbit", lambda x: np.signbit(x) if x.dtype.kind == "f" else x < 0, promote=COMPARE, refuse="complex",
       kernel="signbit is not implemented for complex tensors.", forms="function method out",
+      scalar=lambda b, x: b.lt(b.bitcast(x, dt.int64 if x.dtype is dt.float64 else dt.int32) if x.dtype.is_floating_point else x, 0),
       doc="Whether the sign bit is set: True for -0.0 and negative numbers.")
 
 
@@ -492,7 +542,7 @@ def _copysign_vjp(g, input, out):
 
 
 binary("copysign", np.copysign, {"input": _copysign_vjp, "other": _zeros}, promote=FLOAT, refuse="complex",
-       doc="The magnitude of `input` with the sign of `other`.")
+       scalar=lambda b, x, y: b.copysign(x, y), doc="The magnitude of `input` with the sign of `other`.")
 
 
 def heaviside_ref(x, values):
@@ -504,7 +554,7 @@ def _heaviside_samples(m):
 
 
 @primitive(POINT, args="input values", ref=heaviside_ref, infer=point_infer, promote=SAME, forms="method inplace", grads=False,
-           samples=_heaviside_samples)
+           samples=_heaviside_samples, scalar=lambda b, x, v: b.select(b.eq(x, 0), v, b.cast(b.gt(x, 0), x.dtype)))
 def heaviside(input, values):
     """0 below zero, 1 above, `values` at zero; 0 for nan. Both tensors have one dtype."""
     check_pair("heaviside", "TT", input, values, "values")
@@ -535,7 +585,7 @@ def convert_ref(a, *, dtype):
 
 @primitive(POINT, args="input", ref=convert_ref, infer=lambda s, *, dtype: s.like(dtype=dtype), low=False, forms="", ns=(),
            samples=lambda m: [((m.t(3, 4), dt.float64), {}), ((m.t(2, 0), dt.float64), {}), ((m.i(5), dt.float32), {})],
-           vjp={"input": lambda g, input_dtype: F.convert(g, input_dtype)})
+           scalar=lambda b, x, *, dtype: b.cast(x, dtype), vjp={"input": lambda g, input_dtype: F.convert(g, input_dtype)})
 def convert(input, dtype):
     """The values in another dtype."""
     return (input,), {"dtype": dtype}

@@ -12,6 +12,11 @@ def _zeros(g):
 
 
 # ---------------------------------------------------------------------------------------------------- to whole numbers
+def whole_scalar(name):
+    """The rounding `name` for floats; integers are whole already."""
+    return lambda b, x: getattr(b, name)(x) if x.dtype.is_floating_point else x
+
+
 def whole(ufunc):
     """`ufunc` for floats; integers are whole already."""
     return lambda x: ufunc(x) if x.dtype.kind == "f" else x.copy()
@@ -21,7 +26,7 @@ for _name, _ref, _onnx, _doc in (("floor", np.floor, "Floor", "The largest integ
                                  ("ceil", np.ceil, "Ceil", "The smallest integer not below each element."),
                                  ("trunc", np.trunc, "", "Each element rounded towards zero.")):
     unary(_name, whole(_ref), _zeros, promote=SAME, refuse="bool complex", kernel=f"{_name}_vml_cpu", module=__name__,
-          aliases="fix" if _name == "trunc" else "", onnx=_onnx or None, doc=_doc)
+          aliases="fix" if _name == "trunc" else "", onnx=_onnx or None, scalar=whole_scalar(_name), doc=_doc)
 
 
 def round_ref(x, *, decimals=0):
@@ -31,6 +36,13 @@ def round_ref(x, *, decimals=0):
         return np.rint(x)
     ten = x.dtype.type(10.0 ** abs(decimals))
     return np.rint(x * ten) / ten if decimals > 0 else np.rint(x / ten) * ten
+
+
+def round_scalar(b, x, *, decimals=0):
+    if not x.dtype.is_floating_point or decimals == 0:
+        return b.rint(x) if x.dtype.is_floating_point else x
+    ten = b.const(10.0 ** abs(decimals), x)
+    return b.div(b.rint(b.mul(x, ten)), ten) if decimals > 0 else b.mul(b.rint(b.div(x, ten)), ten)
 
 
 def _round_front(input, *, decimals=0):
@@ -44,11 +56,11 @@ def _round_front(input, *, decimals=0):
 
 
 _round_front.plain = True
-unary("round", round_ref, _zeros, front=_round_front, promote=SAME, ns=("", "special"), onnx="Round", module=__name__,
+unary("round", round_ref, _zeros, front=_round_front, promote=SAME, ns=("", "special"), onnx="Round", module=__name__, scalar=round_scalar,
       doc="The nearest integer, halves to even; `decimals` keeps so many digits after the point (before it if negative).",
       samples=lambda m: [((m.t(3, 4),), {}), ((m.t(2, 0),), {}), ((m.t(5),), {"decimals": 1}), ((m.t(5),), {"decimals": -1})])
 unary("frac", lambda x: x - np.trunc(x), lambda g: g, promote=SAME, refuse="bool int complex", module=__name__,
-      doc="The fractional part, with the element's sign.")
+      scalar=lambda b, x: b.sub(x, b.trunc(x)), doc="The fractional part, with the element's sign.")
 
 
 # ---------------------------------------------------------------------------------------------------- clamping
@@ -81,6 +93,11 @@ def limited(x, low, high):
     return x.clip(low, high)
 
 
+def clamp_scalar(b, x, low, high):
+    x = x if low is None else b.max(x, low)
+    return x if high is None else b.min(x, high)
+
+
 def _inside(x, low, high):
     if low is None:
         return F.le(x, high)
@@ -101,7 +118,7 @@ def _clamp_vjp(g, input, min, max, needs):
     return tuple(grads)
 
 
-@primitive(POINT, args="input min max", ref=limited, infer=point_infer, promote=SAME, vjp=_clamp_vjp, onnx="Clip",
+@primitive(POINT, args="input min max", ref=limited, infer=point_infer, promote=SAME, vjp=_clamp_vjp, onnx="Clip", scalar=clamp_scalar,
            forms="function method inplace out", aliases="clip",
            samples=lambda m: [((m.t(3, 4), -0.5, 0.7), {}), ((m.t(2, 3), m.t(3, low=-1, high=0), m.t(2, 1, low=0, high=1)), {}),
                               ((m.t(0),), {"max": 0.0}), ((m.t(5),), {"min": m.t(5)})])
@@ -131,10 +148,10 @@ def _clamp_names(name, second):
 
 binary("clamp_min", lambda x, low: limited(x, low, None), {"input": lambda g, input, other: F.where(F.ge(input, other), g, 0),
                                  "other": lambda g, input, other: F.where(F.lt(input, other), g, 0)},
-       front=_clamp_names("clamp_min", "min"), module=__name__, doc="`max(input, min)`, elementwise.")
+       front=_clamp_names("clamp_min", "min"), module=__name__, scalar=lambda b, x, y: b.max(x, y), doc="`max(input, min)`, elementwise.")
 binary("clamp_max", lambda x, high: limited(x, None, high), {"input": lambda g, input, other: F.where(F.le(input, other), g, 0),
                                  "other": lambda g, input, other: F.where(F.gt(input, other), g, 0)},
-       front=_clamp_names("clamp_max", "max"), module=__name__, doc="`min(input, max)`, elementwise.")
+       front=_clamp_names("clamp_max", "max"), module=__name__, scalar=lambda b, x, y: b.min(x, y), doc="`min(input, max)`, elementwise.")
 
 
 # ---------------------------------------------------------------------------------------------------- extremes
@@ -148,16 +165,17 @@ def larger_share_ref(x, y):
 
 
 binary("larger_share", larger_share_ref, takes="TT", forms="", ns=(), module=__name__, grads=False,
+       scalar=lambda b, x, y: b.select(b.lt(x, y), b.const(0, x), b.select(b.eq(x, y), b.const(0.5, x), 1)),
        doc="The part of a maximum's gradient that the first operand gets: 1, a half at ties, or 0.")
 binary("maximum", np.maximum, {"input": lambda g, input, other: F.mul(g, F.larger_share(input, other)),
                                "other": lambda g, input, other: F.mul(g, F.larger_share(other, input))},
        takes="TT", forms="function method out", refuse="complex", kernel="maximum not implemented for complex tensors.",
-       onnx="Max", module=__name__,
+       onnx="Max", module=__name__, scalar=lambda b, x, y: b.max(x, y),
        doc="The larger of two elements; nan if either is. At ties each operand gets half of the gradient.")
 binary("minimum", np.minimum, {"input": lambda g, input, other: F.mul(g, F.larger_share(other, input)),
                                "other": lambda g, input, other: F.mul(g, F.larger_share(input, other))},
        takes="TT", forms="function method out", refuse="complex", kernel="minimum not implemented for complex tensors.",
-       onnx="Min", module=__name__,
+       onnx="Min", module=__name__, scalar=lambda b, x, y: b.min(x, y),
        doc="The smaller of two elements; nan if either is. At ties each operand gets half of the gradient.")
 
 
@@ -169,10 +187,10 @@ def _first_wins(better):
 
 
 binary("fmax", np.fmax, _first_wins(lambda a, b: F.ge(a, b)), takes="TT", forms="function method out", refuse="complex",
-       module=__name__, kernel="fmax not implemented for complex tensors.",
+       module=__name__, scalar=lambda b, x, y: b.maxnum(x, y), kernel="fmax not implemented for complex tensors.",
        doc="The larger of two elements; nan only if both are.")
 binary("fmin", np.fmin, _first_wins(lambda a, b: F.le(a, b)), takes="TT", forms="function method out", refuse="complex",
-       module=__name__, kernel="fmin not implemented for complex tensors.",
+       module=__name__, scalar=lambda b, x, y: b.minnum(x, y), kernel="fmin not implemented for complex tensors.",
        doc="The smaller of two elements; nan only if both are.")
 
 
@@ -192,7 +210,14 @@ def nan_to_num_ref(x, *, nan, posinf, neginf):
     return r
 
 
-@primitive(POINT, args="input", ref=nan_to_num_ref, infer=point_infer, forms="function method inplace out",
+def nan_to_num_scalar(b, x, *, nan, posinf, neginf):
+    if not x.dtype.is_floating_point:
+        return x
+    r = b.select(b.eq(x, np.inf), b.const(posinf, x), b.select(b.eq(x, -np.inf), b.const(neginf, x), x))
+    return b.select(b.isnan(x), b.const(nan, x), r)
+
+
+@primitive(POINT, args="input", ref=nan_to_num_ref, infer=point_infer, scalar=nan_to_num_scalar, forms="function method inplace out",
            vjp={"input": lambda g, input: F.where(F.isfinite(input), g, 0)},
            samples=lambda m: [((m.t(3, 4),), {}), ((m.t(2, 0),), {"nan": 1.0}),
                               ((F.div(1.0, m.t(5, low=0, high=0)),), {"posinf": 3.0})])

@@ -16,6 +16,13 @@ def times_log(log):
     return ref
 
 
+def times_log_scalar(log):
+    def scalar(b, x, y):
+        x, y = b.pair(x, y)
+        return b.select(b.and_(b.eq(x, 0), b.not_(b.isnan(y))), b.const(0, x), b.mul(x, getattr(b, log)(y)))
+    return scalar
+
+
 def _first(g, input, other, log, bound):
     """d/dx of x log(y): log(y), and 0 where x is 0 and the logarithm is -inf or nan."""
     if not is_tensor(other):
@@ -29,10 +36,10 @@ _XLOGY = {"input": lambda g, input, other: _first(g, input, other, F.log, 0.0),
 _XLOG1PY = {"input": lambda g, input, other: _first(g, input, other, F.log1p, -1.0),
             "other": lambda g, input, other: F.div(F.mul(g, input), F.add(other, 1))}
 binary("xlogy", times_log(np.log), _XLOGY, takes="NN", promote=FLOAT, refuse="complex", domain=(0.2, 2), ns=("", "special"),
-       module=__name__,
+       module=__name__, scalar=times_log_scalar("log"),
        doc="`input * log(other)`, and 0 where `input` is 0 (unless `other` is nan). Either may be a number.")
 binary("special_xlog1py", times_log(np.log1p), _XLOG1PY, takes="NN", promote=FLOAT, refuse="complex", domain=(0.2, 2),
-       forms="function out", ns="special", public="xlog1py", module=__name__,
+       forms="function out", ns="special", public="xlog1py", module=__name__, scalar=times_log_scalar("log1p"),
        doc="`input * log(1 + other)`, and 0 where `input` is 0 (unless `other` is nan). Either may be a number.")
 
 
@@ -55,7 +62,13 @@ def _logit_front(input, eps=None):
     return (input,), {"eps": eps}
 
 
-unary("logit", logit_ref, _logit_vjp, front=_logit_front, promote=FLOAT, ns=("", "special"), module=__name__,
+def logit_scalar(b, x, eps=None):
+    if eps is not None:
+        x = b.min(b.max(x, eps), 1 - eps)
+    return b.log(b.div(x, b.sub(1, x)))
+
+
+unary("logit", logit_ref, _logit_vjp, front=_logit_front, promote=FLOAT, ns=("", "special"), module=__name__, scalar=logit_scalar,
       samples=lambda m: [((m.t(3, 4, low=0.1, high=0.9),), {}), ((m.t(2, 0),), {}),
                          ((m.t(5, low=0.1, high=0.9),), {"eps": 0.2})],
       doc="`log(input / (1 - input))`; with `eps`, of the input limited to [eps, 1 - eps].")
@@ -66,8 +79,14 @@ def entr_ref(x):
     return np.where(x < 0, x.dtype.type(-np.inf), r)
 
 
+def entr_scalar(b, x):
+    r = b.select(b.eq(x, 0), b.const(0, x), b.mul(b.neg(x), b.log(x)))
+    return b.select(b.lt(x, 0), b.const(-np.inf, x), r)
+
+
 unary("special_entr", entr_ref, lambda g, input: F.mul(g, F.where(F.lt(input, 0), float("nan"), F.sub(F.neg(F.log(input)), 1))),
       promote=FLOAT, refuse="complex", domain=(0.2, 2), forms="function out", ns="special", public="entr", module=__name__,
+      scalar=entr_scalar,
       doc="`-input * log(input)`, 0 at 0, -inf below.")
 
 

@@ -219,17 +219,22 @@ def real_function(name, ref, vjp, *, special=None, **kw):
     unary(name, ref, vjp, promote=FLOAT, refuse="complex", kernel=name + "_vml_cpu", module=kw.pop("module", __name__), **kw)
 
 
-real_function("erf", erf_ref, lambda g, input: F.mul(g, F.mul(_normal_density(input), TWO_OVER_SQRT_PI)), onnx="Erf",
+def ndtr_scalar(b, x):
+    wide = b.cast(x, dt.float64)
+    return b.cast(b.mul(b.erfc(b.mul(wide, -SQRT1_2)), 0.5), x.dtype)
+
+
+real_function("erf", erf_ref, lambda g, input: F.mul(g, F.mul(_normal_density(input), TWO_OVER_SQRT_PI)), onnx="Erf", scalar=lambda b, x: b.erf(x),
               doc="The error function.")
 real_function("erfc", erfc_ref, lambda g, input: F.mul(g, F.mul(_normal_density(input), -TWO_OVER_SQRT_PI)),
-              doc="`1 - erf(input)`, exact for large input.")
+              scalar=lambda b, x: b.erfc(x), doc="`1 - erf(input)`, exact for large input.")
 real_function("erfinv", by_precision(erfinv64), lambda g, out: F.mul(g, F.mul(F.exp(F.mul(out, out)), 1 / TWO_OVER_SQRT_PI)),
               domain=(-0.9, 0.9), doc="The inverse of erf on (-1, 1); infinite at -1 and 1, nan beyond.")
 real_function("special_erfcx", by_precision(erfcx64), ns="special",
               vjp=lambda g, input, out: F.mul(g, F.sub(F.mul(F.mul(input, out), 2), TWO_OVER_SQRT_PI)),
               public="erfcx", forms="function out", doc="`exp(input**2) * erfc(input)`.")
 real_function("special_ndtr", by_precision(lambda x: 0.5 * erfc64(-x * SQRT1_2)), ns="special", public="ndtr",
-              forms="function out",
+              forms="function out", scalar=ndtr_scalar,
               vjp=lambda g, input: F.mul(g, F.mul(F.exp(F.mul(F.mul(input, input), -0.5)), 1 / math.sqrt(2 * math.pi))),
               doc="The normal distribution function.")
 real_function("special_ndtri", by_precision(ndtri64), ns="special", public="ndtri", forms="function out", domain=(0.1, 0.9),
@@ -256,9 +261,18 @@ def density(x):
     return np.exp(x * x * x.dtype.type(-0.5)) * x.dtype.type(1 / math.sqrt(2 * math.pi))
 
 
+def cdf_scalar(b, x):
+    return b.mul(b.add(b.erf(b.mul(x, SQRT1_2)), 1), 0.5)
+
+
+def gelu_rise(b, x):
+    density = b.mul(b.exp(b.mul(b.mul(x, x), -0.5)), 1 / math.sqrt(2 * math.pi))
+    return b.add(cdf_scalar(b, x), b.mul(x, density))
+
+
 activation("gelu_erf", gelu_ref, lambda x: cdf(x) + x * density(x),
            lambda x: F.mul(F.mul(F.exp(F.mul(F.mul(x, x), -0.5)), 1 / math.sqrt(2 * math.pi)), F.sub(2, F.mul(x, x))),
-           forms="", kernel="GeluKernelImpl", passes=30)
+           scalar=lambda b, x: b.mul(x, cdf_scalar(b, x)), rise=gelu_rise, forms="", kernel="GeluKernelImpl", passes=30)
 _K, _C = math.sqrt(2 / math.pi), 0.044715
 
 
@@ -283,7 +297,22 @@ def gelu_tanh_curve(x):
     return F.mul(room, F.add(slope, F.mul(F.mul(x, bend), 0.5)))
 
 
-activation("gelu_tanh", gelu_tanh_ref, gelu_tanh_slope, gelu_tanh_curve, forms="", kernel="GeluKernelImpl")
+def _gelu_tanh(b, x, square):
+    return b.tanh(b.mul(x, b.add(b.mul(square, _K * _C), _K)))
+
+
+def gelu_tanh_scalar(b, x):
+    return b.mul(b.mul(x, 0.5), b.add(_gelu_tanh(b, x, b.mul(x, x)), 1))
+
+
+def gelu_tanh_rise(b, x):
+    square = b.mul(x, x)
+    t = _gelu_tanh(b, x, square)
+    bend = b.mul(b.mul(x, b.sub(1, b.mul(t, t))), b.add(b.mul(square, 3 * _K * _C), _K))
+    return b.mul(b.add(b.add(t, 1), bend), 0.5)
+
+
+activation("gelu_tanh", gelu_tanh_ref, gelu_tanh_slope, gelu_tanh_curve, scalar=gelu_tanh_scalar, rise=gelu_tanh_rise, forms="", kernel="GeluKernelImpl")
 
 
 @composite(ns="nn.functional", onnx="Gelu",

@@ -19,7 +19,15 @@ def lerp_ref(start, end, weight):
     return np.where(small, start + weight * span, end - span * (1 - weight))
 
 
-@primitive(POINT, args="input end weight", ref=lerp_ref, infer=point_infer, promote=SAME, forms="function method inplace out",
+def lerp_scalar(b, start, end, weight):
+    span = b.sub(end, start)
+    w = b.exact(weight)
+    if w is not None:
+        return b.add(start, b.mul(span, w)) if abs(w) < 0.5 else b.sub(end, b.mul(span, 1 - w))
+    return b.select(b.lt(b.abs(weight), 0.5), b.add(start, b.mul(weight, span)), b.sub(end, b.mul(span, b.sub(1, weight))))
+
+
+@primitive(POINT, args="input end weight", ref=lerp_ref, scalar=lerp_scalar, infer=point_infer, promote=SAME, forms="function method inplace out",
            vjp={"input": lambda g, weight: F.mul(g, conj(F.sub(1, weight)) if is_tensor(weight) else conj(1 - weight)),
                 "end": lambda g, weight: F.mul(g, conj(weight)),
                 "weight": lambda g, input, end: F.mul(g, conj(F.sub(end, input)))},
@@ -49,6 +57,7 @@ def _whole_value(value, d: dt.dtype):
 
 @primitive(POINT, args="input tensor1 tensor2", ref=lambda x, a, b, *, value: x + (a * b if value == 1 else value * a * b),
            infer=point_infer, promote=SAME, forms="function method inplace out",
+           scalar=lambda b, x, t1, t2, *, value: b.add(x, b.mul(b.mul(t1, value), t2)),
            vjp={"input": _same, "tensor1": lambda g, tensor2, value: F.mul(g, conj(F.mul(tensor2, value))),
                 "tensor2": lambda g, tensor1, value: F.mul(g, conj(F.mul(tensor1, value)))},
            samples=lambda m: [((m.t(3, 4), m.t(3, 4), m.t(4)), {}), ((m.t(2, 3), m.t(2, 1), m.t(3)), {"value": 0.5}),
@@ -64,6 +73,7 @@ def addcmul(input, tensor1, tensor2, *, value=1):
 
 
 @primitive(POINT, args="input tensor1 tensor2", ref=lambda x, a, b, *, value: x + value * (a / b), infer=point_infer,
+           scalar=lambda b, x, t1, t2, *, value: b.add(x, b.mul(b.div(t1, t2), value)),
            promote=SAME, forms="function method inplace out",
            vjp={"input": _same, "tensor1": lambda g, tensor2, value: F.div(F.mul(g, conj(value)), conj(tensor2)),
                 "tensor2": lambda g, tensor1, tensor2, value: F.neg(F.mul(g, conj(

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 
-from ._common import np
+from ._common import dt, np
 from .elementwise import binary, conj, unary
 from .op import FLOAT, F
 
@@ -11,7 +11,8 @@ LN2, LN10 = math.log(2.0), math.log(10.0)
 
 
 def fn(name, ref, vjp, **kw):
-    """A function of one float or complex operand."""
+    """A function of one float or complex operand; its scalar is the builder's method of that name, unless given."""
+    kw.setdefault("scalar", lambda b, x: getattr(b, name)(x))
     unary(name, ref, vjp, promote=FLOAT, module=__name__, **kw)
 
 
@@ -50,14 +51,19 @@ def logaddexp_ref(x, y):
     return np.where(equal, np.where(x.real > 0, np.log(np.exp(x) + np.exp(y)), x), big + np.log1p(np.exp(small - big)))
 
 
+def _log_sum(b, x, y, at_equal, rest):
+    """The larger, plus what the smaller, -|x - y| away, adds to it."""
+    return b.select(b.eq(x, y), b.add(x, at_equal), b.add(b.max(x, y), rest(b.neg(b.abs(b.sub(x, y))))))
+
+
 binary("logaddexp", logaddexp_ref, {"input": lambda g, input, other: F.div(g, conj(F.add(F.exp(F.sub(other, input)), 1))),
                                     "other": lambda g, input, other: F.div(g, conj(F.add(F.exp(F.sub(input, other)), 1)))},
        takes="TT", refuse="bool int", forms="function method out", module=__name__,
-       doc="`log(exp(input) + exp(other))` without overflow.")
+       scalar=lambda b, x, y: _log_sum(b, x, y, LN2, lambda d: b.log1p(b.exp(d))), doc="`log(exp(input) + exp(other))` without overflow.")
 binary("logaddexp2", np.logaddexp2, {"input": lambda g, input, other: F.div(g, F.add(F.exp2(F.sub(other, input)), 1)),
                                      "other": lambda g, input, other: F.div(g, F.add(F.exp2(F.sub(input, other)), 1))},
        takes="TT", refuse="bool int complex", forms="function method out", module=__name__,
-       doc="`log2(2**input + 2**other)` without overflow.")
+       scalar=lambda b, x, y: _log_sum(b, x, y, 1, lambda d: b.mul(b.log1p(b.exp2(d)), 1 / LN2)), doc="`log2(2**input + 2**other)` without overflow.")
 
 # ---------------------------------------------------------------------------------------------------- circular
 fn("sin", np.sin, lambda g, input: F.mul(g, conj(F.cos(input))), onnx="Sin", doc="The sine (radians).")
@@ -72,6 +78,43 @@ fn("atan", np.arctan, lambda g, input: F.div(g, conj(F.add(F.mul(input, input), 
    doc="The inverse tangent.")
 
 
+def in_float64(formula):
+    """A scalar by a formula that loses a little: float32 is computed in float64 and rounded."""
+    def scalar(b, *xs):
+        wide = [b.cast(x, dt.float64) for x in xs]
+        return b.cast(formula(b, *wide), xs[0].dtype)
+    return scalar
+
+
+def hypot_scalar(b, x, y):
+    if x.dtype is not dt.float64:
+        x2, y2 = b.cast(x, dt.float64), b.cast(y, dt.float64)
+        r = b.cast(b.sqrt(b.add(b.mul(x2, x2), b.mul(y2, y2))), x.dtype)
+    else:
+        p, q = b.abs(x), b.abs(y)
+        big, ratio = b.max(p, q), b.div(b.min(p, q), b.max(p, q))
+        r = b.select(b.eq(big, 0), b.const(0, x), b.mul(big, b.sqrt(b.add(b.mul(ratio, ratio), 1))))
+    return b.select(b.or_(b.isinf(x), b.isinf(y)), b.const(math.inf, x), r)
+
+
+def asinh_scalar(b, x):
+    a = b.abs(x)
+    square = b.mul(a, a)
+    near = b.log1p(b.add(a, b.div(square, b.add(b.sqrt(b.add(square, 1)), 1))))
+    return b.copysign(b.select(b.gt(a, 2.0 ** 28), b.add(b.log(a), LN2), near), x)
+
+
+def acosh_scalar(b, x):
+    t = b.sub(x, 1)
+    near = b.log1p(b.add(t, b.sqrt(b.add(b.mul(t, 2), b.mul(t, t)))))
+    return b.select(b.gt(x, 2.0 ** 28), b.add(b.log(x), LN2), near)
+
+
+def atanh_scalar(b, x):
+    a = b.abs(x)
+    return b.copysign(b.mul(b.log1p(b.div(b.mul(a, 2), b.sub(1, a))), 0.5), x)
+
+
 def _atan2_vjp(g, input, other, needs):
     """Zero at the origin, as in PyTorch."""
     square = F.add(F.mul(input, input), F.mul(other, other))
@@ -80,20 +123,26 @@ def _atan2_vjp(g, input, other, needs):
 
 
 binary("atan2", np.arctan2, _atan2_vjp, takes="TT", promote=FLOAT, refuse="complex", aliases="arctan2", module=__name__,
+       scalar=lambda b, y, x: b.atan2(y, x),
        doc="The angle of the point (other, input), in (-pi, pi].")
 binary("hypot", np.hypot, {"input": lambda g, input, out: F.mul(g, F.div(input, out)),
                            "other": lambda g, other, out: F.mul(g, F.div(other, out))},
-       takes="TT", refuse="bool int complex", domain=(0.2, 2), module=__name__,
+       takes="TT", refuse="bool int complex", domain=(0.2, 2), module=__name__, scalar=hypot_scalar,
        doc="`sqrt(input**2 + other**2)` without overflow.")
 unary("deg2rad", np.deg2rad, lambda g: F.mul(g, math.pi / 180), refuse="complex", module=__name__,
-      kernel="deg2rad is not supported for complex tensors.", doc="Degrees to radians.")
+      kernel="deg2rad is not supported for complex tensors.", scalar=lambda b, x: b.mul(x, b.div(b.const(math.pi, x), 180)), doc="Degrees to radians.")
 unary("rad2deg", np.rad2deg, lambda g: F.mul(g, 180 / math.pi), refuse="complex", module=__name__,
-      kernel="rad2deg is not supported for complex tensors.", doc="Radians to degrees.")
+      kernel="rad2deg is not supported for complex tensors.", scalar=lambda b, x: b.mul(x, b.div(b.const(180, x), math.pi)), doc="Radians to degrees.")
 
 
 def sinc_ref(x):
     z = x * math.pi
     return np.where(x == 0, x.dtype.type(1), np.sin(z) / z)
+
+
+def sinc_scalar(b, x):
+    z = b.mul(x, math.pi)
+    return b.select(b.eq(x, 0), b.const(1, x), b.div(b.sin(z), z))
 
 
 def _sinc_vjp(g, input):
@@ -103,7 +152,7 @@ def _sinc_vjp(g, input):
     return F.mul(g, conj(F.where(F.eq(square, 0), 0, slope)))
 
 
-fn("sinc", sinc_ref, _sinc_vjp, ns=("", "special"), domain=(0.2, 2), doc="`sin(pi x) / (pi x)`, and 1 at 0.")
+fn("sinc", sinc_ref, _sinc_vjp, ns=("", "special"), domain=(0.2, 2), scalar=sinc_scalar, doc="`sin(pi x) / (pi x)`, and 1 at 0.")
 
 # ---------------------------------------------------------------------------------------------------- hyperbolic
 fn("sinh", np.sinh, lambda g, input: F.mul(g, conj(F.cosh(input))), onnx="Sinh", doc="The hyperbolic sine.")
@@ -119,10 +168,11 @@ def tanh_backward_ref(g, out):
 binary("tanh_backward", tanh_backward_ref,
        {"input": lambda g, other: F.tanh_backward(g, conj(other)),
         "other": lambda g, input, other: F.mul(F.mul(conj(g), input), conj(F.mul(other, -2)))},
-       forms="", ns=(), module=__name__, doc="The gradient `input` of tanh's result `other`, as that of its argument.")
+       forms="", ns=(), module=__name__, scalar=lambda b, g, out: b.mul(g, b.sub(1, b.mul(out, out))),
+       doc="The gradient `input` of tanh's result `other`, as that of its argument.")
 fn("tanh", np.tanh, lambda g, out: F.tanh_backward(g, out), onnx="Tanh", ns=("", "nn.functional"),
    doc="The hyperbolic tangent.")
-fn("asinh", np.arcsinh, lambda g, input: F.mul(g, conj(F.rsqrt(F.add(F.mul(input, input), 1)))), onnx="Asinh",
+fn("asinh", np.arcsinh, lambda g, input: F.mul(g, conj(F.rsqrt(F.add(F.mul(input, input), 1)))), onnx="Asinh", scalar=in_float64(asinh_scalar),
    aliases="arcsinh", doc="The inverse hyperbolic sine.")
 
 
@@ -132,6 +182,6 @@ def _acosh_vjp(g, input):
     return F.mul(g, F.rsqrt(F.sub(F.mul(input, input), 1)))
 
 
-fn("acosh", np.arccosh, _acosh_vjp, onnx="Acosh", domain=(1.2, 3.0), aliases="arccosh", doc="The inverse hyperbolic cosine.")
-fn("atanh", np.arctanh, lambda g, input: F.div(g, conj(F.sub(1, F.mul(input, input)))), onnx="Atanh", domain=(-0.9, 0.9),
+fn("acosh", np.arccosh, _acosh_vjp, onnx="Acosh", scalar=in_float64(acosh_scalar), domain=(1.2, 3.0), aliases="arccosh", doc="The inverse hyperbolic cosine.")
+fn("atanh", np.arctanh, lambda g, input: F.div(g, conj(F.sub(1, F.mul(input, input)))), onnx="Atanh", scalar=in_float64(atanh_scalar), domain=(-0.9, 0.9),
    aliases="arctanh", doc="The inverse hyperbolic tangent.")
