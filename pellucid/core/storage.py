@@ -31,9 +31,12 @@ def keep_freed_memory(kept: int = 256 << 20) -> bool:
 keep_freed_memory()
 
 
+ARRAYS: set[type] = {np.ndarray}        # what tensors hold: arrays, and the fakes of tracing
+
+
 def root(a: np.ndarray) -> np.ndarray:
     """The array that owns `a`'s memory (or the outermost one over foreign memory)."""
-    while type(a.base) is np.ndarray:
+    while type(a.base) in ARRAYS:
         a = a.base
     return a
 

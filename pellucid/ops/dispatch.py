@@ -3,7 +3,8 @@
 The fast path of every entry point reads one flag, `state.slow`. It is 0 unless some thread has an interpreter, a mode or
 a Tensor subclass that overrides behaviour; only then does `dispatch` look closer.
 
-True always: while an interpreter handles a call, it is off the stack, so what it calls reaches the one below.
+True always: while an interpreter handles a call, it is off the stack, so what it calls reaches the one below; unless it
+`stays`, because it sees what it calls itself as calls of the program too.
 """
 from __future__ import annotations
 
@@ -63,6 +64,9 @@ class Interpreter:
     A composite that an interpreter does not want whole is run by `decompose`, whose parts come back to it.
     """
 
+    stays = False           # on top of the stack while it handles a call
+    values = True           # tensors hold values that may be looked at
+
     def call(self, op: Op, args: tuple, kwargs: dict) -> Any:
         raise TypeError(f"{type(self).__name__} must define call(op, args, kwargs)")
 
@@ -102,6 +106,11 @@ def below(depth: int = 1) -> Iterator[None]:
         local.stack = saved
 
 
+def values_known() -> bool:
+    """Whether tensors' values may be looked at now; checks of values are left out where not."""
+    return not local.stack or all([i.values for i in local.stack])
+
+
 def top() -> Interpreter | None:
     return local.stack[-1] if local.stack else None
 
@@ -109,5 +118,7 @@ def top() -> Interpreter | None:
 def call_top(op: Op, args: tuple, kwargs: dict) -> Any:
     """Let the interpreter on top handle the call."""
     interpreter = local.stack[-1]
+    if interpreter.stays:
+        return interpreter.call(op, args, kwargs)
     with below():
         return interpreter.call(op, args, kwargs)

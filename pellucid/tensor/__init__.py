@@ -10,7 +10,8 @@ from .modes import (enable_grad, inference_mode, is_grad_enabled, is_inference_m
                     set_grad_enabled)
 from .size import Size
 from .tensor import Tensor
+from .tracing import TraceError, trace, trace_specs
 
-__all__ = ["F", "Function", "FunctionCtx", "Node", "RemovableHandle", "Size", "Tensor", "enable_grad", "inference_mode",
+__all__ = ["F", "Function", "FunctionCtx", "Node", "RemovableHandle", "Size", "Tensor", "TraceError", "enable_grad", "inference_mode",
            "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "once_differentiable", "register_plain_class",
-           "saved_tensors_hooks", "set_grad_enabled"]
+           "saved_tensors_hooks", "set_grad_enabled", "trace", "trace_specs"]

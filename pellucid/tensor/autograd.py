@@ -8,14 +8,12 @@ from __future__ import annotations
 import math
 import warnings
 
-import numpy as np
-
 from ..core import dtype as dt
 from ..core.errors import describe, fail
 from ..ops.dispatch import local
 from ..ops.op import F
 from .core import UNTRACKED, AccumulateGrad, GradientEdge, Node, Slots, wrap
-from .engine import Task, sweep
+from .engine import Task, filled, sweep
 from .hooks import retain_grad
 
 
@@ -66,9 +64,7 @@ def make_root(i: int, t, g, batched: bool = False) -> tuple:
         if npd.kind == "c":
             fail(RuntimeError, "P308", f"grad can be implicitly created only for real scalar outputs but got {dt.of(npd)}",
                  fix="take .abs() or .real first")
-        one = np.empty(shape, npd)
-        one.fill(1)
-        g = wrap(one)
+        g = filled(shape, npd, 1)
     elif not isinstance(g, Slots):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
     elif shape is not None:
@@ -171,7 +167,7 @@ def grad(outputs, inputs, grad_outputs=None, retain_graph=None, create_graph=Fal
             if materialize_grads:
                 if isinstance(t, GradientEdge):
                     raise RuntimeError("materialize_grads cannot be used when the given input is a GradientEdge")
-                result[i] = wrap(np.zeros(t._a.shape, t._a.dtype))
+                result[i] = filled(t._a.shape, t._a.dtype, 0)
                 result[i]._rg = create_graph
             elif not allow_unused:
                 fail(RuntimeError, "P311", f"The differentiated Tensor at index {i} appears to not have been used in the graph. "

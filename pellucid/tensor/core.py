@@ -14,7 +14,7 @@ from weakref import ref
 import numpy as np
 
 from ..core.spec import TensorLike
-from ..core.storage import Storage
+from ..core.storage import ARRAYS, Storage
 
 new = object.__new__
 next_seq = count(1).__next__
@@ -211,7 +211,7 @@ class _Types:
 def wrap(a: ndarray):
     """A new tensor over `a`, without history."""
     t = new(_Types.tensor)
-    t._a = a if type(a) is ndarray else asarray(a)
+    t._a = a if type(a) in ARRAYS else asarray(a)
     t._rg = False
     t._fn = t._grad = t._st = t._x = None
     t._oi = 0

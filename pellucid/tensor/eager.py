@@ -25,6 +25,7 @@ from ..ops.op import BITWISE, COMPARE, COMPOSITE, FLOAT, NONE, POINT, SAME, VIEW
 from . import autocast
 from .calls import explain_call, wrap_hint
 from .core import PLAIN, UNTRACKED, Extras, Slots, _Types, new, next_seq, node_extras, watch_view, wrap
+from .fake import Fake
 from .overrides import override
 from .rules import node_type
 
@@ -359,6 +360,8 @@ def write_out(op: Op, r, out, part: str = ""):
     if state.slow and local.before_write is not None:
         local.before_write(out)
     a, o = r._a, out._a
+    if type(a) is Fake and type(o) is not Fake:
+        o = a.cell.tracer.lift(out)
     if op.exact_out and a.dtype != o.dtype:
         want, have = dt.of(a.dtype), dt.of(o.dtype)
         fail(RuntimeError, "P780", op.exact_out.format(want=_C_NAMES.get(want.type_name, want.type_name),
@@ -375,9 +378,12 @@ def write_out(op: Op, r, out, part: str = ""):
                           "future PyTorch release outputs will not be resized unless they have zero elements. You can "
                           "explicitly reuse an out tensor t by resizing it, inplace, to zero elements with t.resize_(0).",
                           stacklevel=4)
-        out._a = np.empty(a.shape, o.dtype)
+        out._a = np.empty(a.shape, o.dtype) if type(o) is not Fake else a.duplicate()
         out._st = None
-    np.copyto(out._a, a, casting="unsafe")
+    if type(o) is Fake:
+        out._a.write(a)
+    else:
+        np.copyto(out._a, a, casting="unsafe")
     out._bump()
     return out
 

@@ -18,10 +18,12 @@ from sys import getrefcount
 
 import numpy as np
 
+from ..core import dtype as dt
 from ..core.errors import at, describe, fail
-from ..ops.dispatch import add_slow, local
+from ..ops.dispatch import add_slow, local, state
 from ..ops.op import F
 from .core import Node, Slots, wrap
+from .fake import Fake
 
 MAX_DEPTH = 40                   # backward passes inside backward passes before the next gets a thread (and stack) of its own
 _accumulating = threading.Lock()
@@ -101,6 +103,8 @@ def store(leaf, g, create_graph: bool) -> None:
     if create_graph:
         leaf._grad = F.clone(g) if leaf._grad is None else F.add(leaf._grad, g)
         return
+    if type(g._a) is Fake:
+        return store_traced(leaf, g)
     with _accumulating:
         grad = leaf._grad
         a = g._a
@@ -118,6 +122,17 @@ def store(leaf, g, create_graph: bool) -> None:
             c = np.empty_like(like, subok=False) if dense(like) else np.empty(like.shape, like.dtype)
             np.copyto(c, a if a.dtype.kind != "c" or like.dtype.kind == "c" else a.real, casting="unsafe")
             leaf._grad = wrap(c)
+
+
+def store_traced(leaf, g) -> None:
+    """`store` while tracing: an addition to the gradient that is there, or a gradient with memory of its own."""
+    if leaf._grad is not None:
+        leaf._grad.add_(g)
+    else:
+        a, like = g._a, leaf._a
+        if a.dtype != like.dtype:
+            g = F.convert(F.real(g) if a.dtype.kind == "c" else g, dt.of(like.dtype))
+        leaf._grad = wrap(g._a.duplicate())
 
 
 def dense(a: np.ndarray) -> bool:
@@ -222,7 +237,7 @@ def output_hooks(x, g):
             t = weak()
             if t is not None and gs[oi] is not None:
                 if t._grad is None:
-                    t._grad = F.clone(gs[oi]) if local.grad else wrap(gs[oi]._a.copy())
+                    t._grad = F.clone(gs[oi]) if local.grad or type(gs[oi]._a) is Fake else wrap(gs[oi]._a.copy())
                 else:
                     t._grad = F.add(t._grad, gs[oi])
     return gs if type(g) is list else gs[0]
@@ -371,7 +386,18 @@ def materialised(node: Node, gs: list) -> tuple:
     specs = node._x.out_specs if node._x is not None else None
     if specs is None or getattr(node, "_materialize", True) is False:
         return tuple(gs)
-    return tuple([wrap(np.zeros(*specs[i])) if g is None and specs[i] is not None else g for i, g in enumerate(gs)])
+    return tuple([filled(*specs[i], 0) if g is None and specs[i] is not None else g for i, g in enumerate(gs)])
+
+
+def filled(shape: tuple, npd: np.dtype, value: int):
+    """A new tensor full of zeros or ones."""
+    if state.slow and local.stack:
+        return F.filled(shape, value, dt.of(npd))
+    if not value:
+        return wrap(np.zeros(shape, npd))
+    a = np.empty(shape, npd)
+    a.fill(value)
+    return wrap(a)
 
 
 def in_thread(task: Task) -> None:
@@ -413,7 +439,7 @@ def run_watched(node: Node, g) -> list:
 def check_nan(node: Node, grads) -> None:
     """Refuse NaN among the gradients a node has computed."""
     for i, g in enumerate(grads):
-        if g is not None and g._a.dtype.kind in "fcV":
+        if g is not None and g._a.dtype.kind in "fcV" and type(g._a) is not Fake:
             a = g._a.astype(np.float32) if g._a.dtype.kind == "V" else g._a
             if np.isnan(a).any():
                 where = node._x.where if node._x is not None else None

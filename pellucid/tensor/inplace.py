@@ -14,6 +14,8 @@ from ..ops.op import POINT, F, Op
 from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, next_seq, node_extras, watch_view, wrap
 from .eager import F32, F64, check_inference, record, slow_call
 from .eager import check_overlap as overlap_with
+from .fake import Fake
+from .overrides import overridden
 
 _AMBIGUOUS = ("Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the "
               "view and the inplace either both inside the {0} block (if you don't want the inplace to be tracked) or both "
@@ -71,6 +73,8 @@ def check_overlap(t) -> None:
 def write(t, value, name: str) -> None:
     """Put the values of `value` (a recorded result) into `t` and give `t` its history."""
     a, v = t._a, value._a
+    if type(v) is Fake and type(a) is not Fake:
+        a = v.cell.tracer.lift(t)
     if v.shape != a.shape:
         fail(RuntimeError, "P324", f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(v.shape)}",
              got=f"{name} on {describe(t)}", fix="an in-place operation cannot enlarge its tensor: use the out-of-place form")
@@ -96,7 +100,10 @@ def put(a: np.ndarray, v: np.ndarray) -> None:
     if not a.flags.writeable:
         fail(RuntimeError, "P325", "the tensor's memory is read-only (it came from a read-only NumPy array or a mapped file)",
              fix="clone() it before writing")
-    np.copyto(a, v, casting="unsafe")
+    if type(a) is Fake:
+        a.write(v)
+    else:
+        np.copyto(a, v, casting="unsafe")
 
 
 def rebase(t, value) -> None:
@@ -188,7 +195,7 @@ def keep_overwritten(fn, t) -> None:
 
 def copy_of(t):
     """The value of `t` with its history, safe from writes to `t`."""
-    old = wrap(t._a.copy(order="K"))
+    old = wrap(t._a.duplicate() if type(t._a) is Fake else t._a.copy(order="K"))
     old._rg, old._fn, old._oi = t._rg, t._fn, t._oi
     return old
 
@@ -251,7 +258,10 @@ def make_inplace(op: Op, entry):
 
 
 def slow_call_inplace(op: Op, self, args: tuple, kwargs: dict):
-    """Overrides see the in-place call as the operator followed by a write to its first argument."""
+    """Overrides see the in-place call as the operator followed by a write to its first argument. A tracer, which sees
+    everything, needs no call of its own."""
+    if local.stack and local.stack[-1].stays and not overridden((self, *args)):
+        return NotImplemented
     r = slow_call(op, (self, *args), kwargs)
     if r is NotImplemented:
         return r

@@ -42,6 +42,11 @@ def overloaded_arguments(args: tuple, kwargs: dict) -> list:
     return found
 
 
+def overridden(args: tuple) -> bool:
+    """Whether a mode or one of `args` takes operators over."""
+    return not local.in_override and bool(local.function_modes or overloaded_arguments(args, {}))
+
+
 def override(op, args: tuple, kwargs: dict):
     """Let modes, then arguments, take the call over."""
     func = getattr(F, op.name)
