@@ -1,0 +1,361 @@
+"""The loop that runs a program: a few native functions that read the program's steps as data.
+
+In: a program record (`HEADER`) with its step records (`STEP`), filled by program.py; the input and output arrays' addresses.
+Out: every step done, in order, without Python: kernels and externs inside parallel regions, library primitives between them.
+
+    enter(program, in items, out items, begin, end)     takes the pointers out of NumPy's array objects, checks the inputs, runs
+    load(program, pointers)                             the same from a plain table of pointers, without checks; does not run
+    run(program, begin, end)                            steps begin to end
+
+All records are arrays of 64-bit words, so that Python fills them through NumPy. A region is a run of steps that one team of
+threads does together: a step is split over its outermost axis, or done by one thread; threads meet where a step asks for it.
+
+True always: with one thread nothing of libgomp is called; `status` is 0 or says which input or step failed (`FAILED_*`).
+"""
+from __future__ import annotations
+
+from enum import IntEnum
+
+from .emit import SSE2, Fn, Module, Val
+
+
+class Header(IntEnum):
+    """Words of a program record."""
+
+    STATUS = 0
+    THREADS = 1
+    PARALLEL = 2            # addresses of GOMP_parallel, omp_get_thread_num, omp_set_num_threads
+    THREAD_NUM = 3
+    SET_THREADS = 4
+    EXECUTE = 5             # addresses of dnnl_primitive_execute, dnnl_memory_set_data_handle; the stream
+    SET_HANDLE = 6
+    STREAM = 7
+    INPUTS = 8              # how many, and their Input records
+    INPUT_RECORDS = 9
+    OUTPUTS = 10            # how many, and their Output records
+    OUTPUT_RECORDS = 11
+    PATCHES = 12            # Patch records
+    STEPS = 13              # Step records
+    NDARRAY = 14            # the type object of arrays
+    WRITTEN = 15            # how many inputs are written, and which
+    WRITTEN_LIST = 16
+    SIZE = 20
+
+
+class Slot(IntEnum):
+    """Words of an Input or Output record."""
+
+    POINTER = 0             # the current address
+    FIRST = 1               # its patches
+    PATCHES = 2
+    DESCR = 3               # the dtype object
+    NDIM = 4
+    DIMS = 5                # address of the expected shape
+    STRIDES = 6             # address of the expected strides in bytes; 0: contiguous
+    FLAGS = 7               # NumPy's flags that must be set
+    BYTES = 8               # how far its elements reach
+    CHANGED = 9
+    WRITTEN = 10
+    SIZE = 12
+
+
+class Patch(IntEnum):
+    """Where a pointer goes when it changes: a word in memory, or a library's memory object."""
+
+    KIND = 0                # 0: word; 1: memory object
+    TARGET = 1
+    OFFSET = 2              # bytes
+    SIZE = 3
+
+
+class Step(IntEnum):
+    """Words of a Step record."""
+
+    KIND = 0                # KERNEL, COMBINE, EXTERN, LIBRARY
+    FUNCTION = 1
+    BUFS = 2                # the table of pointers
+    PARTS = 3               # how many threads have partial results
+    SIZES = 4
+    EXTENT = 5              # of the axis that is split
+    ALIGN = 6               # where it may be split
+    SCRATCH = 7
+    SCRATCH_STRIDE = 8
+    SHARED = 9
+    SPLIT = 10              # 1: all threads; 0: thread OWNER alone
+    OWNER = 11
+    BARRIER = 12            # 1: threads meet after this step
+    REGION = 13             # the step after the region's last, and whether the region is worth threads
+    REGION_PARALLEL = 14
+    PARTIAL = 15            # the threads' partial results
+    PARTIAL_STRIDE = 16
+    EXECS = 17              # library: how many Exec records
+    EXEC_RECORDS = 18
+    SIZE = 20
+
+
+class Exec(IntEnum):
+    """Words of an Exec record: one library primitive."""
+
+    PRIMITIVE = 0
+    ARGS = 1
+    COUNT = 2
+    SIZE = 4
+
+
+KERNEL, COMBINE, EXTERN, LIBRARY = range(4)
+FAILED_INPUT = -1           # status FAILED_INPUT - i: input i is not as expected
+FAILED_ALIAS = -(1 << 40)   # a written input overlaps another one
+FAILED_STEP = 1             # status (FAILED_STEP + step) * 64 + library status
+
+# NumPy's array object on a 64-bit CPython: byte offsets. `program.readable_layout` checks them on a real array.
+A_TYPE, A_DATA, A_NDIM, A_DIMS, A_STRIDES, A_DESCR, A_FLAGS = 8, 16, 24, 32, 40, 56, 64
+
+EXPORTS = ("enter", "load", "run", "pl_barrier")
+
+
+# ---------------------------------------------------------------------------------------------------- writing it
+def _word(f: Fn, p, field: int) -> Val:
+    return f.load(p, int(field), "i64")
+
+
+def _ptr(f: Fn, p, field: int) -> Val:
+    return f.load(f.at(p, int(field), "i64"), 0, "ptr")
+
+
+def _set(f: Fn, p, field: int, value) -> None:
+    f.put(f"store i64 {value}, ptr {f.at(p, int(field), 'i64')}")
+
+
+def _record(f: Fn, base, index, size: int) -> Val:
+    return f.at(base, f.mul(index, int(size)) if not isinstance(index, Val) else index * int(size), "i64")
+
+
+def _as_word(f: Fn, p) -> Val:
+    return f.op("i64", f"ptrtoint ptr {p} to i64")
+
+
+def _both(f: Fn, a: Val, b: Val) -> Val:
+    return f.int_op("and", a, b)
+
+
+def _either(f: Fn, a: Val, b: Val) -> Val:
+    return f.int_op("or", a, b)
+
+
+def _barrier(m: Module) -> None:
+    m.declare("declare void @GOMP_barrier()")
+    f = Fn(m, "pl_barrier", "i64 nth")
+    with f.when(f.compare("gt", f.p_nth, 1)):
+        f.put("call void @GOMP_barrier()")
+    f.end()
+
+
+def _point(m: Module) -> None:
+    """Give a slot its pointer, and pass it on if it is new."""
+    f = Fn(m, "point", "ptr program, ptr slot, i64 pointer", internal=True)
+    with f.when(f.compare("ne", f.p_pointer, _word(f, f.p_slot, Slot.POINTER))):
+        _set(f, f.p_slot, Slot.POINTER, f.p_pointer)
+        _set(f, f.p_slot, Slot.CHANGED, 1)
+        patches, first = _ptr(f, f.p_program, Header.PATCHES), _word(f, f.p_slot, Slot.FIRST)
+        with f.loop(first, first + _word(f, f.p_slot, Slot.PATCHES)) as i:
+            patch = _record(f, patches, i, Patch.SIZE)
+            target, value = _ptr(f, patch, Patch.TARGET), f.p_pointer + _word(f, patch, Patch.OFFSET)
+            library = f.compare("ne", _word(f, patch, Patch.KIND), 0)
+            with f.unless(library):
+                _set(f, target, 0, value)
+            with f.when(library):
+                set_handle = _ptr(f, f.p_program, Header.SET_HANDLE)
+                status = f.op("i32", f"call i32 {set_handle}(ptr {target}, i64 {value})")
+                with f.when(f.compare("ne", status, 0)):
+                    _set(f, f.p_program, Header.STATUS, FAILED_STEP * 64)
+    f.end()
+
+
+def _overlap(m: Module) -> None:
+    """Refuse written inputs that share memory with another input. Only pairs with a new pointer are looked at."""
+    f = Fn(m, "overlap", "ptr program", internal=True)
+    records, count = _ptr(f, f.p_program, Header.INPUT_RECORDS), _word(f, f.p_program, Header.INPUTS)
+    written, listed = _word(f, f.p_program, Header.WRITTEN), _ptr(f, f.p_program, Header.WRITTEN_LIST)
+
+    def compare(i, a, k, b):
+        lo, hi, low, high = (_word(f, a, Slot.POINTER), _word(f, a, Slot.BYTES), _word(f, b, Slot.POINTER), _word(f, b, Slot.BYTES))
+        meet = _both(f, f.compare("lt", lo, low + high), f.compare("lt", low, lo + hi))
+        with f.when(_both(f, meet, f.compare("ne", i, k))):
+            _set(f, f.p_program, Header.STATUS, FAILED_ALIAS)
+
+    with f.loop(0, count) as i:
+        a = _record(f, records, i, Slot.SIZE)
+        with f.when(f.compare("ne", _word(f, a, Slot.CHANGED), 0)):
+            with f.loop(0, written) as n:
+                k = f.load(listed, n, "i64")
+                compare(i, a, k, _record(f, records, k, Slot.SIZE))
+            with f.when(f.compare("ne", _word(f, a, Slot.WRITTEN), 0)):
+                with f.loop(0, count) as k:
+                    compare(i, a, k, _record(f, records, k, Slot.SIZE))
+    with f.loop(0, count) as i:
+        _set(f, _record(f, records, i, Slot.SIZE), Slot.CHANGED, 0)
+    f.end()
+
+
+def _fits(f: Fn, record, array) -> Val:
+    """Whether an array object is what an Input record describes."""
+    def at(offset, ty):
+        return f.load(f.at(array, offset, "i8"), 0, ty)
+
+    flags = f.op("i64", f"zext i32 {at(A_FLAGS, 'i32')} to i64")
+    wanted = _word(f, record, Slot.FLAGS)
+    ndim = f.op("i64", f"sext i32 {at(A_NDIM, 'i32')} to i64")
+    good = f.compare("eq", at(A_DESCR, "i64"), _word(f, record, Slot.DESCR))
+    good = _both(f, good, f.compare("eq", f.int_op("and", flags, wanted), wanted))
+    good = _both(f, good, f.compare("eq", ndim, _word(f, record, Slot.NDIM)))
+    result = f.var(good)
+    with f.when(good):
+        dims, expected = at(A_DIMS, "ptr"), _ptr(f, record, Slot.DIMS)
+        strides, wanted_strides = at(A_STRIDES, "ptr"), _ptr(f, record, Slot.STRIDES)
+        strided = f.compare("ne", _as_word(f, wanted_strides), 0)
+        with f.loop(0, ndim) as d:
+            result.set(_both(f, result.get(), f.compare("eq", f.load(dims, d, "i64"), f.load(expected, d, "i64"))))
+            with f.when(strided):
+                result.set(_both(f, result.get(), f.compare("eq", f.load(strides, d, "i64"), f.load(wanted_strides, d, "i64"))))
+    return result.get()
+
+
+def _enter(m: Module) -> None:
+    f = Fn(m, "enter", "ptr program, ptr inputs, ptr outputs, i64 begin, i64 end")
+    program = f.p_program
+    _set(f, program, Header.STATUS, 0)
+    kind = _word(f, program, Header.NDARRAY)
+    records = _ptr(f, program, Header.INPUT_RECORDS)
+    with f.loop(0, _word(f, program, Header.INPUTS)) as i:
+        array, record = f.load(f.p_inputs, i, "ptr"), _record(f, records, i, Slot.SIZE)
+        good = f.compare("eq", f.load(f.at(array, A_TYPE, "i8"), 0, "i64"), kind)
+        fits = f.var(good)
+        with f.when(good):
+            fits.set(_fits(f, record, array))
+        with f.when(fits.get()):
+            f.invoke("point", program, record, f.load(f.at(array, A_DATA, "i8"), 0, "i64"))
+        with f.unless(fits.get()):
+            _set(f, program, Header.STATUS, f.sub(FAILED_INPUT, i))
+    records = _ptr(f, program, Header.OUTPUT_RECORDS)
+    with f.loop(0, _word(f, program, Header.OUTPUTS)) as i:
+        array = f.load(f.p_outputs, i, "ptr")
+        f.invoke("point", program, _record(f, records, i, Slot.SIZE), f.load(f.at(array, A_DATA, "i8"), 0, "i64"))
+    with f.when(f.compare("eq", _word(f, program, Header.STATUS), 0)):
+        with f.when(f.compare("gt", _word(f, program, Header.WRITTEN), 0)):
+            f.invoke("overlap", program)
+        with f.when(f.compare("eq", _word(f, program, Header.STATUS), 0)):
+            f.invoke("run", program, f.p_begin, f.p_end)
+    f.end()
+
+
+def _load(m: Module) -> None:
+    f = Fn(m, "load", "ptr program, ptr pointers")
+    _set(f, f.p_program, Header.STATUS, 0)
+    inputs = _word(f, f.p_program, Header.INPUTS)
+    records = _ptr(f, f.p_program, Header.INPUT_RECORDS)
+    with f.loop(0, inputs) as i:
+        f.invoke("point", f.p_program, _record(f, records, i, Slot.SIZE), f.load(f.p_pointers, i, "i64"))
+    records, rest = _ptr(f, f.p_program, Header.OUTPUT_RECORDS), f.at(f.p_pointers, inputs, "i64")
+    with f.loop(0, _word(f, f.p_program, Header.OUTPUTS)) as i:
+        f.invoke("point", f.p_program, _record(f, records, i, Slot.SIZE), f.load(rest, i, "i64"))
+    f.end()
+
+
+def _share(f: Fn, extent, align, tid, nth) -> tuple[Val, Val]:
+    """The part [lo, hi) of `extent` that thread `tid` does."""
+    blocks = f.div(extent + align - 1, align)
+    lo = f.div(blocks * tid, nth) * align
+    hi = f.div(blocks * (tid + 1), nth) * align
+    return f.least(lo, extent), f.least(hi, extent)
+
+
+def _region(m: Module) -> None:
+    """Steps begin to end as thread `tid` of `nth` does them."""
+    f = Fn(m, "region", "ptr program, i64 begin, i64 end, i64 tid, i64 nth", internal=True)
+    steps = _ptr(f, f.p_program, Header.STEPS)
+    with f.loop(f.p_begin, f.p_end) as i:
+        s = _record(f, steps, i, Step.SIZE)
+        split = f.compare("ne", _word(f, s, Step.SPLIT), 0)
+        nth = f.select(split, f.p_nth, f.val("1", "i64"))
+        tid = f.select(split, f.p_tid, f.val("0", "i64"))
+        alone = f.compare("eq", f.p_nth, 1)
+        mine = _either(f, _either(f, split, alone), f.compare("eq", f.p_tid, _word(f, s, Step.OWNER)))
+        with f.when(mine):
+            function, bufs, sizes = _ptr(f, s, Step.FUNCTION), _ptr(f, s, Step.BUFS), _ptr(f, s, Step.SIZES)
+            scratch = f.at(_ptr(f, s, Step.SCRATCH), f.p_tid * _word(f, s, Step.SCRATCH_STRIDE), "i8")
+            partial, stride = _ptr(f, s, Step.PARTIAL), _word(f, s, Step.PARTIAL_STRIDE)
+            kind = _word(f, s, Step.KIND)
+            lo, hi = _share(f, _word(f, s, Step.EXTENT), _word(f, s, Step.ALIGN), tid, nth)
+            with f.when(f.compare("eq", kind, KERNEL)):
+                own = f.at(partial, tid * stride, "i8")
+                f.put(f"call void {function}(ptr {bufs}, ptr {sizes}, i64 {lo}, i64 {hi}, ptr {scratch}, ptr {own})")
+            with f.when(f.compare("eq", kind, COMBINE)):
+                f.put(f"call void {function}(ptr {bufs}, ptr {sizes}, i64 {lo}, i64 {hi}, ptr {partial}, "
+                      f"i64 {_word(f, s, Step.PARTS)}, i64 {stride})")
+            with f.when(f.compare("eq", kind, EXTERN)):
+                f.put(f"call void {function}(ptr {bufs}, i64 {tid}, i64 {nth}, ptr {scratch}, ptr {_ptr(f, s, Step.SHARED)})")
+        with f.when(f.compare("ne", _word(f, s, Step.BARRIER), 0)):
+            f.invoke("pl_barrier", f.p_nth)
+    f.end()
+
+
+def _worker(m: Module) -> None:
+    f = Fn(m, "worker", "ptr context", internal=True)
+    program = f.load(f.p_context, 0, "ptr")
+    tid = f.op("i64", f"sext i32 {f.op('i32', f'call i32 {_ptr(f, program, Header.THREAD_NUM)}()')} to i64")
+    f.invoke("region", program, f.load(f.p_context, 1, "i64"), f.load(f.p_context, 2, "i64"), tid, f.load(f.p_context, 3, "i64"))
+    f.end()
+
+
+def _library(m: Module) -> None:
+    f = Fn(m, "library", "ptr program, ptr s, i64 index", internal=True)
+    records = _ptr(f, f.p_s, Step.EXEC_RECORDS)
+    execute, stream = _ptr(f, f.p_program, Header.EXECUTE), _ptr(f, f.p_program, Header.STREAM)
+    with f.loop(0, _word(f, f.p_s, Step.EXECS)) as k:
+        r = _record(f, records, k, Exec.SIZE)
+        n = f.cast("trunc", _word(f, r, Exec.COUNT), "i32")
+        status = f.op("i32", f"call i32 {execute}(ptr {_ptr(f, r, Exec.PRIMITIVE)}, ptr {stream}, i32 {n}, ptr {_ptr(f, r, Exec.ARGS)})")
+        with f.when(f.compare("ne", status, 0)):
+            code = (f.p_index + FAILED_STEP) * 64 + f.cast("zext", status, "i64")
+            _set(f, f.p_program, Header.STATUS, code)
+    f.end()
+
+
+def _run(m: Module) -> None:
+    f = Fn(m, "run", "ptr program, i64 begin, i64 end")
+    program = f.p_program
+    nth, steps = _word(f, program, Header.THREADS), _ptr(f, program, Header.STEPS)
+    threaded = f.compare("ne", _word(f, program, Header.SET_THREADS), 0)
+    with f.when(threaded):                  # libgomp keeps this number per calling thread
+        f.put(f"call void {_ptr(f, program, Header.SET_THREADS)}(i32 {f.cast('trunc', nth, 'i32')})")
+    f.slots.append("  %context = alloca [4 x i64]")
+    following = f.var(f.p_begin)
+    with f.loop(f.p_begin, f.p_end) as i:
+        good = f.compare("eq", _word(f, program, Header.STATUS), 0)
+        with f.when(_both(f, good, f.compare("eq", i, following.get()))):
+            s = _record(f, steps, i, Step.SIZE)
+            library = f.compare("eq", _word(f, s, Step.KIND), LIBRARY)
+            with f.when(library):
+                f.invoke("library", program, s, i)
+                following.set(i + 1)
+            with f.unless(library):
+                end = _word(f, s, Step.REGION)
+                many = _both(f, f.compare("gt", nth, 1), f.compare("ne", _word(f, s, Step.REGION_PARALLEL), 0))
+                with f.when(many):
+                    context = f.val("%context", "ptr")
+                    for k, value in enumerate((_as_word(f, program), i, end, nth)):
+                        _set(f, context, k, value)
+                    f.put(f"call void {_ptr(f, program, Header.PARALLEL)}(ptr @worker, ptr {context}, "
+                          f"i32 {f.cast('trunc', nth, 'i32')}, i32 0)")
+                with f.unless(many):
+                    f.invoke("region", program, i, end, f.val("0", "i64"), f.val("1", "i64"))
+                following.set(end)
+    f.end()
+
+
+def module() -> str:
+    """The engine as LLVM IR."""
+    m = Module(SSE2)
+    for write in (_barrier, _point, _overlap, _region, _worker, _library, _run, _enter, _load):
+        write(m)
+    return m.text
