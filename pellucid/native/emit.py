@@ -216,6 +216,13 @@ class Fn:
         """a * b + c, in one rounding where the machine can."""
         return self.add(self.mul(a, b), c)
 
+    def negate(self, a: Val) -> Val:
+        return self.op(a.ty, f"fneg {a.ty} {a}")
+
+    def fill(self, value, ty: str) -> Val:
+        """A constant, in all lanes."""
+        return self.val(self.text_of(value, ty), ty)
+
     def compare(self, how: str, a, b):
         """lt, le, eq, ne, gt, ge (signed); False on NaN but for ne."""
         if not isinstance(a, Val) and not isinstance(b, Val):
