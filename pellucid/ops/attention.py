@@ -140,8 +140,38 @@ def attention_weights(query, key, attn_mask, is_causal, scale):
     return F.softmax(s, -1)
 
 
+def attention_scores(query, key, attn_mask, is_causal, scale):
+    """query key^T * scale + mask, -inf where attention is not allowed."""
+    s = F.matmul(F.mul(query, scale), F.transpose(key, -2, -1))
+    if is_causal:
+        s = F.where(F.tril(F.ones((query.shape[-2], key.shape[-2]), dtype=dt.bool_)), s, -math.inf)
+    if attn_mask is not None:
+        s = F.where(attn_mask, s, -math.inf) if attn_mask.dtype is dt.bool_ else F.add(s, attn_mask)
+    return s
+
+
+def attention_body(query, key, value, attn_mask, *, is_causal, scale):
+    s = attention_scores(query, key, attn_mask, is_causal, scale)
+    if not s.numel():
+        return F.matmul(s, value), F.full((*s.shape[:-1], 1), math.inf, dtype=s.dtype)
+    top = F.amax(s, -1, True)
+    if not is_causal and attn_mask is None:
+        e = F.exp(F.sub(s, top))
+        total = F.sum(e, -1, True)
+        return F.div(F.matmul(e, value), total), F.add(F.log(total), top)
+    top = F.where(F.eq(top, -math.inf), 0.0, top)               # a query that may attend to nothing gets zeros
+    e = F.exp(F.sub(s, top))
+    total = F.sum(e, -1, True)
+    nothing = F.eq(total, 0)
+    safe = F.where(nothing, 1.0, total)
+    return F.div(F.matmul(e, value), safe), F.where(nothing, math.inf, F.add(F.log(safe), top))
+
+
 def attention_backward_body(g, query, key, value, attn_mask, lse, *, is_causal, scale, needs):
-    p = attention_weights(query, key, attn_mask, is_causal, scale)
+    if any(t is not None and t.requires_grad for t in (query, key, attn_mask)):
+        p = attention_weights(query, key, attn_mask, is_causal, scale)
+    else:
+        p = F.exp(F.sub(attention_scores(query, key, attn_mask, is_causal, scale), lse))
     gs = []
     gp = F.matmul(g, F.transpose(value, -2, -1))
     ds = F.mul(p, F.sub(gp, F.sum(F.mul(p, gp), -1, True)))
@@ -174,7 +204,8 @@ def attention_vjp(gs, query, key, value, attn_mask, out1, is_causal, scale, need
     return spread(F.attention_backward(gs[0], query, key, value, attn_mask, out1, is_causal, scale, needs), needs)
 
 
-@primitive(COMPOSITE, args="query key value attn_mask", nout=2, forms="", ref=attention_ref, infer=attention_infer, vjp=attention_vjp)
+@primitive(COMPOSITE, args="query key value attn_mask", nout=2, forms="", ref=attention_ref, body=attention_body, infer=attention_infer,
+           vjp=attention_vjp)
 def attention(query, key, value, attn_mask, is_causal, scale):
     """Attention without dropout, and the logarithm of the weights' normaliser for each query."""
     return (query, key, value, attn_mask), {"is_causal": is_causal, "scale": scale}

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from math import prod
 
-from ._common import fail, need_tensor, np
-from .norm import spread
+from ._common import dt, fail, need_tensor, np
+from .norm import centred_rows, mean_over, spread
 from .op import COMPOSITE, F, composite, primitive
 
 
@@ -39,6 +39,32 @@ def batch_norm_train_ref(x, w, b, *, eps):
     return y, mean, var.astype(x.dtype)
 
 
+def _channels(v, ndim):
+    """A per-channel tensor in the shape that broadcasts over (N, C, *)."""
+    return F.reshape(v, (1, -1) + (1,) * (ndim - 2)) if v.numel() else F.reshape(v, (1, 0) + (1,) * (ndim - 2))
+
+
+def batch_norm_train_body(input, weight, bias, *, eps):
+    over, c = _others(input.ndim), input.shape[1]
+    if input.dtype is dt.float32 and input.numel():
+        wide = F.convert(input, dt.float64)                # one pass: in float64 the difference of the two means is exact enough
+        mean = F.mean(wide, over, True)
+        var = F.clamp_min(F.sub(F.mean(F.square(wide), over, True), F.square(mean)), 0.0)
+        scale = F.rsqrt(F.add(var, eps))
+        mean, var, scale = (F.convert(t, dt.float32) for t in (mean, var, scale))
+        centred = F.sub(input, mean)
+    else:
+        centred, mean, _ = centred_rows(input, over, eps)
+        var = mean_over(F.square(centred), over)
+        scale = F.rsqrt(F.add(var, eps))
+    if weight is not None:
+        scale = F.mul(scale, _channels(weight, input.ndim))
+    y = F.mul(centred, scale)
+    if bias is not None:
+        y = F.add(y, _channels(bias, input.ndim))
+    return y, F.reshape(mean, (c,)), F.reshape(var, (c,))
+
+
 def batch_norm_backward_ref(g, x, w, mean, var, *, eps, needs):
     n = max(x.size // max(x.shape[1], 1), 1)
     with np.errstate(all="ignore"):
@@ -59,19 +85,23 @@ def batch_norm_backward_ref(g, x, w, mean, var, *, eps, needs):
 
 
 def batch_norm_backward_body(g, input, weight, mean, var, *, eps, needs):
-    over = (0, *range(2, input.ndim))
-    centred = F.sub(input, F.mean(input, over, True))
-    rstd = F.rsqrt(F.add(F.mean(F.mul(centred, centred), over, True), eps))
-    normed = F.mul(centred, rstd)
+    over, c = _others(input.ndim), input.shape[1]
+    if input.requires_grad:
+        centred, _, rstd = centred_rows(input, over, eps)
+    else:
+        centred = F.sub(input, _channels(mean, input.ndim))
+        rstd = F.rsqrt(F.add(_channels(var, input.ndim), eps))
+    total = F.sum(g, over, True)
+    slope = F.mul(F.sum(F.mul(g, centred), over, True), rstd)          # of g * normalised input
     gs = []
     if needs[0]:
-        gx = F.sub(F.sub(g, F.mean(g, over, True)), F.mul(normed, F.mean(F.mul(g, normed), over, True)))
-        scale = rstd if weight is None else F.mul(rstd, F.reshape(weight, tuple(rstd.shape)))
-        gs.append(F.mul(gx, scale))
+        n = max(input.numel() // max(c, 1), 1)
+        gx = F.sub(F.sub(g, F.div(total, n)), F.mul(centred, F.div(F.mul(slope, rstd), n)))
+        gs.append(F.mul(gx, rstd if weight is None else F.mul(rstd, _channels(weight, input.ndim))))
     if needs[1]:
-        gs.append(F.sum(F.mul(g, normed), over))
+        gs.append(F.reshape(slope, (c,)))
     if needs[2]:
-        gs.append(F.sum(g, over))
+        gs.append(F.reshape(total, (c,)))
     return tuple(gs)
 
 
@@ -91,7 +121,7 @@ def batch_norm_train_vjp(gs, input, weight, out1, out2, eps, needs):
     return spread(F.batch_norm_backward(gs[0], input, weight, out1, out2, eps, needs), needs)
 
 
-@primitive(COMPOSITE, args="input weight bias", nout=3, forms="", ref=batch_norm_train_ref, vjp=batch_norm_train_vjp,
+@primitive(COMPOSITE, args="input weight bias", nout=3, forms="", ref=batch_norm_train_ref, body=batch_norm_train_body, vjp=batch_norm_train_vjp,
            infer=lambda x, w, b, *, eps: (x.like(), x.like((x.shape[1],)), x.like((x.shape[1],))))
 def batch_norm_train(input, weight, bias, eps):
     """Batch norm by the batch's own statistics, and these: (output, mean, biased variance)."""
@@ -117,6 +147,18 @@ def batch_norm_eval_ref(x, w, b, mean, var, *, eps):
     return y
 
 
+def batch_norm_eval_body(input, weight, bias, running_mean, running_var, *, eps):
+    d, ndim = input.dtype, input.ndim
+    mean, var = (_channels(v if v.dtype is d else F.convert(v, d), ndim) for v in (running_mean, running_var))
+    scale = F.rsqrt(F.add(var, eps))
+    if weight is not None:
+        scale = F.mul(scale, _channels(weight, ndim))
+    shift = F.neg(F.mul(mean, scale))
+    if bias is not None:
+        shift = F.add(shift, _channels(bias, ndim))
+    return F.add(F.mul(input, scale), shift)
+
+
 def _rstd(var, eps, ndim):
     return F.reshape(F.rsqrt(F.add(var, eps)), (1, -1) + (1,) * (ndim - 2))
 
@@ -138,7 +180,7 @@ def _eval_weight(g, input, running_mean, running_var, eps):
     return F.sum(F.mul(g, normed), _others(g.ndim))
 
 
-@primitive(COMPOSITE, args="input weight bias running_mean running_var", forms="", ref=batch_norm_eval_ref,
+@primitive(COMPOSITE, args="input weight bias running_mean running_var", forms="", ref=batch_norm_eval_ref, body=batch_norm_eval_body,
            vjp={"input": _eval_input, "weight": _eval_weight, "bias": lambda g: F.sum(g, _others(g.ndim))},
            infer=lambda x, w, b, mean, var, *, eps: x.like())
 def batch_norm_eval(input, weight, bias, running_mean, running_var, eps):

@@ -10,6 +10,7 @@ import warnings
 
 from ._common import Spec, broadcast_shapes, describe, dt, fail, is_tensor, np
 from .activation import sigmoid_ref
+from .dispatch import values_known
 from .op import COMPOSITE, F, composite, primitive
 from .rounding import limited
 
@@ -54,13 +55,20 @@ def share(g, reduction: str, n: int):
 
 
 # ---------------------------------------------------------------------------------------------------- of differences
-def difference_loss(name, value, slope, curve, **defaults):
-    """Define the operator `name` and its backward: a function of `input - target`. `value` and `slope` work on arrays,
-    `curve` is the second derivative in operators."""
+def difference_loss(name, value, slope, curve, made, turned, **defaults):
+    """Define the operator `name` and its backward: a function of `input - target`. `value` and `slope` work on arrays; in
+    operators, `made` and `turned` are the same and `curve` is the second derivative."""
     backward = name + "_backward"
 
     def ref(x, t, *, reduction, **attrs):
         return reduce_array(value(x - t, **attrs), reduction)
+
+    def body(input, target, *, reduction, **attrs):
+        return reduced(made(F.sub(input, target), **attrs), reduction)
+
+    def backward_body(g, input, target, *, reduction, **attrs):
+        n = max(math.prod(broadcast_shapes(input.shape, target.shape)), 1)
+        return F.mul(turned(F.sub(input, target), **attrs), share(g, reduction, n))
 
     def backward_ref(g, x, t, *, reduction, **attrs):
         d = slope(x - t, **attrs)
@@ -89,7 +97,7 @@ def difference_loss(name, value, slope, curve, **defaults):
         return [((m.t(3, 4), m.t(3, 4)), {"reduction": r, **defaults}) for r in _REDUCTIONS] + \
             [((m.t(2, 0), m.t(2, 0)), {"reduction": "sum", **defaults})]
 
-    @primitive(COMPOSITE, args="input target", name=name, ref=ref, infer=loss_infer, vjp=vjp, forms="", ns=(), samples=samples)
+    @primitive(COMPOSITE, args="input target", name=name, ref=ref, body=body, infer=loss_infer, vjp=vjp, forms="", ns=(), samples=samples)
     def front(input, target, *, reduction, **attrs):
         a, b = input.dtype, target.dtype
         if a is not b:
@@ -97,7 +105,7 @@ def difference_loss(name, value, slope, curve, **defaults):
             input, target = F.convert(input, d), F.convert(target, d)
         return (input, target), {"reduction": reduction, **attrs}
 
-    @primitive(COMPOSITE, args="grad input target", name=backward, ref=backward_ref, vjp=backward_vjp, forms="", ns=(),
+    @primitive(COMPOSITE, args="grad input target", name=backward, ref=backward_ref, body=backward_body, vjp=backward_vjp, forms="", ns=(),
                infer=lambda g, x, t, **attrs: x.like(broadcast_shapes(x.shape, t.shape)),
                samples=lambda m: [((m.t() if k["reduction"] != "none" else m.t(*a[0].shape), *a), k) for a, k in samples(m)])
     def backward_front(grad, input, target, **attrs):
@@ -108,8 +116,17 @@ def _flat(d, **attrs):
     return F.zeros_like(d)
 
 
-difference_loss("mse", np.square, lambda d: d * 2, lambda d: F.full_like(d, 2.0))
-difference_loss("l1", np.abs, np.sign, _flat)
+difference_loss("mse", np.square, lambda d: d * 2, lambda d: F.full_like(d, 2.0), lambda d: F.square(d), lambda d: F.mul(d, 2))
+difference_loss("l1", np.abs, np.sign, _flat, lambda d: F.abs(d), lambda d: F.sgn(d))
+
+
+def bowl_of(d, width):
+    """`bowl` in operators."""
+    size = F.abs(d)
+    inner = F.clamp_max(size, width)
+    return F.mul(inner, F.sub(size, F.mul(inner, 0.5)))
+
+
 def bowl(d, width):
     """`d**2 / 2` where |d| < width, `width (|d| - width / 2)` elsewhere."""
     size = np.abs(d)
@@ -118,9 +135,11 @@ def bowl(d, width):
 
 
 difference_loss("smooth_l1", lambda d, *, beta: bowl(d, beta) / beta, lambda d, *, beta: limited(d / beta, -1, 1),
-                lambda d, *, beta: F.where(F.lt(F.abs(d), beta), F.full_like(d, 1 / beta), 0.0), beta=1.0)
+                lambda d, *, beta: F.where(F.lt(F.abs(d), beta), F.full_like(d, 1 / beta), 0.0),
+                lambda d, *, beta: F.div(bowl_of(d, beta), beta), lambda d, *, beta: F.clamp(F.div(d, beta), -1, 1), beta=1.0)
 difference_loss("huber", lambda d, *, delta: bowl(d, delta), lambda d, *, delta: limited(d, -delta, delta),
-                lambda d, *, delta: F.where(F.le(F.abs(d), delta), F.full_like(d, 1.0), 0.0), delta=1.0)
+                lambda d, *, delta: F.where(F.le(F.abs(d), delta), F.full_like(d, 1.0), 0.0),
+                lambda d, *, delta: bowl_of(d, delta), lambda d, *, delta: F.clamp(d, -delta, delta), delta=1.0)
 
 
 def check_sizes(input, target) -> None:
@@ -215,6 +234,17 @@ def bce_backward_ref(g, x, t, *, reduction):
     return r * (g / x.dtype.type(max(x.size, 1)) if reduction == "mean" else g)
 
 
+def bce_body(input, target, *, reduction):
+    """The logarithms of probabilities outside [0, 1] are nan; the reference refuses them."""
+    off = F.mul(F.sub(target, 1), F.clamp_min(F.log1p(F.neg(input)), -100))
+    return reduced(F.sub(off, F.mul(target, F.clamp_min(F.log(input), -100))), reduction)
+
+
+def bce_backward_body(g, input, target, *, reduction):
+    slope = F.div(F.sub(input, target), F.clamp_min(F.mul(F.sub(1, input), input), 1e-12))
+    return F.mul(slope, share(g, reduction, max(input.numel(), 1)))
+
+
 def _bce_vjp(g, input, target, reduction, needs):
     to_target = None
     if needs[1]:
@@ -243,13 +273,13 @@ def _probabilities(m):
     return [((u(3, 4), u(3, 4)), {"reduction": r}) for r in _REDUCTIONS] + [((u(2, 0), u(2, 0)), {"reduction": "sum"})]
 
 
-@primitive(COMPOSITE, args="input target", ref=bce_ref, infer=loss_infer, vjp=_bce_vjp, forms="", ns=(), samples=_probabilities)
+@primitive(COMPOSITE, args="input target", ref=bce_ref, body=bce_body, infer=loss_infer, vjp=_bce_vjp, forms="", ns=(), samples=_probabilities)
 def bce(input, target, *, reduction):
     """Binary cross entropy of probabilities."""
     return (input, target), {"reduction": reduction}
 
 
-@primitive(COMPOSITE, args="grad input target", ref=bce_backward_ref, infer=lambda g, x, t, *, reduction: x.like(),
+@primitive(COMPOSITE, args="grad input target", ref=bce_backward_ref, body=bce_backward_body, infer=lambda g, x, t, *, reduction: x.like(),
            vjp=_bce_backward_vjp, forms="", ns=(),
            samples=lambda m: [((m.t() if k["reduction"] != "none" else m.t(*a[0].shape), *a), k) for a, k in _probabilities(m)])
 def bce_backward(grad, input, target, *, reduction):
@@ -286,6 +316,25 @@ def bce_logits_backward_ref(g, x, t, w, pw, *, reduction):
     if w is not None:
         r = r * w
     return r * (g / x.dtype.type(max(r.size, 1)) if reduction == "mean" else g)
+
+
+def bce_logits_body(input, target, weight, pos_weight, *, reduction):
+    tail = F.add(F.log1p(F.exp(F.neg(F.abs(input)))), F.clamp_min(F.neg(input), 0))
+    if pos_weight is not None:
+        tail = F.mul(F.add(F.mul(F.sub(pos_weight, 1), target), 1), tail)
+    loss = F.add(F.mul(F.sub(1, target), input), tail)
+    return reduced(loss if weight is None else F.mul(loss, weight), reduction)
+
+
+def bce_logits_backward_body(g, input, target, weight, pos_weight, *, reduction):
+    s = F.sigmoid(input)
+    if pos_weight is None:
+        r = F.sub(s, target)
+    else:
+        r = F.sub(F.mul(F.add(F.mul(F.sub(pos_weight, 1), target), 1), s), F.mul(pos_weight, target))
+    if weight is not None:
+        r = F.mul(r, weight)
+    return F.mul(r, share(g, reduction, max(r.numel(), 1)))
 
 
 def _bce_logits_vjp(g, input, target, weight, pos_weight, reduction, needs):
@@ -336,7 +385,7 @@ def _logit_samples(m):
         ((m.t(3, 4), m.t(3, 4, low=0, high=1), m.t(4, low=0.5), m.t(4, low=0.5)), {"reduction": "mean"})]
 
 
-@primitive(COMPOSITE, args="input target weight pos_weight", ref=bce_logits_ref, infer=loss_infer, vjp=_bce_logits_vjp,
+@primitive(COMPOSITE, args="input target weight pos_weight", ref=bce_logits_ref, body=bce_logits_body, infer=loss_infer, vjp=_bce_logits_vjp,
            forms="",
            ns=(), samples=_logit_samples)
 def bce_logits(input, target, weight, pos_weight, *, reduction):
@@ -344,7 +393,7 @@ def bce_logits(input, target, weight, pos_weight, *, reduction):
     return (input, target, weight, pos_weight), {"reduction": reduction}
 
 
-@primitive(COMPOSITE, args="grad input target weight pos_weight", ref=bce_logits_backward_ref, vjp=_bce_logits_backward_vjp,
+@primitive(COMPOSITE, args="grad input target weight pos_weight", ref=bce_logits_backward_ref, body=bce_logits_backward_body, vjp=_bce_logits_backward_vjp,
            infer=lambda g, x, *rest, reduction: x.like(broadcast_shapes(*[s.shape for s in (x, *rest) if isinstance(s, Spec)])),
            forms="", ns=(),
            samples=lambda m: [((m.t() if k["reduction"] != "none" else m.t(*a[0].shape), *a), k) for a, k in _logit_samples(m)])
@@ -432,7 +481,7 @@ def gaussian_nll_loss(input, target, var, full=False, eps=1e-6, reduction="mean"
         if var < 0:
             fail(ValueError, "P168", "var has negative entry/entries")
         var = F.full_like(input, var)
-    elif bool(F.any(F.lt(var, 0))):
+    elif values_known() and bool(F.any(F.lt(var, 0))):
         fail(ValueError, "P168", "var has negative entry/entries")
     have, want = tuple(var.shape), tuple(input.shape)
     if have != want:
@@ -493,7 +542,8 @@ def cosine_similarity(x1, x2, dim=1, eps=1e-8):
     def unit(x):
         size = F.sqrt(F.sum(F.mul(x, x), dim, keepdim=True)) if not x.is_complex() else F.linalg_vector_norm(x, 2, dim, True)
         floor = F.sub(F.clamp_min(size.detach(), eps), size.detach())       # the gradient ignores the floor
-        return F.div(x, F.add(size, floor)) if bool(F.any(F.eq(size, 0))) is False else _unit_with_zeros(x, dim, eps)
+        plain = values_known() and not bool(F.any(F.eq(size, 0)))
+        return F.div(x, F.add(size, floor)) if plain else _unit_with_zeros(x, dim, eps)
     return F.sum(F.mul(unit(x1), unit(x2)), dim)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ._common import Spec, describe, dt, fail, np
 from .loss import _REDUCTIONS, reduced, reduction_of
+from .dispatch import values_known
 from .op import COMPOSITE, GATHER, F, composite, primitive
 
 
@@ -135,6 +136,68 @@ def class_weights_ref(t, w, *, classes, ignore_index, dtype):
     return (np.ones(t.shape, dtype.np) if r is None else r.reshape(t.shape)).astype(dtype.np)
 
 
+# ---------------------------------------------------------------------------------------------------- in operators
+# The class of a target is found by comparing it with every class: no gather, so that losses fuse into one pass over rows.
+def beside(weight, input, dim):
+    """Class weights in the shape that broadcasts over the scores."""
+    return F.reshape(weight, (input.shape[dim],) + (1,) * (input.ndim - dim - 1))
+
+
+def picked(input, target, ignore_index):
+    """(class dimension, mask of each target's class among the scores, mask of targets that count, mask of valid ones)."""
+    dim = 1 if input.ndim > 1 else 0
+    c = input.shape[dim]
+    t = target if target.dtype is dt.int64 else F.convert(target, dt.int64)
+    hit = F.eq(F.unsqueeze(t, dim), beside(F.arange(c), input, dim))
+    counted = F.ne(t, ignore_index)
+    return dim, hit, counted, F.logical_or(F.logical_not(counted), F.logical_and(F.ge(t, 0), F.lt(t, c)))
+
+
+def weight_of(hit, counted, weight, dim, dtype):
+    """The weight of each target, 0 where ignored."""
+    if weight is None:
+        return F.convert(counted, dtype)
+    each = F.reshape(weight, (weight.shape[0],) + (1,) * (hit.ndim - dim - 1))
+    return F.where(counted, F.sum(F.where(hit, each, 0.0), dim), 0.0)
+
+
+def weighed(loss, hit, counted, weight, dim):
+    """(losses times their weights, the weights); where the weight is 0, no loss counts, not even an infinite one."""
+    per = weight_of(hit, counted, weight, dim, loss.dtype)
+    if weight is None:
+        return F.where(counted, loss, 0.0), per
+    return F.mul(F.where(F.ne(per, 0), loss, 0.0), per), per
+
+
+def summed(loss, per, reduction):
+    """Losses reduced over the weights' sum."""
+    if reduction == "none":
+        return loss
+    total = F.sum(loss)
+    return F.div(total, F.sum(per)) if reduction == "mean" else total
+
+
+def shared(grad, per, reduction, dim):
+    """What of the gradient each target's loss gets, in the shape of `per`."""
+    if reduction == "none":
+        return F.unsqueeze(grad, dim)
+    return F.div(grad, F.sum(per)) if reduction == "mean" else grad
+
+
+def nll_body(input, target, weight=None, *, ignore_index=-100, reduction="mean"):
+    dim, hit, counted, valid = picked(input, target, ignore_index)
+    loss = F.neg(F.sum(F.where(hit, input, 0.0), dim))
+    return summed(*weighed(F.where(valid, loss, float("nan")), hit, counted, weight, dim), reduction)
+
+
+def nll_backward_body(grad, target, weight=None, *, shape, ignore_index=-100, reduction="mean"):
+    dim = 1 if len(shape) > 1 else 0
+    t = F.unsqueeze(target if target.dtype is dt.int64 else F.convert(target, dt.int64), dim)
+    hit = F.eq(t, F.reshape(F.arange(shape[dim]), (shape[dim],) + (1,) * (len(shape) - dim - 1)))
+    per = F.unsqueeze(weight_of(hit, F.ne(F.squeeze(t, dim), ignore_index), weight, dim, grad.dtype), dim)
+    return F.where(hit, F.neg(F.mul(shared(grad, per, reduction, dim), per)), 0.0)
+
+
 # ---------------------------------------------------------------------------------------------------- operators
 def _index_samples(m):
     i = lambda *s: m.i(*s, low=0, high=4)       # noqa: E731
@@ -153,14 +216,14 @@ def _nll_vjp(g, input_shape, target, weight, attrs_):
     return F.nll_index_backward(g, target, weight, shape=tuple(input_shape), **attrs_), None, None
 
 
-@primitive(COMPOSITE, args="input target weight", ref=nll_ref, infer=_index_infer, vjp=_nll_vjp, forms="", ns=(),
+@primitive(COMPOSITE, args="input target weight", ref=nll_ref, body=nll_body, infer=_index_infer, vjp=_nll_vjp, forms="", ns=(),
            samples=_index_samples)
 def nll_index(input, target, weight=None, *, ignore_index=-100, reduction="mean"):
     """Minus the score of each target's class, weighted and reduced."""
     return (input, target, weight), {"ignore_index": ignore_index, "reduction": reduction}
 
 
-@primitive(COMPOSITE, args="grad target weight", ref=nll_backward_ref, forms="", ns=(),
+@primitive(COMPOSITE, args="grad target weight", ref=nll_backward_ref, body=nll_backward_body, forms="", ns=(),
            infer=lambda g, t, w, *, shape, **attrs: g.like(shape),
            vjp=lambda g, target, weight, ignore_index, reduction: (
                F.nll_index(g, target, weight, ignore_index=ignore_index, reduction=reduction), None, None),
@@ -172,7 +235,15 @@ def nll_index_backward(grad, target, weight=None, *, shape, ignore_index=-100, r
     return (grad, target, weight), {"shape": tuple(shape), "ignore_index": ignore_index, "reduction": reduction}
 
 
-@primitive(GATHER, args="target weight", ref=class_weights_ref, forms="", ns=(), grads=False,
+def class_weights_lower(b, i, load, t, w, *, classes, ignore_index, dtype):
+    which = b.cast(load(0, i), dt.int64)
+    counts = b.ne(which, ignore_index)
+    safe = b.guarded(b.select(counts, which, b.const(0, which)), classes)
+    one = b.const(1, dtype) if w is None else load(1, (safe,))
+    return b.select(counts, one, b.zero(dtype))
+
+
+@primitive(GATHER, args="target weight", ref=class_weights_ref, lower=class_weights_lower, forms="", ns=(), grads=False,
            infer=lambda t, w, *, classes, ignore_index, dtype: Spec(t.shape, dtype),
            samples=lambda m: [((m.i(3, low=0, high=4), m.t(4)), {"classes": 4}),
                               ((m.i(2, 3, low=0, high=4), None), {"classes": 4}),
@@ -208,21 +279,38 @@ def _ce_backward_vjp(g, grad, input, target, weight, attrs_, needs):
 
 
 def cross_entropy_body(input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    """The definition: negative log likelihood of the log-softmax, mixed with the mean over classes when smoothing."""
-    dim = 1 if input.ndim > 1 else 0
-    logp = F.log_softmax(input, dim)
-    nll = F.nll_index(logp, target, weight, ignore_index=ignore_index, reduction=reduction)
-    if not label_smoothing:
-        return nll
-    shape = (1, -1) + (1,) * (input.ndim - 2)
-    smooth = F.neg(F.sum(logp if weight is None else F.mul(logp, F.reshape(weight, shape[1 - dim:])), dim))
-    smooth = F.where(F.eq(target, ignore_index), 0.0, smooth)
-    if reduction != "none":
-        smooth = F.sum(smooth)
-    if reduction == "mean":
-        smooth = F.div(smooth, F.sum(F.class_weights(target, weight, classes=input.shape[dim], ignore_index=ignore_index,
-                                                     dtype=input.dtype)))
-    return F.add(F.mul(nll, 1 - label_smoothing), F.mul(smooth, label_smoothing / input.shape[dim]))
+    """Log-sum-exp minus the target's score. An invalid target makes the loss nan (the reference refuses it)."""
+    dim, hit, counted, valid = picked(input, target, ignore_index)
+    shifted = F.sub(input, F.amax(input, dim, True))
+    lse = F.log(F.sum(F.exp(shifted), dim))
+    loss = F.sub(lse, F.sum(F.where(hit, shifted, 0.0), dim))
+    loss, per = weighed(F.where(valid, loss, float("nan")), hit, counted, weight, dim)
+    if label_smoothing:
+        c = input.shape[dim]
+        if weight is None:
+            smooth = F.sub(F.mul(lse, c), F.sum(shifted, dim))
+        else:
+            smooth = F.sub(F.mul(lse, F.sum(weight)), F.sum(F.mul(shifted, beside(weight, input, dim)), dim))
+        smooth = F.where(counted, smooth, 0.0)
+        loss = F.add(F.mul(loss, 1 - label_smoothing), F.mul(smooth, label_smoothing / c))
+    return summed(loss, per, reduction)
+
+
+def cross_entropy_backward_body(grad, input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0):
+    dim, hit, counted, _ = picked(input, target, ignore_index)
+    c = input.shape[dim]
+    per = F.unsqueeze(weight_of(hit, counted, weight, dim, input.dtype), dim)
+    share = shared(grad, per, reduction, dim)
+    pull = push = F.mul(share, per)
+    if label_smoothing:
+        pull = push = F.mul(pull, 1 - label_smoothing)
+        each = F.where(F.unsqueeze(counted, dim), F.mul(share, label_smoothing / c), 0.0)
+        push = F.add(push, F.mul(each, c if weight is None else F.sum(weight)))
+    e = F.exp(F.sub(input, F.amax(input, dim, True)))
+    gx = F.sub(F.mul(e, F.div(push, F.sum(e, dim, True))), F.where(hit, pull, 0.0))
+    if label_smoothing:
+        gx = F.sub(gx, each if weight is None else F.mul(each, beside(weight, input, dim)))
+    return gx
 
 
 @primitive(COMPOSITE, args="input target weight", ref=ce_ref, infer=_index_infer, body=cross_entropy_body, forms="", ns=(),
@@ -235,7 +323,7 @@ def cross_entropy_index(input, target, weight=None, *, ignore_index=-100, reduct
     return (input, target, weight), {"ignore_index": ignore_index, "reduction": reduction, "label_smoothing": label_smoothing}
 
 
-@primitive(COMPOSITE, args="grad input target weight", ref=ce_backward_ref, infer=lambda g, x, t, w, **attrs: x.like(),
+@primitive(COMPOSITE, args="grad input target weight", ref=ce_backward_ref, body=cross_entropy_backward_body, infer=lambda g, x, t, w, **attrs: x.like(),
            vjp=_ce_backward_vjp, forms="", ns=(),
            samples=lambda m: [((m.t(3), m.t(3, 4), m.i(3, low=0, high=4), None), {"reduction": "none"}),
                               ((m.t(), m.t(2, 4, 3), m.i(2, 3, low=0, high=4), m.t(4, low=0.5).detach()),
@@ -379,7 +467,7 @@ def multi_margin_loss(input, target, p=1, margin=1.0, weight=None, size_average=
 def check_range(target, classes: int, fn: str) -> None:
     """Targets within the classes, or an error naming the first that is not."""
     bad = F.logical_or(F.lt(target, 0), F.ge(target, classes))
-    if target.numel() and bool(F.any(bad)):
+    if target.numel() and values_known() and bool(F.any(bad)):
         fail(RuntimeError, "P198", "target out of range", got=f"{fn}: a target outside 0 to {classes - 1}",
              fix="check the labels, or give the model more classes")
 

@@ -53,6 +53,26 @@ def layer_norm_ref(x, w, b, *, dims, eps):
     return y.reshape(x.shape), mean.reshape(stats), rstd.reshape(stats)
 
 
+def mean_over(x, over):
+    """The mean over dimensions, kept; 0 over nothing."""
+    return F.mean(x, over, True) if prod(x.shape[d] for d in over) else F.sum(x, over, True)
+
+
+def centred_rows(x, over, eps):
+    """(x minus its mean, the mean, 1 / sqrt(variance + eps)) over dimensions, kept."""
+    mean = mean_over(x, over)
+    centred = F.sub(x, mean)
+    return centred, mean, F.rsqrt(F.add(mean_over(F.square(centred), over), eps))
+
+
+def layer_norm_body(input, weight, bias, *, dims, eps):
+    centred, mean, rstd = centred_rows(input, tuple(range(-dims, 0)), eps)
+    y = F.mul(centred, rstd)
+    if weight is not None:
+        y = F.mul(y, weight)
+    return y if bias is None else F.add(y, bias), mean, rstd
+
+
 def layer_norm_infer(x, w, b, *, dims, eps):
     stats = x.shape[: x.ndim - dims] + (1,) * dims
     return x.like(), x.like(stats), x.like(stats)
@@ -82,13 +102,15 @@ def layer_norm_backward_ref(g, x, w, mean, rstd, *, dims, eps, needs):
 
 def layer_norm_backward_body(g, input, weight, mean, rstd, *, dims, eps, needs):
     over = tuple(range(-dims, 0))
-    centred = F.sub(input, F.mean(input, over, True))
-    rstd = F.rsqrt(F.add(F.mean(F.mul(centred, centred), over, True), eps))
+    if input.requires_grad:                  # the statistics depend on the input
+        centred, mean, rstd = centred_rows(input, over, eps)
+    else:
+        centred = F.sub(input, mean)
     normed = F.mul(centred, rstd)
     gs = []
     if needs[0]:
         gy = g if weight is None else F.mul(g, weight)
-        gy = F.sub(F.sub(gy, F.mean(gy, over, True)), F.mul(normed, F.mean(F.mul(gy, normed), over, True)))
+        gy = F.sub(F.sub(gy, mean_over(gy, over)), F.mul(normed, mean_over(F.mul(gy, normed), over)))
         gs.append(F.mul(gy, rstd))
     lead = tuple(range(input.ndim - dims))
     if needs[1]:
@@ -126,7 +148,8 @@ def _layer_norm_samples(m):
             ((m.t(0, 3), (3,)), {}), ((m.t(2, 4), [4]), {})]
 
 
-@primitive(COMPOSITE, args="input weight bias", nout=3, forms="", ref=layer_norm_ref, infer=layer_norm_infer, vjp=layer_norm_vjp)
+@primitive(COMPOSITE, args="input weight bias", nout=3, forms="", ref=layer_norm_ref, body=layer_norm_body, infer=layer_norm_infer,
+           vjp=layer_norm_vjp)
 def native_layer_norm(input, weight, bias, dims, eps):
     """Layer norm over the last `dims` dimensions, with what it computed on the way."""
     return (input, weight, bias), {"dims": dims, "eps": float(eps)}
@@ -157,7 +180,7 @@ def native_layer_norm_stats(input, normalized_shape, weight, bias, eps):
     return y, F.detach(mean), F.detach(rstd)
 
 
-@composite(ns=("", "nn.functional"), cast="high", onnx="LayerNormalization", samples=_layer_norm_samples)
+@composite(ns=("", "nn.functional"), cast="gpu-high", onnx="LayerNormalization", samples=_layer_norm_samples)
 def layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05, cudnn_enable=True):
     """Normalise over the last dimensions, those of `normalized_shape`, then scale by `weight` and shift by `bias`
     (both of that shape). Ba et al., 2016."""
@@ -178,6 +201,12 @@ def rms_norm_ref(x, w, *, dims, eps):
     if w is not None:
         y *= w.reshape(m)
     return y.reshape(x.shape), rstd.reshape(lead + (1,) * dims)
+
+
+def rms_norm_body(input, weight, *, dims, eps):
+    rstd = F.rsqrt(F.add(mean_over(F.square(input), tuple(range(-dims, 0))), eps))
+    y = F.mul(input, rstd)
+    return y if weight is None else F.mul(y, weight), rstd
 
 
 def rms_norm_backward_ref(g, x, w, rstd, *, dims, eps, needs):
@@ -201,12 +230,13 @@ def rms_norm_backward_ref(g, x, w, rstd, *, dims, eps, needs):
 
 def rms_norm_backward_body(g, input, weight, rstd, *, dims, eps, needs):
     over = tuple(range(-dims, 0))
-    rstd = F.rsqrt(F.add(F.mean(F.mul(input, input), over, True), eps))
+    if input.requires_grad:
+        rstd = F.rsqrt(F.add(mean_over(F.square(input), over), eps))
     normed = F.mul(input, rstd)
     gs = []
     if needs[0]:
         gy = g if weight is None else F.mul(g, weight)
-        gs.append(F.mul(F.sub(gy, F.mul(normed, F.mean(F.mul(gy, normed), over, True))), rstd))
+        gs.append(F.mul(F.sub(gy, F.mul(normed, mean_over(F.mul(gy, normed), over))), rstd))
     if needs[1]:
         lead = tuple(range(input.ndim - dims))
         gs.append(F.sum(F.mul(g, normed), lead) if lead else F.mul(g, normed))
@@ -225,14 +255,14 @@ def rms_norm_vjp(gs, input, weight, out1, dims, eps, needs):
     return spread(F.rms_norm_backward(gs[0], input, weight, out1, dims, eps, needs), needs)
 
 
-@primitive(COMPOSITE, args="input weight", nout=2, forms="", ref=rms_norm_ref, vjp=rms_norm_vjp,
+@primitive(COMPOSITE, args="input weight", nout=2, forms="", ref=rms_norm_ref, body=rms_norm_body, vjp=rms_norm_vjp,
            infer=lambda x, w, *, dims, eps: (x.like(), x.like(x.shape[: x.ndim - dims] + (1,) * dims)))
 def fused_rms_norm(input, weight, dims, eps):
     """RMS norm over the last `dims` dimensions, and 1 / sqrt(mean square + eps)."""
     return (input, weight), {"dims": dims, "eps": eps}
 
 
-@composite(ns=("", "nn.functional"), cast="high",
+@composite(ns=("", "nn.functional"), cast="gpu-high",
            samples=lambda m: [((m.t(4, 3), (3,), m.t(3)), {}), ((m.t(2, 3, 2), (3, 2)), {"eps": 1e-3}), ((m.t(0, 3), (3,)), {})])
 def rms_norm(input, normalized_shape, weight=None, eps=None):
     """Divide by the root of the mean square over the last dimensions, then scale by `weight`. `eps` defaults to the
@@ -255,6 +285,23 @@ def group_norm_ref(x, w, b, *, groups, eps):
     if b is not None:
         y += b.reshape(c, 1)
     return y.reshape(x.shape), mean.reshape(n, groups), rstd.reshape(n, groups)
+
+
+def grouped(t, n, groups, each, s):
+    """(N, C, *) as (N, groups, C / groups, elements); a vector (C) as (groups, C / groups, 1)."""
+    return F.reshape(t, (groups, each, 1) if t.ndim == 1 else (n, groups, each, s))
+
+
+def group_norm_body(input, weight, bias, *, groups, eps):
+    n, c = input.shape[:2]
+    each, s = c // groups, prod(input.shape[2:])
+    centred, mean, rstd = centred_rows(grouped(input, n, groups, each, s), (2, 3), eps)
+    y = F.mul(centred, rstd)
+    if weight is not None:
+        y = F.mul(y, grouped(weight, n, groups, each, s))
+    if bias is not None:
+        y = F.add(y, grouped(bias, n, groups, each, s))
+    return F.reshape(y, tuple(input.shape)), F.reshape(mean, (n, groups)), F.reshape(rstd, (n, groups))
 
 
 def group_norm_backward_ref(g, gmean, grstd, x, w, mean, rstd, *, groups, eps, needs):
@@ -286,24 +333,25 @@ def group_norm_backward_ref(g, gmean, grstd, x, w, mean, rstd, *, groups, eps, n
 
 def group_norm_backward_body(g, gmean, grstd, input, weight, mean, rstd, *, groups, eps, needs):
     n, c = input.shape[:2]
-    s = prod(input.shape[2:])
-    rows = (n, groups, (c // groups) * s)
-    x = F.reshape(input, rows)
-    centred = F.sub(x, F.mean(x, 2, True))
-    rstd = F.rsqrt(F.add(F.mean(F.mul(centred, centred), 2, True), eps))
+    each, s = c // groups, prod(input.shape[2:])
+    x, g = grouped(input, n, groups, each, s), grouped(g, n, groups, each, s)
+    if input.requires_grad:
+        centred, mean, rstd = centred_rows(x, (2, 3), eps)
+    else:
+        centred, rstd = F.sub(x, F.reshape(mean, (n, groups, 1, 1))), F.reshape(rstd, (n, groups, 1, 1))
     normed = F.mul(centred, rstd)
-    g3 = F.reshape(g, (n, c, s))
     gs = []
     if needs[0]:
-        gy = F.reshape(g3 if weight is None else F.mul(g3, F.reshape(weight, (c, 1))), rows)
-        slope = F.add(F.sum(F.mul(gy, normed), 2, True), F.mul(F.unsqueeze(grstd, 2), rstd))
-        gy = F.sub(F.sub(gy, F.mean(gy, 2, True)), F.mul(normed, F.mul(slope, 1 / max(rows[2], 1))))
-        gy = F.add(F.mul(gy, rstd), F.mul(F.unsqueeze(gmean, 2), 1 / max(rows[2], 1)))
-        gs.append(F.reshape(gy, input.shape))
+        m = max(each * s, 1)
+        gy = g if weight is None else F.mul(g, grouped(weight, n, groups, each, s))
+        slope = F.add(F.sum(F.mul(gy, normed), (2, 3), True), F.mul(F.reshape(grstd, (n, groups, 1, 1)), rstd))
+        gy = F.sub(F.sub(gy, mean_over(gy, (2, 3))), F.mul(normed, F.mul(slope, 1 / m)))
+        gy = F.add(F.mul(gy, rstd), F.mul(F.reshape(gmean, (n, groups, 1, 1)), 1 / m))
+        gs.append(F.reshape(gy, tuple(input.shape)))
     if needs[1]:
-        gs.append(F.sum(F.mul(g3, F.reshape(normed, (n, c, s))), (0, 2)))
+        gs.append(F.reshape(F.sum(F.mul(g, normed), (0, 3)), (c,)))
     if needs[2]:
-        gs.append(F.sum(g3, (0, 2)))
+        gs.append(F.reshape(F.sum(g, (0, 3)), (c,)))
     return tuple(gs)
 
 
@@ -320,7 +368,7 @@ def group_norm_vjp(gs, input, weight, out1, out2, groups, eps, needs):
     return spread(F.group_norm_backward(*gs, input, weight, out1, out2, groups, eps, needs), needs)
 
 
-@primitive(COMPOSITE, args="input weight bias", nout=3, ref=group_norm_ref, vjp=group_norm_vjp,
+@primitive(COMPOSITE, args="input weight bias", nout=3, ref=group_norm_ref, body=group_norm_body, vjp=group_norm_vjp,
            infer=lambda x, w, b, *, groups, eps: (x.like(), x.like((x.shape[0], groups)), x.like((x.shape[0], groups))),
            samples=lambda m: [((m.t(2, 4, 3), m.t(4), m.t(4), 2, 4, 3, 2, 1e-5), {}), ((m.t(0, 2), None, None, 0, 2, 1, 1, 1e-5), {}),
                               ((m.t(1, 2, 2), m.t(2), None, 1, 2, 2, 1, 1e-3), {})])
@@ -329,7 +377,7 @@ def native_group_norm(input, weight, bias, N, C, HxW, group, eps):
     return (input, weight, bias), {"groups": group, "eps": float(eps)}
 
 
-@composite(ns=("", "nn.functional"), cast="high",
+@composite(ns=("", "nn.functional"), cast="gpu-high",
            samples=lambda m: [((m.t(2, 4, 3), 2, m.t(4), m.t(4)), {}), ((m.t(3, 6), 3), {"eps": 1e-3}), ((m.t(0, 2, 2), 1), {})])
 def group_norm(input, num_groups, weight=None, bias=None, eps=1e-05, cudnn_enabled=True):
     """Normalise each sample (N, C, *) over groups of channels, then scale and shift per channel. Wu and He, 2018."""

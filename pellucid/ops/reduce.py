@@ -79,6 +79,7 @@ def samples(m) -> list:
 
 # ---------------------------------------------------------------------------------------------------- sums
 @primitive(REDUCE, args="input", ref=lambda a, *, dims, keepdim: np.asarray(np.add.reduce(a, dims, a.dtype, None, keepdim)),
+           lower=lambda b, s, *, dims, keepdim: b.reduction("add", s, dims, keepdim),
            infer=reduced_infer, forms="function method out", onnx="ReduceSum", cast="gpu-high", samples=samples,
            vjp={"input": lambda g, input_shape, dims, keepdim: F.spread(g, input_shape, dims, keepdim)})
 def sum(input, dim=None, keepdim=False, *, dtype=None):
@@ -98,7 +99,13 @@ def sum_to_ref(a, *, shape):
     return np.add.reduce(a, dims, a.dtype, None, True).reshape(shape)
 
 
-@primitive(REDUCE, args="input", ref=sum_to_ref, infer=lambda s, *, shape: s.like(shape), forms="method",
+def sum_to_lower(b, s, *, shape):
+    lead = s.ndim - len(shape)
+    dims = tuple(range(lead)) + tuple(d + lead for d, n in enumerate(shape) if n == 1 and s.shape[d + lead] != 1)
+    return b.reduction("add", s, dims, True, shape=shape)
+
+
+@primitive(REDUCE, args="input", ref=sum_to_ref, lower=sum_to_lower, infer=lambda s, *, shape: s.like(shape), forms="method",
            vjp={"input": lambda g, input_shape: F.expand(g, input_shape)},
            samples=lambda m: [((m.t(2, 3, 4), (3, 1)), {}), ((m.t(3, 4), 1, 4), {}), ((m.t(0, 3), (3,)), {})])
 def sum_to_size(input, *size):
@@ -116,7 +123,8 @@ def nansum_ref(a, *, dims, keepdim):
     return np.asarray(np.add.reduce(np.where(np.isnan(a), a.dtype.type(0), a), dims, a.dtype, None, keepdim))
 
 
-@primitive(REDUCE, args="input", ref=nansum_ref, infer=reduced_infer, forms="function method out", samples=samples,
+@primitive(REDUCE, args="input", ref=nansum_ref, infer=reduced_infer,
+           lower=lambda b, s, *, dims, keepdim: b.reduction("add", s, dims, keepdim, pre=lambda x: b.select(b.isnan(x), b.const(0, x), x)), forms="function method out", samples=samples,
            vjp={"input": lambda g, input, input_shape, dims, keepdim: F.where(F.isnan(input), 0, F.spread(g, input_shape, dims, keepdim))})
 def nansum(input, dim=None, keepdim=False, *, dtype=None):
     """The sum over `dim`, nan counting as 0."""
@@ -141,7 +149,11 @@ def mean_vjp(g, input_shape, dims, keepdim):
     return F.spread(F.div(g, count(input_shape, dims) or 1), input_shape, dims, keepdim)
 
 
-@primitive(REDUCE, args="input", ref=mean_ref, infer=reduced_infer, forms="function method out", onnx="ReduceMean",
+def mean_lower(b, s, *, dims, keepdim):
+    return b.reduction("add", s, dims, keepdim, post=lambda total: b.div(total, count(s.shape, dims)))
+
+
+@primitive(REDUCE, args="input", ref=mean_ref, lower=mean_lower, infer=reduced_infer, forms="function method out", onnx="ReduceMean",
            samples=samples, vjp={"input": mean_vjp})
 def mean(input, dim=None, keepdim=False, *, dtype=None):
     """The mean over `dim` (all dimensions if None or empty). Floating point or complex only; `dtype` converts first."""
@@ -189,7 +201,7 @@ def prod_vjp(g, input, dims, keepdim):
     return F.mul(restore(g, input.shape, dims, keepdim), F.conj_physical(others) if others.is_complex() else others)
 
 
-@primitive(REDUCE, args="input", infer=reduced_infer, forms="function method out", onnx="ReduceProd", cast="high", vjp={"input": prod_vjp},
+@primitive(REDUCE, args="input", infer=reduced_infer, forms="function method out", onnx="ReduceProd", lower=lambda b, s, *, dims, keepdim: b.reduction("mul", s, dims, keepdim), cast="high", vjp={"input": prod_vjp},
            ref=lambda a, *, dims, keepdim: np.asarray(np.multiply.reduce(a, dims, a.dtype, None, keepdim)),
            samples=lambda m: [((m.t(2, 4),), {}), ((m.t(2, 3, 4), 1), {}), ((m.t(3, 2), -1, True), {}), ((m.t(0, 3), 0), {}), ((m.t(),), {})])
 def prod(input, dim=None, keepdim=False, *, dtype=None):
@@ -216,11 +228,15 @@ def logic(name: str, ufunc, doc: str, onnx: str | None = None):
         r = np.asarray(ufunc.reduce(a, dims, np.bool_, None, keepdim))
         return r.astype(np.uint8) if a.dtype == np.uint8 else r
 
+    def lower(b, s, *, dims, keepdim):
+        return b.reduction("and" if name == "all" else "or", s, dims, keepdim, dtype=dt.bool_, pre=b.truth,
+                           post=lambda r: b.cast(r, dt.uint8) if s.dtype is dt.uint8 else r)
+
     def front(input, dim=None, keepdim=False):
         need_tensor(input, name)
         dims = () if dim == () or dim == [] else read_dims(name, input, dim)
         return (input,), {"dims": dims, "keepdim": bool(keepdim)}
-    return primitive(REDUCE, name=name, args="input", ref=ref, infer=infer, grads=False, forms="function method out", doc=doc, onnx=onnx,
+    return primitive(REDUCE, name=name, args="input", ref=ref, lower=lower, infer=infer, grads=False, forms="function method out", doc=doc, onnx=onnx,
                      exact_out=f"{name} only supports bool tensor for result, got: {{Have}}",
                      samples=lambda m: [((m.b(3, 4),), {}), ((m.i(2, 3, 4, high=2), 1), {}), ((m.t(2, 3), (0, 1), True), {}), ((m.b(0, 3), 0), {})])(front)
 
@@ -233,7 +249,8 @@ def count_nonzero_ref(a, *, dims, keepdim):
     return np.asarray(np.add.reduce(a != 0, dims, np.int64, None, keepdim))
 
 
-@primitive(REDUCE, args="input", ref=count_nonzero_ref, infer=lambda s, *, dims, keepdim: s.like(reduced(s.shape, dims, keepdim), dt.int64), grads=False, forms="function method",
+@primitive(REDUCE, args="input", ref=count_nonzero_ref,
+           lower=lambda b, s, *, dims, keepdim: b.reduction("add", s, dims, keepdim, dtype=dt.int64, pre=lambda x: b.cast(b.truth(x), dt.int64)), infer=lambda s, *, dims, keepdim: s.like(reduced(s.shape, dims, keepdim), dt.int64), grads=False, forms="function method",
            samples=lambda m: [((m.i(3, 4, high=3),), {}), ((m.i(2, 3, 4, high=2), (0, 2)), {}), ((m.b(0, 3), 0), {})])
 def count_nonzero(input, dim=None):
     """How many elements over `dim` (all dimensions if None) are not zero. int64."""
@@ -255,6 +272,17 @@ def var_ref(a, *, dims, correction, keepdim):
         with np.errstate(all="ignore"):
             return np.asarray(np.true_divide(squares(a, dims, n, keepdim), 0))
     return np.asarray(np.true_divide(squares(a, dims, n, keepdim), free))
+
+
+def var_body(input, *, dims, correction, keepdim):
+    n = count(input.shape, dims)
+    free = n - correction
+    centred = F.sub(input, F.mean(input, dims, True)) if dims else F.zeros_like(input)
+    return F.div(F.sum(F.square(centred), dims or None, keepdim), free if free > 0 else 0)
+
+
+def std_body(input, *, dims, correction, keepdim):
+    return F.sqrt(var_body(input, dims=dims, correction=correction, keepdim=keepdim))
 
 
 def var_infer(spec, *, dims, correction, keepdim):
@@ -299,14 +327,14 @@ _VAR_SAMPLES = lambda m: [((m.t(3, 4),), {}), ((m.t(2, 3, 4), 1), {}), ((m.t(2, 
                           ((m.t(3, 4), 0), {"correction": 2, "keepdim": True}), ((m.t(3, 0), 0), {}), ((m.t(4), False), {})]
 
 
-@primitive(REDUCE, args="input", ref=var_ref, infer=var_infer, vjp={"input": var_vjp}, forms="function method out", samples=_VAR_SAMPLES)
+@primitive(REDUCE, args="input", ref=var_ref, body=var_body, infer=var_infer, vjp={"input": var_vjp}, forms="function method out", samples=_VAR_SAMPLES)
 def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """The variance over `dim`: squared distances from the mean, summed and divided by `n - correction` (default 1).
     Complex input has a real variance."""
     return read_var("var", input, dim, unbiased, keepdim, correction)
 
 
-@primitive(REDUCE, args="input", infer=var_infer, vjp={"input": std_vjp}, forms="function method out", samples=_VAR_SAMPLES,
+@primitive(REDUCE, args="input", body=std_body, infer=var_infer, vjp={"input": std_vjp}, forms="function method out", samples=_VAR_SAMPLES,
            ref=lambda a, *, dims, correction, keepdim: np.asarray(np.sqrt(var_ref(a, dims=dims, correction=correction, keepdim=keepdim))))
 def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """The standard deviation over `dim`: the square root of `var`."""
@@ -339,12 +367,21 @@ def logsumexp_ref(a, *, dims, keepdim):
     return np.asarray(r.reshape(reduced(a.shape, dims, keepdim)))
 
 
+def logsumexp_body(input, *, dims, keepdim):
+    if not input.numel() or not dims:
+        return F.log(F.sum(F.exp(input), dims or None, keepdim))
+    top = F.amax(input, dims, True)
+    top = F.where(F.isinf(top), 0.0, top)
+    r = F.add(F.log(F.sum(F.exp(F.sub(input, top)), dims, True)), top)
+    return r if keepdim else F.reshape(r, reduced(input.shape, dims, False))
+
+
 def logsumexp_vjp(g, input, out, dims, keepdim):
     share = F.exp(F.sub(input, restore(out, input.shape, dims, keepdim)))
     return F.mul(restore(g, input.shape, dims, keepdim), F.conj_physical(share) if share.is_complex() else share)
 
 
-@primitive(REDUCE, args="input", ref=logsumexp_ref, infer=reduced_infer, vjp={"input": logsumexp_vjp}, forms="function method out",
+@primitive(REDUCE, args="input", ref=logsumexp_ref, body=logsumexp_body, infer=reduced_infer, vjp={"input": logsumexp_vjp}, forms="function method out",
            ns=("", "special"), onnx="ReduceLogSumExp", cast="gpu-high",
            samples=lambda m: [((m.t(3, 4), 1), {}), ((m.t(2, 3, 4), (0, 2), True), {}), ((m.t(0, 3), 0), {}), ((m.t(), 0), {})])
 def logsumexp(input, dim, keepdim=False):

@@ -46,6 +46,8 @@ def softmax_ref(a, *, dim):
 
 
 def softmax_body(input, dim):
+    if not input.numel():
+        return F.zeros_like(input)
     e = F.exp(F.sub(input, F.amax(input, dim, True)))
     return F.div(e, F.sum(e, dim, True))
 
@@ -91,6 +93,8 @@ def log_softmax_ref(a, *, dim):
 
 
 def log_softmax_body(input, dim):
+    if not input.numel():
+        return F.zeros_like(input)
     shifted = F.sub(input, F.amax(input, dim, True))
     return F.sub(shifted, F.log(F.sum(F.exp(shifted), dim, True)))
 
