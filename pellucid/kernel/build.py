@@ -20,7 +20,7 @@ import numpy as np
 from ..core import dtype as dt
 from ..core.dtype import dtype
 from ..core.spec import Spec
-from ..ops.op import COMPOSITE, POINT, REDUCE, Op, parameters
+from ..ops.op import Op, parameters
 from . import index
 from .evaluate import apply as compute
 from .index import Ix, Num, ix
@@ -72,13 +72,13 @@ class Reduction:
     """`post(acc)`, with acc the elements `pre(x)` of operand 0 over `dims` combined by `op`, from `init`.
 
     `op` is one of ir.REDUCTIONS, or "argmax" / "argmin": the index of the extreme (the first among equals, nan counts as
-    extreme), along the one dimension in `dims`, or row-major over all of them. `dtype` is what is accumulated in; None as
-    `init` means the first element. `operands` are more operands, broadcast against the input: `pre(x, *more)`."""
+    extreme), along the one dimension in `dims`, or row-major over all of them. `dtype` is what is accumulated in (for
+    an index: what is compared); None as `init` means the first element."""
 
     op: str
     dims: tuple[int, ...]
     keepdim: bool
-    pre: Callable[..., Expr]
+    pre: Callable[[Expr], Expr]
     post: Callable[[Expr], Expr]
     init: Const | None
     dtype: dtype
@@ -89,7 +89,7 @@ class Reduction:
 class Scatter:
     """The result starts as `init` (a constant, or the number of the operand it is a copy of); then for every index `i` of
     `shape`, `at(i, load)` gives (index in the result, value), and the value is combined by `op` (of ir.REDUCTIONS; "set"
-    overwrites, the last one in row-major order counts)."""
+    overwrites, the last one in row-major order counts). Values are accumulated in the dtype they are computed in."""
 
     shape: tuple[int, ...]
     init: Const | int
@@ -165,6 +165,13 @@ class Builder:
         if not isinstance(x, Const):
             return None
         return self._exact.get(id(x), (x, x.value))[1]
+
+    def zero(self, d: dtype) -> Const:
+        return self.const(0, d)
+
+    def compute(self, d: dtype) -> dtype:
+        """What values of a tensor of dtype `d` are computed in."""
+        return compute_dtype(d)
 
     def number(self, x: Expr):
         """A constant's number, else None."""
@@ -514,8 +521,8 @@ class Builder:
         top = self.value(ix(n - 1))
         return index.value(self.max(self.min(e, top), self.const(0, dt.int64)), 0, n - 1)
 
-    def flatten(self, idx: Sequence, shape: Sequence) -> Ix:
-        return index.flatten(idx, shape)
+    def flatten(self, idx: Sequence, shape: Sequence, strides: Sequence | None = None) -> Ix:
+        return index.flatten(idx, shape, strides)
 
     def unflatten(self, flat, shape: Sequence) -> Values:
         return index.unflatten(flat, shape)
@@ -596,14 +603,26 @@ class Builder:
 
     # ------------------------------------------------------------------------------------------------ descriptors
     def reduction(self, op: str, spec: Spec, dims: Sequence[int], keepdim: bool = False, *, pre=None, post=None,
-                  dtype: dtype | None = None, init=None) -> Reduction:
+                  dtype: dtype | None = None, init=None, shape: Sequence[int] | None = None) -> Reduction:
         """A reduction of operand 0, whose spec is given. The identity of `op` is the default `init`."""
         d = dtype or compute_dtype(spec.dtype)
         dims = tuple(dims)
-        shape = tuple(1 if k in dims else n for k, n in enumerate(spec.shape) if keepdim or k not in dims)
+        if shape is None:
+            shape = [1 if k in dims else n for k, n in enumerate(spec.shape) if keepdim or k not in dims]
         start = identity(op, d) if init is None else init
         return Reduction(op, dims, keepdim, pre or _identity, post or _identity,
-                         None if start is None else self.const(start, d), d, shape)
+                         None if start is None else self.const(start, d), d, tuple(shape))
+
+    def element(self, fn: Callable[[Values, LoadFn], Expr]) -> Element:
+        """The result's element at an index, by a function of index and loads; see Element."""
+        return Element(fn)
+
+    def combining(self, op: str, d: dtype) -> str:
+        """A reduction's name for elements of dtype `d`: bools are combined by "or" and "and"."""
+        return {"max": "or", "add": "or", "min": "and", "mul": "and"}.get(op, op) if d is dt.bool_ else op
+
+    def adding(self, d: dtype) -> str:
+        return self.combining("add", d)
 
     def scatter(self, shape: Sequence[int], init, op: str, at) -> Scatter:
         """A scatter over updates of `shape`; see Scatter."""
@@ -692,10 +711,12 @@ def defined(op: Op) -> bool:
 
 def describe(b: Builder, op: Op, specs: Sequence, attrs: dict) -> Descriptor:
     """What an operator computes, on operands of the given specs (numbers stand for themselves, None for what is left out).
-    Raises Refused, with the reason, if its definition does not cover them."""
-    for s in specs:
-        if isinstance(s, Spec) and (s.dtype.category == dt.COMPLEX or s.dtype in dt.FLOAT8):
-            raise Refused(f"{s.dtype.name} has no native arithmetic")
+    `b.out` says which of several results. Raises Refused, with the reason, if its definition does not cover them; a
+    definition may also refuse when the function in a descriptor is called (see `refusal`)."""
+    for s in (*specs, attrs.get("dtype")):
+        d = s.dtype if isinstance(s, Spec) else s
+        if isinstance(d, dtype) and (d.category == dt.COMPLEX or d in dt.FLOAT8):
+            raise Refused(f"{d.name} has no native arithmetic")
         if isinstance(s, complex):
             raise Refused("complex numbers")
     if op.scalar is not None:
@@ -717,3 +738,36 @@ def describe(b: Builder, op: Op, specs: Sequence, attrs: dict) -> Descriptor:
 def takes_index(op: Op) -> bool:
     """Whether `lower` is of the form (b, i, load, *specs, **attrs): the element at an index; else it gives a descriptor."""
     return parameters(op.lower)[1:2] == ("i",)
+
+
+def refusal(op: Op, specs: Sequence, attrs: dict, outs: Sequence[Spec]) -> str | None:
+    """Why the definition of an operator does not cover these operands; None if it does. `outs` are its results' specs."""
+    try:
+        for k, out in enumerate(outs):
+            b = Builder()
+            b.out = k
+            try_out(b, describe(b, op, specs, attrs), specs, out)
+    except Refused as why:
+        return str(why)
+    return None
+
+
+def try_out(b: Builder, what: Descriptor, specs: Sequence, out: Spec) -> None:
+    """Call the functions of a descriptor once, on variables."""
+    def load(k: int, idx: Values) -> Expr:
+        return Var(f"x{k}", compute_dtype(specs[k].dtype))
+
+    def axes(shape) -> Values:
+        return tuple([index.axis(f"i{d}", n) for d, n in enumerate(shape)])
+    if isinstance(what, Point):
+        what.fn(*[load(k, ()) if isinstance(s, Spec) else s for k, s in enumerate(specs)])
+    elif isinstance(what, Element):
+        what.fn(axes(out.shape), load)
+    elif isinstance(what, Pieces):
+        for r in what.regions:
+            r.fn(axes(out.shape), load)
+    elif isinstance(what, Reduction):
+        what.post(Var("acc", dt.int64 if what.op.startswith("arg") else what.dtype))
+        what.pre(Var("x0", compute_dtype(specs[0].dtype)))
+    else:
+        what.at(axes(what.shape), load)

@@ -46,7 +46,8 @@ def full_ref(*, shape, value, dtype, fmt):
 
 
 @primitive(EXTERN, args="", name="filled", forms="", ref=full_ref, infer=lambda *, shape, value, dtype, fmt: Spec(shape, dtype),
-           low=False, samples=lambda m: [(((2, 3), 1.5, dt.float32), {}), (((0, 2), 0, dt.int64), {}), (((), 1, dt.bool_), {})])
+           low=False, lower=lambda b, i, load, *, shape, value, dtype, fmt: b.const(0 if value is None else value, dtype),
+           samples=lambda m: [(((2, 3), 1.5, dt.float32), {}), (((0, 2), 0, dt.int64), {}), (((), 1, dt.bool_), {})])
 def filled(shape, value, dtype, fmt=contiguous_format):
     """Dense memory of `shape`, filled with `value` (None: left as it is), in a memory format or an order of dimensions."""
     return (), {"shape": shape, "value": value, "dtype": dtype, "fmt": fmt}
@@ -241,7 +242,14 @@ def arange_ref(*, start, end, step, count, dtype):
     return (start + np.arange(count, dtype=np.float64) * step).astype(dtype.np)
 
 
-@primitive(EXTERN, args="", ref=arange_ref, low=False, forms="",
+def arange_lower(b, i, load, *, start, end, step, count, dtype):
+    at = b.value(i[0])
+    if not (dtype.category == dt.INT and isinstance(start, int) and isinstance(step, int)):
+        at = b.cast(at, dt.float64)
+    return b.cast(b.add(b.mul(at, step), b.const(start, at)), dtype)
+
+
+@primitive(EXTERN, args="", ref=arange_ref, lower=arange_lower, low=False, forms="",
            infer=lambda *, start, end, step, count, dtype: Spec((count,), dtype),
            samples=lambda m: [((0, 5, 1, 5, dt.int64), {}), ((1.0, 2.0, 0.5, 2, dt.float32), {}), ((0, 0, 1, 0, dt.int64), {})])
 def range_values(start, end, step, count, dtype):
@@ -281,6 +289,18 @@ def arange(*args, start=None, end=None, step=None, dtype=None, layout=None, devi
     return finish(F.range_values(start, end, step, int(count), d), requires_grad)
 
 
+def linspace_lower(b, i, load, *, start, end, steps, dtype):
+    if steps == 1:
+        return b.cast(b.const(start, dt.float64 if isinstance(start, float) else dt.int64), dtype)
+    real = dt.float32 if dtype is dt.float32 else dt.float64
+    step = b.const(float((end - start) / (steps - 1)) if steps > 1 else 0.0, real)
+    up = b.add(b.const(start, real), b.mul(step, b.cast(b.value(i[0]), real)))
+    down = b.sub(b.const(end, real), b.mul(step, b.cast(b.value(b.isub(steps - 1, i[0])), real)))
+    if dtype.category == dt.INT:
+        up, down = b.trunc(up), b.trunc(down)
+    return b.cast(b.select(b.ilt(i[0], steps // 2), up, down), dtype)
+
+
 def linspace_ref(*, start, end, steps, dtype):
     if steps == 1:
         return np.array([start]).astype(dtype.np)
@@ -299,7 +319,7 @@ def linspace_ref(*, start, end, steps, dtype):
 
 
 @primitive(EXTERN, args="", ref=linspace_ref, low=False, forms="",
-           infer=lambda *, start, end, steps, dtype: Spec((steps,), dtype),
+           infer=lambda *, start, end, steps, dtype: Spec((steps,), dtype), lower=linspace_lower,
            samples=lambda m: [((0, 1, 5, dt.float32), {}), ((-2.0, 3.0, 4, dt.float64), {}), ((1, 2, 0, dt.int64), {})])
 def linspace_values(start, end, steps, dtype):
     """`steps` evenly spaced numbers."""
@@ -342,6 +362,7 @@ def range_(start=0, end=None, step=1, *, dtype=None, layout=None, device=None, r
 
 
 @primitive(EXTERN, args="", low=False, forms="", ref=lambda *, n, m, dtype: np.eye(n, m, dtype=dtype.np),
+           lower=lambda b, i, load, *, n, m, dtype: b.cast(b.ieq(i[0], i[1]), dtype),
            infer=lambda *, n, m, dtype: Spec((n, m), dtype),
            samples=lambda m: [((3, 3, dt.float32), {}), ((2, 4, dt.int64), {}), ((0, 0, dt.float32), {})])
 def eye_values(n, m, dtype):
@@ -378,7 +399,7 @@ def clone_ref(a, *, fmt):
     return r
 
 
-@primitive(EXTERN, args="input", ref=clone_ref, infer=lambda s, *, fmt: s, low=False, vjp={"input": lambda g: g},
+@primitive(EXTERN, args="input", ref=clone_ref, infer=lambda s, *, fmt: s, low=False, lower=lambda b, i, load, s, *, fmt: load(0, i), vjp={"input": lambda g: g},
            forms="function method", samples=lambda m: [((m.t(2, 3),), {}), ((m.t(0, 2),), {}),
                                                        ((m.t(2, 3, 4, 5),), {"memory_format": channels_last})])
 def clone(input, *, memory_format=None):
@@ -396,7 +417,7 @@ def contiguous(input, memory_format=contiguous_format):
 
 # `x.copy_(y)`, `x.fill_(v)` and `x.zero_()` are the in-place forms of these: results that forget their input's values.
 @primitive(EXTERN, args="input src", ref=lambda a, b: np.broadcast_to(b, a.shape).astype(a.dtype), low=False,
-           forms="inplace", infer=lambda a, b: a.like(),
+           forms="inplace", infer=lambda a, b: a.like(), lower=lambda b, i, load, x, y: b.cast(load(1, b.broadcast(i, y.shape)), x.dtype),
            samples=lambda m: [((m.t(2, 3), m.t(2, 3)), {}), ((m.t(2, 3), m.t(3)), {}), ((m.t(0, 3), m.t(3)), {})],
            vjp={"input": lambda g: F.zeros_like(g), "src": lambda g, src_dtype: F.convert(g, src_dtype)})
 def copy(input, src, non_blocking=False):

@@ -4,6 +4,7 @@ from __future__ import annotations
 import warnings
 
 from ._common import Spec, dt, fail, is_tensor, need_tensor, np
+from .dispatch import values_known
 from .op import GATHER, SCATTER, F, composite, primitive
 
 _MODES = ("sum", "mean", "max")
@@ -72,7 +73,20 @@ def _embedding_grad_vjp(g, indices, padding_idx, scale_grad_by_freq):
     return rows
 
 
-@primitive(SCATTER, args="grad_output indices", ref=embedding_grad_ref, vjp={"grad_output": lambda g, indices, padding_idx,
+def embedding_grad_lower(b, g, indices, *, num_weights, padding_idx, scale_grad_by_freq):
+    if scale_grad_by_freq:
+        b.refuse("embedding gradients scaled by frequency")
+    n = indices.ndim
+
+    def at(i, load):
+        which, v = b.cast(load(1, i[:n]), dt.int64), load(0, i)
+        if padding_idx >= 0:
+            v = b.select(b.eq(which, padding_idx), b.zero(g.dtype), v)
+        return (b.guarded(which, num_weights), *i[n:]), v
+    return b.scatter(g.shape, b.zero(g.dtype), "add", at)
+
+
+@primitive(SCATTER, args="grad_output indices", ref=embedding_grad_ref, lower=embedding_grad_lower, vjp={"grad_output": lambda g, indices, padding_idx,
            scale_grad_by_freq: _embedding_grad_vjp(g, indices, padding_idx, scale_grad_by_freq)},
            infer=lambda g, indices, *, num_weights, padding_idx, scale_grad_by_freq: g.like((num_weights, *g.shape[indices.ndim:])),
            samples=lambda m: [((m.t(4, 3), m.i(4, high=5), 5, -1, False), {}), ((m.t(2, 2, 3), m.i(2, 2, high=5), 5, 1, True), {}),
@@ -91,6 +105,7 @@ def embedding_counts(indices, num_weights, dtype):
 
 
 @primitive(GATHER, args="weight indices", forms="", ref=embedding_ref, low=False,
+           lower=lambda b, i, load, w, t, **_: load(0, (b.guarded(load(1, i[:t.ndim]), w.shape[0]), *i[t.ndim:])),
            infer=lambda w, i, **_: w.like((*i.shape, *w.shape[1:])),
            vjp={"weight": lambda g, indices, weight_shape, padding_idx, scale_grad_by_freq:
                 F.embedding_dense_backward(g, indices, weight_shape[0], padding_idx, scale_grad_by_freq)})
@@ -203,7 +218,7 @@ def _bags(weight, indices, offsets, bags, mode, per_sample_weights, padding_idx,
 
 def _check_offsets(offsets, n: int) -> None:
     check_indices("embedding_bag", offsets)
-    if offsets.numel():
+    if offsets.numel() and values_known():
         first, last = int(offsets[0]), int(offsets[-1])
         if first != 0:
             fail(RuntimeError, "P28H", "offsets[0] has to be 0, i.e., the first sequence in the mini-batch has to start from "
@@ -228,7 +243,7 @@ def embedding_bag_positional(weight, indices, offsets, scale_grad_by_freq=False,
         fail(RuntimeError, "P28O", "padding_idx must be within the number of embeddings, "
              f"{-rows} through {rows - 1}, but got {padding_idx}")
     padding_idx = -1 if padding_idx is None else padding_idx % rows
-    if indices.numel() and (int(F.amin(indices)) < 0 or int(F.amax(indices)) >= rows):
+    if indices.numel() and values_known() and (int(F.amin(indices)) < 0 or int(F.amax(indices)) >= rows):
         fail(RuntimeError, "P666", "embedding_bag: Expected idx >= 0 && idx < num_embeddings but found idx to be "
              f"{next(i for i in indices.tolist() if not 0 <= i < rows)}", got=f"a table of {rows} rows",
              fix=f"indices must be in [0, {rows - 1}]")
@@ -316,7 +331,13 @@ def one_hot_infer(i: Spec, *, num_classes) -> Spec:
     return Spec((*i.shape, num_classes), dt.int64)
 
 
-@primitive(SCATTER, args="input", ns="nn.functional", grads=False, ref=one_hot_ref, infer=one_hot_infer, onnx="OneHot",
+def one_hot_lower(b, s, *, num_classes):
+    if num_classes < 0:
+        b.refuse("a number of classes that depends on the values")
+    return b.element(lambda i, load: b.cast(b.eq(b.value(b.guarded(load(0, i[:-1]), num_classes)), b.value(i[-1])), dt.int64))
+
+
+@primitive(SCATTER, args="input", ns="nn.functional", grads=False, ref=one_hot_ref, lower=one_hot_lower, infer=one_hot_infer, onnx="OneHot",
            samples=lambda m: [((m.i(4, high=5), 5), {}), ((m.i(2, 3, high=4),), {"num_classes": 6}), ((m.i(0), 3), {})])
 def one_hot(input, num_classes=-1):
     """A last dimension of size `num_classes` (-1: one more than the largest value) that is 1 at the integer's place, else 0."""

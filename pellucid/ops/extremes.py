@@ -88,7 +88,10 @@ def extreme(name: str, ufunc, arg, pair: str, onnx: str, doc: str):
             invalid_arguments(name, input, dim)
         return f"{name}_named", (input, dim, keepdim), {}
 
-    primitive(REDUCE, name=name, args="input", ref=full_ref, infer=reduced_infer, vjp={"input": even_share_all}, doc=doc,
+    def full_lower(b, s, *, dims, keepdim):
+        return b.reduction(b.combining(name, s.dtype), s, dims, keepdim)
+
+    primitive(REDUCE, name=name, args="input", ref=full_ref, lower=full_lower, infer=reduced_infer, vjp={"input": even_share_all}, doc=doc,
               forms="function method out", onnx=onnx, samples=_FULL_SAMPLES)(front)
 
     def lines_ref(a, *, dim, keepdim):
@@ -99,6 +102,12 @@ def extreme(name: str, ufunc, arg, pair: str, onnx: str, doc: str):
             return np.empty(shape, a.dtype), np.empty(shape, np.int64)
         return np.asarray(ufunc.reduce(a, dim, None, None, keepdim)), np.asarray(arg(a, dim, keepdims=keepdim))
 
+    def lines_lower(b, s, *, dim, keepdim):
+        dims = (dim,) if s.ndim else ()
+        if b.out == 0:
+            return b.reduction(b.combining(name, s.dtype), s, dims, keepdim)
+        return b.reduction("arg" + name, s, dims, keepdim)
+
     def lines_front(input, dim, keepdim=False):
         d = wrap_dim(dim, need_tensor(input, name).ndim)
         if input.dtype.is_complex:
@@ -107,7 +116,7 @@ def extreme(name: str, ufunc, arg, pair: str, onnx: str, doc: str):
             need_elements(name, input.shape, (d,), False)
         return (input,), {"dim": d, "keepdim": bool(keepdim)}
 
-    primitive(REDUCE, name=f"{name}_lines", args="input", ref=lines_ref, infer=values_indices_infer, nout=2, forms="",
+    primitive(REDUCE, name=f"{name}_lines", args="input", ref=lines_ref, lower=lines_lower, infer=values_indices_infer, nout=2, forms="",
               vjp={"input": lambda gs, out1, input_shape, dim, keepdim: to_index(gs[0], out1, input_shape, dim, keepdim)},
               doc=f"(values, indices) of the {name} along one dimension.")(lines_front)
 
@@ -135,7 +144,8 @@ def several(name: str, ufunc, kernel: str, onnx: str, word: str):
             need_elements(name, input.shape, dims, dim is None or dim == () or dim == [])
         return (input,), {"dims": dims, "keepdim": bool(keepdim)}
 
-    primitive(REDUCE, name=name, args="input", infer=reduced_infer, vjp={"input": even_share}, forms="function method out", onnx=onnx,
+    primitive(REDUCE, name=name, args="input", infer=reduced_infer, vjp={"input": even_share},
+              lower=lambda b, s, *, dims, keepdim: b.reduction(b.combining(name[1:], s.dtype), s, dims, keepdim), forms="function method out", onnx=onnx,
               exact_out="Expected the dtype for input and out to match, but got {Want} for input's dtype and {Have} for out's dtype.",
               ref=lambda a, *, dims, keepdim: np.asarray(ufunc.reduce(a, dims, None, None, keepdim)),
               doc=f"The {word} elements over `dim` (an int, several, or all dimensions). Equal elements share the gradient evenly.",
@@ -173,6 +183,10 @@ def where_extreme(name: str, arg, onnx: str, word: str):
             return np.zeros((), np.int64)
         return np.asarray(arg(a, dim, keepdims=keepdim) if a.size else np.empty(reduced(a.shape, (dim,), keepdim), np.int64))
 
+    def lower(b, s, *, dim, keepdim):
+        dims = tuple(range(s.ndim)) if dim is None else (dim,) if s.ndim else ()
+        return b.reduction(name, s, dims, keepdim)
+
     def infer(spec, *, dim, keepdim):
         dims = range(spec.ndim) if dim is None else (dim,)
         return spec.like(reduced(spec.shape, tuple(dims), keepdim), dt.int64)
@@ -192,7 +206,7 @@ def where_extreme(name: str, arg, onnx: str, word: str):
             need_elements(name, input.shape, (dim,), False)
         return (input,), {"dim": dim, "keepdim": bool(keepdim)}
 
-    primitive(REDUCE, name=name, args="input", ref=ref, infer=infer, grads=False, forms="function method out", onnx=onnx, exact_out=EXACT,
+    primitive(REDUCE, name=name, args="input", ref=ref, lower=lower, infer=infer, grads=False, forms="function method out", onnx=onnx, exact_out=EXACT,
               doc=f"The index of the {word} element along `dim`, or in the flattened tensor if `dim` is None; the first among equals. int64.",
               samples=lambda m: [((m.t(3, 4),), {}), ((m.t(2, 3, 4), 1), {}), ((m.t(3, 2), -1, True), {}), ((m.t(3, 0), 0), {}), ((m.t(),), {})])(front)
 

@@ -53,7 +53,30 @@ def gather_ref(a, index, *, dim):
     return a[along(a.shape, index, dim)]
 
 
-@primitive(GATHER, args="input index", ref=gather_ref, infer=lambda a, i, *, dim: a.like(i.shape), low=False,
+def along_place(b, load, shape, i, dim):
+    """The place along `dim` that operand 1 names at `i`."""
+    return (*i[:dim], b.guarded(load(1, i), shape[dim]), *i[dim + 1:])
+
+
+def gather_lower(b, i, load, x, index, *, dim):
+    if x.ndim == 0 or index.ndim == 0:
+        if x.ndim and x.shape != (1,) or not x.numel():
+            b.refuse("gathering with an index of no dimensions")
+        return load(0, (b.iadd(0, 0),) * x.ndim)
+    return load(0, along_place(b, load, x.shape, i, dim))
+
+
+def scatter_lower(op):
+    """`op` names how a value meets what is there, or is a function of the dtype and attributes."""
+    def lower(b, x, index, src, *, dim, **attrs):
+        if x.ndim == 0 or index.ndim == 0:
+            b.refuse("scattering into a tensor of no dimensions")
+        return b.scatter(index.shape, 0, op(b, x.dtype, **attrs), lambda i, load: (
+            along_place(b, load, x.shape, i, dim), load(2, i if src.ndim else ())))
+    return lower
+
+
+@primitive(GATHER, args="input index", ref=gather_ref, lower=gather_lower, infer=lambda a, i, *, dim: a.like(i.shape), low=False,
            forms="function method out",
            vjp={"input": lambda g, index, dim, input_shape: F.scatter_add(F.zeros(input_shape, dtype=g.dtype), dim, index, g)},
            samples=lambda m: [((m.t(3, 4), 1, m.i(3, 2, high=4)), {}), ((m.t(3, 4), 0, m.i(2, 4, high=3)), {}),
@@ -74,7 +97,7 @@ def scatter_ref(a, index, src, *, dim):
     return r
 
 
-@primitive(SCATTER, args="input index src", ref=scatter_ref, infer=lambda a, i, s, *, dim: a.like(), low=False, forms="",
+@primitive(SCATTER, args="input index src", ref=scatter_ref, lower=scatter_lower(lambda b, d: "set"), infer=lambda a, i, s, *, dim: a.like(), low=False, forms="",
            vjp={"input": lambda g, index, dim: F.scatter_src(g, dim, index, F.zeros((), dtype=g.dtype)),
                 "src": lambda g, index, dim, src_shape: F.gather(g, dim, index) if src_shape else F.sum(F.gather(g, dim, index))})
 def scatter_src(input, dim, index, src):
@@ -122,7 +145,7 @@ def scatter_add_ref(a, index, src, *, dim):
     return r
 
 
-@primitive(SCATTER, args="input index src", ref=scatter_add_ref, infer=lambda a, i, s, *, dim: a.like(),
+@primitive(SCATTER, args="input index src", ref=scatter_add_ref, lower=scatter_lower(lambda b, d: b.adding(d)), infer=lambda a, i, s, *, dim: a.like(),
            forms="function method inplace out",
            vjp={"input": lambda g: g, "src": lambda g, index, dim: F.gather(g, dim, index)},
            samples=lambda m: [((m.t(3, 4), 1, m.i(3, 2, high=4), m.t(3, 2)), {}), ((m.t(3), 0, m.i(5, high=3), m.t(5)), {}),
@@ -137,6 +160,7 @@ def scatter_add(input, dim, index, src):
 
 
 _AT = {"prod": np.multiply, "amax": np.maximum, "amin": np.minimum, "sum": np.add}
+_WAY = {"prod": "mul", "amax": "max", "amin": "min", "sum": "add"}
 _START = {"prod": 1, "sum": 0}
 
 
@@ -178,7 +202,7 @@ def scatter_at_vjp(g, input, index, src, out, dim, reduce, needs):
             F.where(theirs, F.gather(share, dim, index), F.zeros_like(src)))
 
 
-@primitive(SCATTER, args="input index src", ref=scatter_at_ref, infer=lambda a, i, s, *, dim, reduce: a.like(), forms="",
+@primitive(SCATTER, args="input index src", ref=scatter_at_ref, lower=scatter_lower(lambda b, d, reduce: b.combining(_WAY[reduce], d)), infer=lambda a, i, s, *, dim, reduce: a.like(), forms="",
            vjp=scatter_at_vjp)
 def scatter_at(input, dim, index, src, reduce):
     """`input` combined with `src` at `index` by product, maximum or minimum."""

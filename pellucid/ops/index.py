@@ -6,6 +6,7 @@ tensor indices into the view's dimensions, which the operators `index` and `inde
 from __future__ import annotations
 
 from ._common import Spec, as_int, broadcast_shapes, describe, dt, fail, is_tensor, np
+from .dispatch import values_known
 from .op import GATHER, SCATTER, F, composite, primitive
 
 _INT = (dt.int64, dt.int32, dt.int16, dt.int8)
@@ -100,7 +101,7 @@ def parse(x, index):
 
 
 def _concrete(t) -> bool:
-    return hasattr(t, "item")
+    return hasattr(t, "item") and values_known()
 
 
 def check_int(i: int, d: int, shape) -> int:
@@ -232,10 +233,42 @@ def check_bounds(x, tensors) -> None:
 def extremes(t) -> tuple[int, int]:
     """The least and the greatest index; (0, -1) while tracing, when values are not known."""
     a = getattr(t, "_a", None)
-    return (0, -1) if a is None else (int(a.min()), int(a.max()))
+    return (0, -1) if a is None or not values_known() else (int(a.min()), int(a.max()))
 
 
-@primitive(GATHER, args="input *indices", ref=index_ref, infer=index_infer, low=False, forms="",
+def index_place(b, load, first, specs, shape, pattern, i):
+    """Where in an array of `shape` the element `i` of the indexed result lies; operands from `first` on are the indices."""
+    places = [d for d, p in enumerate(pattern) if p]
+    inner = broadcast_shapes(*[s.shape for s in specs])
+    start = places[0] if places[-1] - places[0] + 1 == len(places) else 0
+    mine, rest = i[start:start + len(inner)], iter(i[:start] + i[start + len(inner):])
+    out, k = [], 0
+    for d, n in enumerate(shape):
+        if d < len(pattern) and pattern[d]:
+            out.append(b.guarded(load(first + k, b.broadcast(mine, specs[k].shape)), n, wrap=True))
+            k += 1
+        else:
+            out.append(next(rest))
+    return tuple(out)
+
+
+def index_lower(b, i, load, x, *indices, pattern):
+    return load(0, index_place(b, load, 1, indices, x.shape, pattern, i))
+
+
+def index_grad_lower(b, g, *indices, pattern, shape):
+    return b.scatter(g.shape, b.zero(g.dtype), b.adding(g.dtype),
+                     lambda i, load: (index_place(b, load, 1, indices, shape, pattern, i), load(0, i)))
+
+
+def index_put_lower(b, x, v, *indices, pattern, accumulate):
+    it = iter(indices)
+    updates = index_shape(x.shape, [next(it) if p else None for p in pattern])
+    return b.scatter(updates, 0, b.adding(x.dtype) if accumulate else "set", lambda i, load: (
+        index_place(b, load, 2, indices, x.shape, pattern, i), load(1, b.broadcast(i, v.shape))))
+
+
+@primitive(GATHER, args="input *indices", ref=index_ref, lower=index_lower, infer=index_infer, low=False, forms="",
            vjp=lambda g, input_shape, indices, pattern: (F.index_grad(g, indices, pattern, input_shape), None),
            samples=lambda m: [((m.t(4, 3), (m.i(5, low=-4, high=4),)), {}), ((m.t(4, 3), (None, m.i(2, 2, low=0, high=3))), {}),
                               ((m.t(2, 4, 3), (m.i(2, low=0, high=2), None, m.i(2, low=0, high=3))), {}),
@@ -287,7 +320,7 @@ def index_grad_ref(g, *indices, pattern, shape):
     return accumulate_at(np.zeros(shape, g.dtype), pattern_index(indices, pattern), g)
 
 
-@primitive(SCATTER, args="g *indices", ref=index_grad_ref, infer=lambda g, *i, pattern, shape: g.like(shape), forms="",
+@primitive(SCATTER, args="g *indices", ref=index_grad_ref, lower=index_grad_lower, infer=lambda g, *i, pattern, shape: g.like(shape), forms="",
            vjp=lambda g, indices, pattern: (F.index(g, fill_pattern(indices, pattern)), None))
 def index_grad(g, indices, pattern, shape):
     """The gradient of `index`: `g` added at the indices into zeros."""
@@ -308,7 +341,7 @@ def index_put_ref(a, value, *indices, pattern, accumulate):
     return r
 
 
-@primitive(SCATTER, args="input values *indices", ref=index_put_ref, low=False, forms="function method inplace",
+@primitive(SCATTER, args="input values *indices", ref=index_put_ref, lower=index_put_lower, low=False, forms="function method inplace",
            infer=lambda a, v, *i, pattern, accumulate: a.like(),
            vjp=lambda g, indices, pattern, accumulate, values_shape: (
                g if accumulate else F.index_put(g, fill_pattern(indices, pattern), F.zeros((), dtype=g.dtype)),

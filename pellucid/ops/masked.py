@@ -58,7 +58,12 @@ def masked_check(fn, mask):
              fix="compare first: x.masked_fill(mask > 0, ...), or mask.bool()")
 
 
-@primitive(GATHER, args="input mask value", ref=lambda a, m, v: np.where(m, v, a).astype(a.dtype), low=False,
+def masked_fill_lower(b, i, load, x, mask, value):
+    v = load(2, ()) if hasattr(value, "shape") else b.const(value, x.dtype)
+    return b.select(load(1, b.broadcast(i, mask.shape)), v, load(0, b.broadcast(i, x.shape)))
+
+
+@primitive(GATHER, args="input mask value", lower=masked_fill_lower, ref=lambda a, m, v: np.where(m, v, a).astype(a.dtype), low=False,
            forms="function method inplace out", infer=lambda a, m, v: a.like(broadcast_shapes(a.shape, m.shape)),
            vjp={"input": lambda g, mask: F.masked_fill(g, mask, 0),
                 "value": lambda g, mask: F.sum(F.where(mask, g, F.zeros((), dtype=g.dtype)))},

@@ -68,7 +68,22 @@ def vector_norm_vjp(g, input, out, ord, dims, keepdim):
     return F.mul(slope, scale)
 
 
-@primitive(REDUCE, args="input", ref=vector_norm_ref, infer=vector_norm_infer, forms="", vjp={"input": vector_norm_vjp}, cast="gpu-high")
+def vector_norm_lower(b, s, *, ord, dims, keepdim):
+    r = lambda op, pre, post=None, **kw: b.reduction(op, s, dims, keepdim, pre=pre, post=post, **kw)     # noqa: E731
+    if ord == 0:
+        return r("add", lambda x: b.cast(b.ne(x, 0), x.dtype))
+    if ord == math.inf:
+        return r("max", b.abs, init=0)
+    if ord == -math.inf:
+        return r("min", b.abs)
+    if ord == 1:
+        return r("add", b.abs)
+    if ord == 2:
+        return r("add", b.square, b.sqrt)
+    return r("add", lambda x: b.pow(b.abs(x), ord), lambda total: b.pow(total, 1 / ord))
+
+
+@primitive(REDUCE, args="input", ref=vector_norm_ref, lower=vector_norm_lower, infer=vector_norm_infer, forms="", vjp={"input": vector_norm_vjp}, cast="gpu-high")
 def vector_norm(input, ord, dims, keepdim):
     """(sum |x|**ord)**(1/ord) over `dims`; the number of nonzeros for 0, the largest or smallest |x| for inf and -inf."""
     return (input,), {"ord": ord, "dims": dims, "keepdim": keepdim}

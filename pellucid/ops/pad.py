@@ -8,6 +8,7 @@ from __future__ import annotations
 from ._common import Spec, as_ints, describe, fail, need_tensor, np
 from ._windows import in_format_of
 from .op import EXTERN, GATHER, SCATTER, F, composite, primitive
+from .view import boxes_around
 
 
 # ---------------------------------------------------------------------------------------------------- constant
@@ -45,7 +46,23 @@ def crop(g, pads):
     return F.constant_pad_nd(g, [-p for pair in reversed(pads) for p in pair])
 
 
-@primitive(EXTERN, args="input", ref=constant_pad_ref, infer=constant_pad_infer, low=False, onnx="Pad",
+def constant_pad_lower(b, s, *, pads, value):
+    shape = padded_shape(s.shape, pads)
+    inner = [(max(p, 0), max(p, 0) + n + min(p, 0) + min(e, 0)) for n, (p, e) in zip(s.shape, pads)]
+
+    def inside(i, load):
+        return load(0, tuple([b.isub(x, p) for x, (p, _) in zip(i, pads)]))
+
+    def around(i, load):
+        return b.const(value, s.dtype)
+    if any(z <= a for a, z in inner):
+        return b.element(around)
+    if not shape:
+        return b.element(inside)
+    return b.pieces([(*zip(*inner), inside), *((a, z, around) for a, z in boxes_around(inner, shape))])
+
+
+@primitive(EXTERN, args="input", ref=constant_pad_ref, infer=constant_pad_infer, lower=constant_pad_lower, low=False, onnx="Pad",
            vjp={"input": lambda g, pads: crop(g, pads)},
            samples=lambda m: [((m.t(2, 3), [1, 2]), {}), ((m.t(2, 3, 4), [1, -1, 0, 2], 2.5), {}), ((m.t(0, 3), [1, 1]), {}),
                               ((m.t(3, 4), [-2, 1, 1, -1]), {})])
@@ -108,7 +125,30 @@ def pad_index_grad_ref(g, *, pads, mode):
     return np.ascontiguousarray(g)
 
 
-@primitive(GATHER, args="input", forms="", ns=(), ref=pad_index_ref, infer=lambda s, *, pads, mode: s.like(padded_shape(s.shape, pads)),
+def pad_place(b, shape, pads, mode, i):
+    """Where in an array of `shape` the padded element `i` is read: `positions`, as index arithmetic."""
+    out = []
+    for x, n, (before, after) in zip(i, shape, pads):
+        if not before and not after:
+            out.append(x)
+        elif mode == "circular":
+            crop, end = max(-before, 0), n - max(-after, 0)
+            out.append(b.iadd(b.imod(b.iadd(x, min(-before, 0)), max(end - crop, 1)), crop))
+        elif mode == "replicate" or n == 1:
+            out.append(b.clamp(b.isub(x, before), 0, max(n - 1, 0)))
+        else:
+            at = b.abs(b.value(b.isub(x, before)))
+            out.append(b.as_index(b.select(b.ge(at, n), b.sub(2 * (n - 1), at), at), 0, n - 1))
+    return tuple(out)
+
+
+def pad_index_grad_lower(b, g, *, pads, mode):
+    shape = tuple(n - before - after for n, (before, after) in zip(g.shape, pads))
+    return b.scatter(g.shape, b.zero(g.dtype), "add", lambda i, load: (pad_place(b, shape, pads, mode, i), load(0, i)))
+
+
+@primitive(GATHER, args="input", forms="", ns=(), ref=pad_index_ref,
+           lower=lambda b, i, load, s, *, pads, mode: load(0, pad_place(b, s.shape, pads, mode, i)), infer=lambda s, *, pads, mode: s.like(padded_shape(s.shape, pads)),
            low=False, vjp={"input": lambda g, attrs_: F.pad_index_grad(g, **attrs_)},
            samples=lambda m: [((m.t(2, 4), ((0, 0), (2, 1)), "reflect"), {}), ((m.t(2, 3), ((1, -1), (3, 1)), "replicate"), {}),
                               ((m.t(3, 2), ((2, 1), (1, 0)), "circular"), {}), ((m.t(0, 3), ((0, 0), (1, 1)), "replicate"), {})])
@@ -117,7 +157,7 @@ def pad_index(input, pads, mode):
     return (input,), {"pads": pads, "mode": mode}
 
 
-@primitive(SCATTER, args="padded", forms="", ns=(), ref=pad_index_grad_ref,
+@primitive(SCATTER, args="padded", forms="", ns=(), ref=pad_index_grad_ref, lower=pad_index_grad_lower,
            infer=lambda s, *, pads, mode: s.like(padded_shape(s.shape, [(-b, -e) for b, e in pads])),
            vjp={"padded": lambda g, attrs_: F.pad_index(g, **attrs_)},
            samples=lambda m: [((m.t(2, 7), ((0, 0), (2, 1)), "reflect"), {}), ((m.t(2, 7), ((1, -1), (3, 1)), "replicate"), {}),

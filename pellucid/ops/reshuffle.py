@@ -27,7 +27,32 @@ def im2col_infer(x, *, kernel, stride, padding, dilation):
     return x.like((x.shape[0], x.shape[1] * int(np.prod(kernel)), int(np.prod(out))))
 
 
-@primitive(GATHER, args="input", forms="", ns=(), ref=im2col_ref, infer=im2col_infer, low=False,
+def column_place(b, sizes, i, kernel, stride, padding, dilation):
+    """(whether it lies inside, where in the image, kept inside) for the element `i` of the columns of an image of `sizes`."""
+    out = tuple(map(window_count, sizes, kernel, stride, padding, dilation))
+    c, ky, kx = b.unflatten(i[1], (1 << 62, *kernel))
+    o = b.unflatten(i[2], out)
+    hit, at = b.const(True, dt.bool_), []
+    for k, w, n, s, p, d in zip((ky, kx), o, sizes, stride, padding, dilation):
+        x = b.isub(b.iadd(b.imul(w, s), b.imul(k, d)), p)
+        hit = b.and_(hit, b.iwithin(x, 0, n))
+        at.append(b.clamp(x, 0, n - 1))
+    return hit, (i[0], c, *at)
+
+
+def im2col_lower(b, i, load, s, **geometry):
+    hit, at = column_place(b, s.shape[2:], i, **geometry)
+    return b.select(hit, load(0, at), b.zero(s.dtype))
+
+
+def col2im_lower(b, s, *, sizes, **geometry):
+    def at(i, load):
+        hit, where = column_place(b, sizes, i, **geometry)
+        return where, b.select(hit, load(0, i), b.zero(s.dtype))
+    return b.scatter(s.shape, b.zero(s.dtype), "add", at)
+
+
+@primitive(GATHER, args="input", forms="", ns=(), ref=im2col_ref, lower=im2col_lower, infer=im2col_infer, low=False,
            vjp={"input": lambda g, input_shape, attrs_: F.col2im(g, input_shape[2:], **attrs_)},
            samples=lambda m: [((m.t(2, 3, 4, 5), (2, 2), (1, 2), (0, 1), (1, 1)), {}), ((m.t(1, 2, 5, 5), (3, 2), (1, 1), (1, 1), (2, 1)), {}),
                               ((m.t(0, 2, 3, 3), (2, 2), (1, 1), (0, 0), (1, 1)), {})])
@@ -36,7 +61,7 @@ def im2col(input, kernel, stride, padding, dilation):
     return (input,), {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
 
 
-@primitive(SCATTER, args="columns", forms="", ns=(), ref=col2im_ref,
+@primitive(SCATTER, args="columns", forms="", ns=(), ref=col2im_ref, lower=col2im_lower,
            infer=lambda x, *, sizes, kernel, **kw: x.like((x.shape[0], x.shape[1] // int(np.prod(kernel)), *sizes)),
            vjp={"columns": lambda g, attrs_: F.im2col(g, **{k: v for k, v in attrs_.items() if k != "sizes"})},
            samples=lambda m: [((m.t(2, 8, 12), (4, 5), (2, 2), (1, 1), (0, 0), (1, 1)), {}), ((m.t(1, 8, 6), (3, 4), (2, 2), (2, 2), (1, 1), (1, 1)), {}),

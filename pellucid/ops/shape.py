@@ -25,7 +25,14 @@ def diagonal_ref(a, *, offset, dim1, dim2):
     return v
 
 
-@view_op(diagonal_ref,
+def diagonal_lower(b, i, load, s, *, offset, dim1, dim2):
+    at, rest = [], iter(i)
+    for d in range(s.ndim):
+        at.append(b.iadd(i[-1], max(-offset, 0)) if d == dim1 else b.iadd(i[-1], max(offset, 0)) if d == dim2 else next(rest))
+    return load(0, tuple(at))
+
+
+@view_op(diagonal_ref, lower=diagonal_lower,
          forms="function method", samples=lambda m: [((m.t(3, 4),), {}), ((m.t(2, 3, 3), 1, -2, -1), {}), ((m.t(0, 3),), {})])
 def diagonal(input, offset=0, dim1=0, dim2=1):
     """The diagonal of two dimensions, as a last dimension. A view."""
@@ -44,7 +51,15 @@ def unfold_ref(a, *, dimension, size, step):
     return np.lib.stride_tricks.as_strided(a, shape, a.strides[:dimension] + (s * step,) + a.strides[dimension + 1:] + (s,))
 
 
-@view_op(unfold_ref, forms="method", name="unfold_view", public="unfold",
+def unfold_lower(b, i, load, s, *, dimension, size, step):
+    if s.ndim == 0:
+        return load(0, ())
+    at = list(i[:-1])
+    at[dimension] = b.iadd(b.imul(i[dimension], step), i[-1])
+    return load(0, tuple(at))
+
+
+@view_op(unfold_ref, lower=unfold_lower, forms="method", name="unfold_view", public="unfold",
          samples=lambda m: [((m.t(7), 0, 3, 2), {}), ((m.t(3, 6), 1, 4, 1), {}), ((m.t(0, 4), 1, 2, 2), {})])
 def unfold_view(input, dimension, size, step):
     """All windows of `size` elements, `step` apart, along a dimension, as a last dimension. A view."""
@@ -324,6 +339,17 @@ def cat_infer(*specs, dim):
     return first.like(first.shape[:dim] + (size,) + first.shape[dim + 1:])
 
 
+def cat_lower(b, *specs, dim):
+    regions, at = [], 0
+    for k, s in enumerate(specs):
+        n = s.shape[dim]
+        lo, hi = [0] * s.ndim, list(s.shape)
+        lo[dim], hi[dim] = at, at + n
+        regions.append((lo, hi, lambda i, load, k=k, at=at: load(k, (*i[:dim], b.isub(i[dim], at), *i[dim + 1:]))))
+        at += n
+    return b.pieces(regions)
+
+
 def cat_vjp(g, tensors_shape, needs, dim):
     out, at = [], 0
     for need, shape in zip(needs, tensors_shape):
@@ -343,7 +369,7 @@ def common_type(tensors):
     return [x if x.dtype is d else F.convert(x, d) for x in tensors]
 
 
-@primitive(GATHER, args="*tensors", ref=cat_ref, infer=cat_infer, low=False, forms="function out", aliases="concat concatenate",
+@primitive(GATHER, args="*tensors", ref=cat_ref, infer=cat_infer, lower=cat_lower, low=False, forms="function out", aliases="concat concatenate",
            vjp=cat_vjp, onnx="Concat",
            samples=lambda m: [(([m.t(2, 3), m.t(1, 3)],), {}), (([m.t(2, 3), m.t(2, 1), m.t(2, 2)], 1), {}), (([m.t(0, 3), m.t(2, 3)],), {})])
 def cat(tensors, dim=0):
@@ -482,6 +508,7 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
 
 
 @primitive(GATHER, args="input", ref=lambda a, *, dims: np.flip(a, dims).copy(), infer=lambda s, *, dims: s.like(), low=False,
+           lower=lambda b, i, load, s, *, dims: load(0, tuple([b.isub(s.shape[d] - 1, x) if d in dims else x for d, x in enumerate(i)])),
            forms="function method", vjp={"input": lambda g, dims: F.flip(g, dims)},
            samples=lambda m: [((m.t(2, 3), (0,)), {}), ((m.t(2, 3), (0, 1)), {}), ((m.t(0, 3), [1]), {})])
 def flip(input, *args, dims=None):
@@ -506,7 +533,16 @@ def flipud(input):
     return F.flip(input, (0,))
 
 
-@primitive(GATHER, args="input", ref=lambda a, *, shifts, dims: np.roll(a, shifts, dims) if dims else np.roll(a, shifts[0] if shifts else 0),
+def roll_lower(b, i, load, s, *, shifts, dims):
+    if not dims:
+        return load(0, b.unflatten(b.imod(b.isub(b.flatten(i, s.shape), shifts[0]), max(s.numel(), 1)), s.shape))
+    at = list(i)
+    for d, shift in zip(dims, shifts):
+        at[d] = b.imod(b.isub(at[d], shift), max(s.shape[d], 1))
+    return load(0, tuple(at))
+
+
+@primitive(GATHER, args="input", lower=roll_lower, ref=lambda a, *, shifts, dims: np.roll(a, shifts, dims) if dims else np.roll(a, shifts[0] if shifts else 0),
            infer=lambda s, *, shifts, dims: s.like(), low=False, forms="function method",
            vjp={"input": lambda g, shifts, dims: F.roll(g, tuple(-s for s in shifts), dims or None)},
            samples=lambda m: [((m.t(2, 3), 1), {}), ((m.t(4, 3), (1, -2), (0, 1)), {}), ((m.t(0, 3), 1, 0), {})])

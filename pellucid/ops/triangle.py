@@ -11,6 +11,10 @@ from .op import EXTERN, GATHER, SCATTER, F, composite, primitive
 
 # ---------------------------------------------------------------------------------------------------- triangles
 def _triangle(name: str, keep, doc: str) -> None:
+    def lower(b, i, load, s, *, diagonal):
+        row, column = b.iadd(i[-2], diagonal), i[-1]
+        return b.select(b.ige(row, column) if name == "tril" else b.ile(row, column), load(0, i), b.zero(s.dtype))
+
     def ref(a, *, diagonal):
         n, m = a.shape[-2:]
         return np.where(keep(np.arange(n)[:, None], np.arange(m) - diagonal), a, np.zeros(1, a.dtype))
@@ -21,7 +25,7 @@ def _triangle(name: str, keep, doc: str) -> None:
         return (input,), {"diagonal": as_int(diagonal if k is None else k, name, "diagonal")}
 
     front.__name__ = name
-    primitive(GATHER, args="input", ref=ref, infer=lambda s, *, diagonal: s.like(), low=False, forms="function method inplace out",
+    primitive(GATHER, args="input", ref=ref, lower=lower, infer=lambda s, *, diagonal: s.like(), low=False, forms="function method inplace out",
               vjp={"input": lambda g, diagonal: getattr(F, name)(g, diagonal)}, onnx="Trilu", doc=doc,
               samples=lambda m: [((m.t(3, 4),), {}), ((m.t(2, 3, 3),), {"diagonal": 1}), ((m.i(4, 2), -1), {}), ((m.t(0, 3),), {})])(front)
 
@@ -67,7 +71,19 @@ def diag_embed_ref(a, *, offset, dim1, dim2):
     return np.moveaxis(r, (-2, -1), (dim1, dim2)) if (dim1, dim2) != (r.ndim - 2, r.ndim - 1) else r
 
 
-@primitive(SCATTER, args="input", ref=diag_embed_ref, low=False, forms="function method out",
+def diag_embed_lower(b, s, *, offset, dim1, dim2):
+    def element(o, load):
+        n = s.shape[-1]
+        if n == 0:
+            return b.zero(s.dtype)
+        rest = tuple([x for d, x in enumerate(o) if d not in (dim1, dim2)])
+        row, column = b.isub(o[dim1], max(-offset, 0)), b.isub(o[dim2], max(offset, 0))
+        on = b.and_(b.ieq(row, column), b.iwithin(row, 0, n))
+        return b.select(on, load(0, (*rest, b.clamp(row, 0, n - 1))), b.zero(s.dtype))
+    return b.element(element)
+
+
+@primitive(SCATTER, args="input", ref=diag_embed_ref, lower=diag_embed_lower, low=False, forms="function method out",
            infer=lambda s, *, offset, dim1, dim2: s.like(embedded_shape(s.shape, offset, dim1, dim2)),
            vjp={"input": lambda g, offset, dim1, dim2: F.diagonal(g, offset, dim1, dim2)},
            samples=lambda m: [((m.t(3),), {}), ((m.t(2, 3),), {"offset": 1, "dim1": 0, "dim2": 2}), ((m.t(0),), {"offset": -1})])
@@ -130,7 +146,14 @@ def cross_infer(a: Spec, b: Spec, *, dim) -> Spec:
     return a.like(broadcast_shapes(a.shape, b.shape))
 
 
-@primitive(EXTERN, args="input other", name="linalg_cross", ref=cross_ref, infer=cross_infer, forms="function out",
+def cross_lower(b, i, load, x, y, *, dim):
+    def at(k, s, shift):
+        j = (*i[:dim], b.imod(b.iadd(i[dim], shift), 3), *i[dim + 1:])
+        return load(k, b.broadcast(j, s.shape))
+    return b.sub(b.mul(at(0, x, 1), at(1, y, 2)), b.mul(at(0, x, 2), at(1, y, 1)))
+
+
+@primitive(EXTERN, args="input other", name="linalg_cross", ref=cross_ref, lower=cross_lower, infer=cross_infer, forms="function out",
            vjp={"input": lambda g, other, dim: F.linalg_cross(conj(other), g, dim=dim),
                 "other": lambda g, input, dim: F.linalg_cross(g, conj(input), dim=dim)},
            samples=lambda m: [((m.t(2, 3), m.t(2, 3)), {}), ((m.t(3, 2), m.t(3, 1)), {"dim": 0}), ((m.t(0, 3), m.t(0, 3)), {})])

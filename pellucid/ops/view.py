@@ -7,7 +7,8 @@ of an in-place operator through a view all follow from it: `view_grad` adds a gr
 from __future__ import annotations
 
 from ..core.layout import contiguous_format
-from ._common import Spec, as_int, as_ints, describe, fail, np, sizes_from, wrap_dim, wrap_dims
+from ..core.storage import ARRAYS
+from ._common import Spec, as_int, dt, as_ints, describe, fail, np, sizes_from, wrap_dim, wrap_dims
 from .op import GATHER, SCATTER, VIEW, F, composite, primitive, resolve
 
 
@@ -59,7 +60,111 @@ def view_grad_ref(g, *, op, attrs, shape):
     return add_through(np.zeros(shape, g.dtype), lambda z: ref(z, **attrs), g)
 
 
-@primitive(SCATTER, args="g", forms="", ref=view_grad_ref, infer=lambda g, *, op, attrs, shape: g.like(shape), low=False,
+# ---- for kernels: `lower(b, i, load, spec, **attrs)` is the element of the view at index i
+def view_place(b, op, attrs: dict, shape, i):
+    """Where in an array of `shape` the element `i` of its view lies."""
+    place = []
+
+    def load(k, idx):
+        place.append(idx)
+        return b.const(0, dt.int64)
+    resolve(op).lower(b, i, load, Spec(tuple(shape), dt.int64), **attrs)
+    return place[0]
+
+
+def chain_place(b, chain, shapes, i):
+    """Where in the first of `shapes` the element `i` of the last view of a chain lies."""
+    for (op, attrs), shape in zip(reversed(chain), reversed(shapes)):
+        i = view_place(b, op, attrs, shape, i)
+    return i
+
+
+def chain_shapes(chain, spec) -> list:
+    """The shape each view of a chain is taken of, and the last one's own."""
+    shapes = [spec.shape]
+    s = spec.like()
+    for op, attrs in chain:
+        s = resolve(op).infer(s, **attrs)
+        shapes.append(s.shape)
+    return shapes
+
+
+def slices_of(index, shape):
+    """(start, stop, step, dimension of the view or None) per dimension of `shape` that a basic index cuts; None if the
+    view's element cannot be told from the index of the input."""
+    out, d, k = [], 0, 0
+    for it in index:
+        if it is None:
+            k += 1
+            continue
+        n = shape[d]
+        if isinstance(it, slice):
+            start, stop, step = it.indices(n)
+            out.append((start, max(start, stop), step, k))
+            k += 1
+        else:
+            out.append((it % n if n else 0, (it % n if n else 0) + 1, 1, None))
+        d += 1
+    return out + [(0, n, 1, k + j) for j, n in enumerate(shape[d:])], k + len(shape) - d
+
+
+def boxes_around(inner, shape):
+    """Boxes that cover `shape` but for the box `inner` of (start, stop) pairs."""
+    lo, hi = [0] * len(shape), list(shape)
+    out = []
+    for d, (a, z) in enumerate(inner):
+        out += [(tuple(lo), (*hi[:d], a, *hi[d + 1:])), ((*lo[:d], z, *lo[d + 1:]), tuple(hi))]
+        lo[d], hi[d] = a, z
+    return out
+
+
+def place_slice(b, index, shape, value, other):
+    """The descriptor of an array of `shape` that has `value(view's index, load)` where a basic index cuts, and
+    `other(index, load)` elsewhere."""
+    cuts, ndim = slices_of(index, shape)
+
+    def inside(o, load):
+        i = [0] * ndim
+        for x, (start, _, step, k) in zip(o, cuts):
+            if k is not None:
+                i[k] = b.idiv(b.isub(x, start), step)
+        return value(tuple([b.iadd(x, 0) for x in i]), load)
+
+    if all(stop > start for start, stop, _, _ in cuts) and all(step == 1 for _, _, step, _ in cuts):
+        inner = [(start, stop) for start, stop, _, _ in cuts]
+        return b.pieces([(*zip(*inner), inside), *((a, z, other) for a, z in boxes_around(inner, shape))] if shape else [((), (), inside)])
+
+    def element(o, load):
+        if any(stop <= start for start, stop, _, _ in cuts):
+            return other(o, load)
+        hit, at = b.const(True, dt.bool_), []
+        for x, (start, stop, step, _) in zip(o, cuts):
+            last = start + (stop - 1 - start) // step * step
+            hit = b.and_(hit, b.and_(b.iwithin(x, start, last + 1), b.ieq(b.imod(b.isub(x, start), step), 0)))
+            at.append(b.clamp(x, start, last))
+        return b.select(hit, inside(at, load), other(o, load))
+    return b.element(element)
+
+
+def view_grad_lower(b, g, *, op, attrs, shape):
+    zero = lambda o, load: b.zero(g.dtype)        # noqa: E731
+    if resolve(op).ref is basic_index_ref:
+        return place_slice(b, attrs["index"], shape, lambda i, load: load(0, i), zero)
+    if resolve(op).name == "diagonal":
+        first, second, offset = attrs["dim1"], attrs["dim2"], attrs["offset"]
+
+        def element(o, load):
+            if 0 in g.shape:
+                return b.zero(g.dtype)
+            rest = tuple([x for d, x in enumerate(o) if d not in (first, second)])
+            at = b.clamp(b.iadd(o[first], min(offset, 0)), 0, g.shape[-1] - 1)
+            on = b.ieq(b.iadd(o[first], offset), o[second])
+            return b.select(on, load(0, (*rest, at)), b.zero(g.dtype))
+        return b.element(element)
+    return b.scatter(g.shape, b.zero(g.dtype), "add", lambda i, load: (view_place(b, op, attrs, shape, i), load(0, i)))
+
+
+@primitive(SCATTER, args="g", forms="", ref=view_grad_ref, lower=view_grad_lower, infer=lambda g, *, op, attrs, shape: g.like(shape), low=False,
            vjp={"g": lambda g, op, attrs: F.apply_view(g, op, attrs)})
 def view_grad(g, op, attrs, shape):
     """The gradient of a view's input: `g` added through the view into zeros of `shape`."""
@@ -94,7 +199,16 @@ def own_memory(g, chain):
     return F.clone(g, memory_format=contiguous_format) if any(resolve(op).name == "as_strided" for op, _ in chain) else g
 
 
-@primitive(SCATTER, args="base value", forms="", ref=view_scatter_ref, infer=lambda base, value, *, chain: base.like(), low=False,
+def view_scatter_lower(b, base, value, *, chain):
+    shapes = chain_shapes(chain, base)
+    if len(chain) == 1 and resolve(chain[0][0]).ref is basic_index_ref:
+        return place_slice(b, chain[0][1]["index"], base.shape, lambda i, load: b.cast(load(1, b.broadcast(i, value.shape)), b.compute(base.dtype)),
+                           lambda o, load: load(0, o))
+    return b.scatter(shapes[-1], 0, "set", lambda i, load: (
+        chain_place(b, chain, shapes[:-1], i), b.cast(load(1, b.broadcast(i, value.shape)), b.compute(base.dtype))))
+
+
+@primitive(SCATTER, args="base value", forms="", ref=view_scatter_ref, lower=view_scatter_lower, infer=lambda base, value, *, chain: base.like(), low=False,
            vjp={"base": lambda g, chain: _zero_through(g, chain),
                 "value": lambda g, chain: F.clone(F.view_chain(own_memory(g, chain), chain))})
 def view_scatter(base, value, chain):
@@ -163,13 +277,15 @@ def view_shape_infer(spec: Spec, *, shape) -> Spec:
     return Spec(r.shape, spec.dtype, tuple(r.strides))
 
 
-@view_op(reshape_ref, lambda g, input_shape: F.reshape(g, input_shape), infer=view_shape_infer, forms="")
+@view_op(reshape_ref, lambda g, input_shape: F.reshape(g, input_shape), infer=view_shape_infer, forms="",
+         lower=lambda b, i, load, s, *, shape: load(0, b.unflatten(b.flatten(i, shape), s.shape)))
 def view_shape(input, shape):
     """`input` seen with another shape, without copying."""
     return (input,), {"shape": resolve_shape(shape, input.numel(), "view")}
 
 
-@view_op(lambda a, *, dims: a.transpose(dims),
+@view_op(lambda a, *, dims: a.transpose(dims), lower=lambda b, i, load, s, *, dims: load(0, tuple([i[dims.index(d)] for d in range(len(dims))])),
+         vjp=
          lambda g, dims: F.permute(g, tuple(sorted(range(len(dims)), key=dims.__getitem__))), forms="function method",
          samples=lambda m: [((m.t(2, 3, 4), 2, 0, 1), {}), ((m.t(2, 3), (1, 0)), {}), ((m.t(0, 3), 1, 0), {})])
 def permute(input, *args, dims=None):
@@ -193,6 +309,7 @@ def expand_ref(a, *, shape):
 
 
 @view_op(expand_ref, lambda g, input_shape: F.sum_to_size(g, input_shape), forms="method",
+         lower=lambda b, i, load, s, *, shape: load(0, b.broadcast(i, s.shape)),
          samples=lambda m: [((m.t(1, 3), 2, 3), {}), ((m.t(3), (2, -1)), {}), ((m.t(1, 0), 2, 0), {})])
 def expand(input, *args, size=None, shape=None, implicit=False):
     """`input` with its size-1 dimensions repeated to `size` without copying; -1 keeps a dimension's size."""
@@ -228,6 +345,29 @@ def basic_index_ref(a, *, index):
     return r if type(r) is np.ndarray else a[(*index, ...)]        # all ints: keep a 0-d view, not a scalar
 
 
+def basic_index_lower(b, i, load, s, *, index):
+    at, k = [], 0
+    for it in index:
+        if it is None:
+            k += 1
+        elif isinstance(it, slice):
+            start, _, step = it.indices(s.shape[len(at)])
+            at.append(b.iadd(b.imul(i[k], step), start))
+            k += 1
+        else:
+            n = s.shape[len(at)]
+            at.append(b.iadd(it + n if it < 0 else it, 0))
+    return load(0, (*at, *i[k:]))
+
+
+def spread_lower(b, i, load, g, *, shape, dims, keepdim):
+    if g.ndim == 0:
+        return load(0, ())
+    if keepdim:
+        return load(0, tuple([b.iadd(0, 0) if d in dims else x for d, x in enumerate(i)]))
+    return load(0, tuple([x for d, x in enumerate(i) if d not in dims]))
+
+
 def spread_ref(g, *, shape, dims, keepdim):
     """`g` broadcast over reduced dimensions, by strides of 0."""
     if g.ndim == 0:
@@ -238,20 +378,20 @@ def spread_ref(g, *, shape, dims, keepdim):
     return as_strided_array(g, shape, [0 if i in dims else next(it) for i in range(len(shape))])
 
 
-@primitive(GATHER, args="g", ref=spread_ref, infer=lambda g, *, shape, dims, keepdim: g.like(shape), low=False, forms="",
+@primitive(GATHER, args="g", ref=spread_ref, infer=lambda g, *, shape, dims, keepdim: g.like(shape), low=False, forms="", lower=spread_lower,
            vjp={"g": lambda g, dims, keepdim: F.sum(g, dims, keepdim) if dims else g})
 def spread(g, shape, dims, keepdim):
     """The gradient of a sum's input: `g` repeated over the dimensions that were summed."""
     return (g,), {"shape": shape, "dims": dims, "keepdim": keepdim}
 
 
-@view_op(basic_index_ref, forms="")
+@view_op(basic_index_ref, forms="", lower=basic_index_lower)
 def basic_index(input, index):
     """Basic indexing: ints, slices with positive steps, None and no Ellipsis, as a canonical tuple. A view."""
     return (input,), {"index": index}
 
 
-@view_op(basic_index_ref, forms="", refuse="multi")
+@view_op(basic_index_ref, forms="", refuse="multi", lower=basic_index_lower)
 def piece(input, index):
     """Basic indexing by an operator that returns several views: none of them may be written in place while recording."""
     return (input,), {"index": index}
@@ -262,7 +402,7 @@ def strided_ref(a, *, size, stride, offset):
     item = a.itemsize
     root = a
     if offset is not None:
-        while type(root.base) is np.ndarray:
+        while type(root.base) in ARRAYS:
             root = root.base
         have = root.nbytes
         need = (offset + sum((n - 1) * s for n, s in zip(size, stride)) + 1) * item if all(size) else 0
@@ -277,11 +417,18 @@ def strided_ref(a, *, size, stride, offset):
     return as_strided_array(a, size, tuple(s * item for s in stride))
 
 
+def strided_lower(b, i, load, s, *, size, stride, offset):
+    last = (offset or 0) + sum((n - 1) * t for n, t in zip(size, stride)) if all(size) else 0
+    if last >= max(s.numel(), 1):
+        b.refuse("a strided view of memory beyond the tensor")
+    return load(0, b.unflatten(b.iadd(b.flatten(i, size, stride), offset or 0), s.shape))
+
+
 def as_strided_vjp(g, input_shape, attrs_):
     return F.view_grad(g, "as_strided", attrs_, input_shape)
 
 
-@view_op(strided_ref, as_strided_vjp, forms="function method relabel",
+@view_op(strided_ref, as_strided_vjp, forms="function method relabel", lower=strided_lower,
          infer=lambda spec, *, size, stride, offset: Spec(size, spec.dtype, stride),
          samples=lambda m: [((m.t(12), (3, 2), (4, 1), 1), {}), ((m.t(6), (2, 2), (1, 1)), {}), ((m.t(4), (0, 2), (1, 1)), {})])
 def as_strided(input, size, stride, storage_offset=None, offset=None):
@@ -298,14 +445,14 @@ def as_strided(input, size, stride, storage_offset=None, offset=None):
     return (input,), {"size": size, "stride": stride, "offset": as_int(storage_offset)}
 
 
-@primitive(VIEW, args="input", ref=lambda a: a, infer=lambda s: s, low=False, grads=False, forms="method function relabel",
+@primitive(VIEW, args="input", ref=lambda a: a, infer=lambda s: s, low=False, grads=False, forms="method function relabel", lower=lambda b, i, load, s: load(0, i),
          samples=lambda m: [((m.t(2, 3),), {}), ((m.i(3),), {}), ((m.t(0),), {})])
 def detach(input):
     """The same memory, outside the history: no gradient flows through it."""
     return (input,), {}
 
 
-@view_op(lambda a: a, lambda g: g, forms="")
+@view_op(lambda a: a, lambda g: g, forms="", lower=lambda b, i, load, s: load(0, i))
 def alias(input):
     """The tensor itself as a view."""
     return (input,), {}

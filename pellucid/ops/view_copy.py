@@ -10,7 +10,7 @@ from ..core.layout import contiguous_format
 from ._common import Spec, dt, fail, np, wrap_dim
 from .op import GATHER, VIEW, F, composite, primitive
 from .shape import lead
-from .view import basic_index_ref, view_infer
+from .view import basic_index_lower, basic_index_ref, view_infer
 
 
 # ---------------------------------------------------------------------------------------------------- bytes as another dtype
@@ -26,7 +26,13 @@ def view_dtype_infer(spec: Spec, *, dtype) -> Spec:
     return Spec((*spec.shape[:-1], spec.shape[-1] * spec.dtype.itemsize // dtype.itemsize), dtype)
 
 
-@primitive(VIEW, args="input", ref=view_dtype_ref, infer=view_dtype_infer, low=False, grads=False, forms="",
+def view_dtype_lower(b, i, load, s, *, dtype):
+    if s.dtype.itemsize != dtype.itemsize or dtype is dt.bool_ or s.dtype is dt.bool_ or {s.dtype, dtype} & dt.LOW_PRECISION:
+        b.refuse("bytes read as a dtype of another size or precision")
+    return b.bitcast(load(0, i), dtype)
+
+
+@primitive(VIEW, args="input", ref=view_dtype_ref, infer=view_dtype_infer, lower=view_dtype_lower, low=False, grads=False, forms="",
            samples=lambda m: [((m.t(2, 4), dt.int32), {}), ((m.t(2, 4), dt.int16), {}), ((m.t(2, 4), dt.complex64), {}),
                               ((m.t(0, 4), dt.uint8), {})])
 def view_dtype(input, dtype):
@@ -59,7 +65,7 @@ def view_dtype(input, dtype):
 
 
 # ---------------------------------------------------------------------------------------------------- pieces that are no views
-@primitive(GATHER, args="input", ref=basic_index_ref, infer=view_infer(basic_index_ref), low=False, forms="",
+@primitive(GATHER, args="input", ref=basic_index_ref, infer=view_infer(basic_index_ref), low=False, forms="", lower=basic_index_lower,
            vjp={"input": lambda g, input_shape, attrs_: F.view_grad(g, "basic_index", attrs_, input_shape)},
            samples=lambda m: [((m.t(4, 3), (slice(0, 2),)), {}), ((m.t(2, 5), (slice(None), slice(1, 4))), {}), ((m.t(0, 3), (slice(0, 0),)), {})])
 def unsafe_piece(input, index):
