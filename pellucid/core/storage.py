@@ -62,5 +62,7 @@ class Storage:
         a = self.array
         if a.size == 0:
             return np.empty(0, np.uint8)
+        if type(a) is not np.ndarray and type(a) in ARRAYS:
+            a.tobytes()                         # a fake says that it has no values
         flat = np.lib.stride_tricks.as_strided(a, (a.size,), (a.itemsize,)) if not a.flags.c_contiguous else a.reshape(-1)
         return flat.view(np.uint8)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from ._common import Spec, describe, dt, fail, need_tensor, np
+from .dispatch import values_known
 from .op import F
 
 
@@ -45,7 +46,7 @@ def same_type(fn: str, a, b, names: tuple[str, str]) -> None:
 
 def raise_first(info, fn: str, what) -> None:
     """Raise LinAlgError for the first nonzero element of `info`; `what(i)` says what that number means."""
-    flat = F.reshape(info, (-1,)).tolist() if info.numel() else []
+    flat = F.reshape(info, (-1,)).tolist() if info.numel() and values_known() else []
     for place, i in enumerate(flat):
         if i:
             batch = f"(Batch element {place}): " if info.ndim else ""

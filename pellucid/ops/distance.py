@@ -9,6 +9,7 @@ import math
 import warnings
 
 from ._common import Spec, broadcast_shapes, describe, dt, fail, is_tensor, need_tensor, np, wrap_dim
+from .dispatch import values_known
 from .op import COMPOSITE, F, composite, primitive
 
 
@@ -130,7 +131,7 @@ def check_weights(name: str, w, n: int, kind: int, word: str):
         fail(RuntimeError, "P770", f"cov(): expected {name} to have {word} dtype but got {name} with {w.dtype.type_name} dtype")
     if w.numel() != n:
         fail(RuntimeError, "P771", f"cov(): expected {name} to have the same numel as there are observations in the input but got {w.numel()} != {n}")
-    if w.numel() and bool(F.any(F.lt(F.detach(w), 0))):
+    if w.numel() and values_known() and bool(F.any(F.lt(F.detach(w), 0))):
         fail(RuntimeError, "P772", f"cov(): {name} cannot be negative")
 
 

@@ -47,8 +47,8 @@ def asked() -> str:
             break
         if code.co_filename.startswith(PACKAGE):
             name = code.co_name
-            if name == "entry":
-                name = getattr(frame.f_locals.get("op"), "public", name)
+            if name in ("entry", "inplace"):
+                name = getattr(frame.f_locals.get("op"), "public", name) + "_" * (name == "inplace")
         frame = frame.f_back
     return _ASKED.get(name) or f"{name}()"
 
@@ -73,10 +73,16 @@ class Cell:
         self.input = self.fake = self.array = None
 
 
+class _Closed:
+    """The tracer of fakes that no tracer made: views that NumPy was asked for behind its back."""
+
+    open = False
+
+
 class Fake(ndarray):
     """An array whose values nobody may read. Its geometry is real."""
 
-    cell: Cell | None = None
+    cell: Cell = Cell(_Closed, None, np.empty(0))
     chain: tuple = ()              # ((op, attrs), ...): how the cell's value becomes this part of it
     value: Any = None              # the graph value of this part, as of `stamp`
     stamp = -1
@@ -150,7 +156,7 @@ def fake_array(shape: tuple, npd: np.dtype, strides: tuple | None = None) -> Fak
         return ndarray.__new__(Fake, shape, npd)
     item = npd.itemsize
     span = 1 + sum([(n - 1) * s for n, s in zip(shape, strides)]) if all(shape) else 0
-    return ndarray.__new__(Fake, shape, npd, np.empty(span, npd), 0, tuple([s * item for s in strides]))
+    return ndarray.__new__(Fake, shape, npd, ndarray.__new__(Fake, span, npd), 0, tuple([s * item for s in strides]))
 
 
 def known(a: ndarray) -> ndarray:

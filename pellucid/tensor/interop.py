@@ -16,9 +16,10 @@ import numpy as np
 from ..core import dtype as dt
 from ..core.device import check
 from ..core.errors import describe, fail
-from ..ops.dispatch import local
+from ..ops.dispatch import local, state
 from ..ops.op import F
 from .core import Slots, wrap
+from .fake import Fake, known
 
 __all__ = ["as_tensor", "asarray", "from_dlpack", "from_numpy", "frombuffer", "tensor"]
 
@@ -48,12 +49,18 @@ def tensor(data: Any, *, dtype=None, device=None, requires_grad: bool = False, p
         warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
                       "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
                       UserWarning, stacklevel=2)
-        t = wrap(data._a.copy() if d is None else _cast_array(data._a, d))
+        t = F.detach(F.clone(data) if d is None else F.to(data, d, copy=True)) if type(data._a) is Fake else \
+            wrap(data._a.copy() if d is None else _cast_array(data._a, d))
     elif d is None and type(data) in (int, float, bool) and -(1 << 63) <= data < 1 << 63:
-        t = wrap(np.array(data, dt.of_number(data).np))          # the most common call
+        t = fresh(np.array(data, dt.of_number(data).np))          # the most common call
     else:
-        t = wrap(array_from(data, d))
+        t = fresh(array_from(data, d))
     return _leaf(t, requires_grad)
+
+
+def fresh(a: np.ndarray):
+    """A tensor over an array that nobody else has; a constant for a tracer."""
+    return F.constant(a) if state.slow and local.stack else wrap(a)
 
 
 def as_tensor(data: Any, dtype=None, device=None):
@@ -65,7 +72,7 @@ def as_tensor(data: Any, dtype=None, device=None):
     if isinstance(data, np.ndarray):
         t = from_numpy(data)
         return t if d is None or d is t.dtype else wrap(_cast_array(data, d))
-    return wrap(array_from(data, d))
+    return fresh(array_from(data, d))
 
 
 def asarray(obj: Any, *, dtype=None, device=None, copy: bool | None = None, requires_grad: bool | None = None):
@@ -80,7 +87,7 @@ def asarray(obj: Any, *, dtype=None, device=None, copy: bool | None = None, requ
     if t is None:
         if copy is False:
             raise ValueError("can't alias arbitrary sequence into a tensor.")
-        return _leaf(wrap(array_from(obj, d)), bool(requires_grad))
+        return _leaf(fresh(array_from(obj, d)), bool(requires_grad))
     needs_cast = d is not None and d is not t.dtype
     if copy is False and needs_cast:
         raise ValueError(f"can't alias tensor with dtype '{t.dtype.type_name}' into dtype '{d.type_name}'.")
@@ -362,7 +369,7 @@ def to_numpy(t, force: bool = False) -> np.ndarray:
              got=describe(t), fix="x.detach().numpy(), or x.numpy(force=True)")
     if t._a.dtype in _FOREIGN:
         fail(TypeError, "P382", f"Got unsupported ScalarType {t.dtype.type_name}", got=describe(t), fix="x.float().numpy()")
-    return t._a.view()
+    return known(t._a).view()
 
 
 def as_array(t, dtype=None, copy: bool | None = None) -> np.ndarray:

@@ -12,11 +12,20 @@ from collections.abc import Iterator
 from ..core.device import check, device as Device
 from ..core.errors import fail
 from ..core.rng import Engine, default_engine
+from ..ops.dispatch import values_known
 from .core import Slots, wrap
+from .fake import TraceError
 
 # The part of `pellucid.random` that is in pellucid's own namespace too.
 PUBLIC = ("Generator", "default_generator", "get_rng_state", "initial_seed", "manual_seed", "seed", "set_rng_state")
 __all__ = [*PUBLIC, "fork_rng"]
+
+
+def outside_traces(what: str) -> None:
+    """Refuse to touch a generator's state while tracing: the traced function would not do it again."""
+    if not values_known():
+        fail(TraceError, "P3007", f"{what} cannot be traced: it reads or sets the state of a random generator",
+             fix="do it before calling the traced function")
 
 
 class Generator:
@@ -38,6 +47,7 @@ class Generator:
 
     def manual_seed(self, seed: int) -> Generator:
         """Start over from `seed`, in [-2**63, 2**64). Returns the generator."""
+        outside_traces("manual_seed()")
         try:
             self._engine.manual_seed(seed)
         except TypeError:
@@ -46,6 +56,7 @@ class Generator:
 
     def seed(self) -> int:
         """Start over from a seed of the operating system's, and return it."""
+        outside_traces("seed()")
         return self._engine.seed()
 
     def initial_seed(self) -> int:
@@ -54,10 +65,12 @@ class Generator:
 
     def get_state(self):
         """The state as a uint8 tensor, as PyTorch's `get_state()` gives it."""
+        outside_traces("get_rng_state()")
         return wrap(self._engine.get_state())
 
     def set_state(self, new_state) -> None:
         """Continue from a state of `get_state()` or of PyTorch's. TypeError or RuntimeError if it is none."""
+        outside_traces("set_rng_state()")
         if not isinstance(new_state, Slots):
             fail(TypeError, "P290", f"expected a torch.ByteTensor, but got {type(new_state).__name__}",
                  fix="pass what get_state() returned")
@@ -137,6 +150,7 @@ def fork_rng(devices=None, enabled: bool = True, _caller: str = "fork_rng", _dev
     if not enabled:
         yield
         return
+    outside_traces("fork_rng()")
     state = default_engine().get_state()
     try:
         yield

@@ -74,6 +74,8 @@ class Tracer(Interpreter):
         self.lifted: dict[Value, object] = {}          # input value -> the tensor it stands for
         self.guards: list[Guard] = []
         self.symbols: dict = {}                        # expression -> SymNumber
+        self.operands: dict = {}                       # (expression, dtype) -> the number as a 0-d tensor of that dtype
+        self.items: dict = {}                          # what `guard_item` was told: {key: (container, path, value)}
         self.sources: dict[Value, tuple] = {}          # scalar input -> (container, path) it is read from, if any
         self._files: dict = {}
         self._locs: dict = {}
@@ -151,7 +153,12 @@ class Tracer(Interpreter):
             attrs = self.plain(attrs)
             if op.name == "constant":
                 return self.constant(attrs["value"].copy())
-            specs = op.infer(*[eager.spec_of(t) for t in flat], **attrs)
+            try:
+                specs = op.infer(*[eager.spec_of(t) for t in flat], **attrs)
+            except RuntimeError as error:
+                if "[P269]" in str(error):             # the shape depends on the values
+                    refuse(got=eager.describe(*flat))
+                raise
             several = type(specs) is tuple
             outs = self.results(op, flat, attrs, specs if several else (specs,))
         if op.plan:
@@ -201,8 +208,12 @@ class Tracer(Interpreter):
         return tuple([self.as_operand(t, d) if type(t) is SymNumber else t for t in flat])
 
     def as_operand(self, symbol: SymNumber, d: dt.dtype):
-        t = symbol.tensor
-        return t if t.dtype is d else F.convert(t, d)
+        key = symbol.expr, d
+        t = self.operands.get(key)
+        if t is None:
+            t = symbol.tensor
+            t = self.operands[key] = t if t.dtype is d else F.convert(t, d)
+        return t
 
     # ------------------------------------------------------------------------------------------ nodes
     def emit(self, op: Op, args: tuple, attrs: dict, specs: tuple) -> tuple[Value, ...]:
@@ -429,7 +440,7 @@ class Tracer(Interpreter):
         start, end = np.lib.array_utils.byte_bounds(owner)
         buffer = self._buffers.get(id(owner))
         if buffer is None:
-            buffer = self._buffers[id(owner)] = np.empty(end - start, np.uint8)
+            buffer = self._buffers[id(owner)] = ndarray.__new__(Fake, end - start, np.uint8)
         return buffer, _address(a) - start, a.strides
 
     def part_of(self, cell: Cell, a: ndarray) -> Fake:
@@ -498,11 +509,6 @@ class Tracer(Interpreter):
         """Rely on the value at `path` of `container`."""
         self.items.setdefault((id(container), path), (container, path, value))
 
-    @property
-    def items(self) -> dict:
-        """{key: (container, path, value)} of what `guard_item` was told."""
-        return self.__dict__.setdefault("_items", {})
-
 
 # ---------------------------------------------------------------------------------------------------- geometry
 def _address(a: ndarray) -> int:
@@ -540,6 +546,8 @@ _PROBE = np.zeros(1, np.uint8)
 
 def _dense(shape: tuple, strides: tuple, item: int) -> bool:
     """Whether strides (in bytes) name every element of one stretch of memory once."""
+    if 0 in shape:
+        return True
     step = item
     for s, n in sorted(zip(strides, shape)):
         if n != 1:

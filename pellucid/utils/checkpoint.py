@@ -17,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ..ops.dispatch import local
+from ..ops.dispatch import local, values_known
 from ..tensor import Function, Tensor, enable_grad, is_grad_enabled, no_grad, saved_tensors_hooks
 from ..tensor.autograd import backward
 from ..tensor.random import fork_rng, get_rng_state, set_rng_state
@@ -87,10 +87,15 @@ def checkpoint(
             raise ValueError("Unexpected keyword arguments: " + ",".join(kwargs))
         if context_fn is not noop_context_fn or debug:
             raise ValueError("Passing `context_fn` or `debug` is only supported when use_reentrant=False.")
+        if not values_known():              # tracing: what is computed twice is decided later, for the whole graph
+            return function(*args)
         return CheckpointFunction.apply(function, preserve, *args)
     if determinism_check not in ("default", "none"):
         raise ValueError(f"determinism_check should be one of ['default', 'none'], but got {determinism_check}")
     forward_context, recompute_context = context_fn()
+    if not values_known():
+        with forward_context:
+            return function(*args, **kwargs)
     stop_early = early_stop if _early_stop is None else _early_stop
     frame = _Frame(function, args, kwargs, preserve, recompute_context, stop_early, determinism_check == "default", debug)
     if not is_grad_enabled():
