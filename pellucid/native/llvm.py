@@ -1,0 +1,358 @@
+"""Loop IR to LLVM, and LLVM to object code.
+
+In: a `Kernel` and an `Isa`. Out: `Emitted`: the text of its functions, and how a program runs them. `module` joins what
+several kernels (and other emitters) wrote; `compile_object` makes an object file of it.
+
+A kernel is a sequence of phases; a barrier separates them, and each is one function:
+
+    init, run   void SYMBOL(ptr bufs, ptr sizes, i64 lo, i64 hi, ptr scratch, ptr partial)
+    combine     void SYMBOL(ptr bufs, ptr sizes, i64 lo, i64 hi, ptr partials, i64 threads, i64 stride)
+
+- `bufs`: the addresses of the kernel's buffers, local ones left out; `sizes`: its run-time sizes, as int64.
+- [lo, hi) is the thread's part of [0, extent). Every thread calls a phase once; its part may be empty (lo == hi). Parts that
+  start at multiples of `grain` are quickest. Neighbouring "combine" phases need no barrier between them.
+- `scratch`: `scratch_bytes(sizes)` bytes of the thread's own (local buffers). `partial`: `partial_bytes(sizes)` bytes of the
+  thread's own, which must stay until the "combine" phases; these get the first thread's address, the number of threads, and
+  the distance between two threads' in bytes. All are 64-byte aligned; anything (null) if no bytes are asked for.
+- The C library's functions that `module` declares (LIBM) must be linked: `symbols()` has their addresses.
+
+True always: results depend on the inputs and the parts, nothing else; each thread's partial results are added up in the
+order of threads; long float32 sums are kept in float64, short ones in many lanes.
+"""
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import llvmlite.binding as llvm
+
+from ..core import dtype as dt
+from ..core.dtype import dtype
+from ..kernel.ir import Accum, AccumStore, Buf, If, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var
+from .isa import Isa, host_isa, isa_of
+from .nest import Nest, bound, combine, expressions, held, lift, parts, statements, written, zero
+from .ssa import LIBM, Num, Writer
+
+__all__ = ["Emitted", "Partial", "Phase", "Isa", "compile_object", "emit", "host_isa", "isa_of", "module", "symbols"]
+
+SIGNATURE = "ptr %bufs, ptr %sizes, i64 %lo, i64 %hi, ptr %scratch, ptr %partial"
+ALIGN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One function. `kind`: run; init (fill an output's elements first); combine (add up the threads' partial results)."""
+
+    symbol: str
+    kind: str
+    extent: Size
+    grain: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """A thread's own copy of an output that several iterations add to."""
+
+    buf: str
+    size: Size
+    dtype: dtype
+    op: str
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """A kernel in LLVM's language. `functions` define its phases; `declares` and `helpers` are shared by a module."""
+
+    name: str
+    phases: tuple[Phase, ...]
+    locals: tuple[tuple[Size, int], ...]              # elements and bytes of an element
+    partials: tuple[Partial, ...]
+    functions: tuple[str, ...]
+    declares: dict[str, None]
+    helpers: dict[str, str]
+
+    def scratch_bytes(self, sizes: Mapping[str, int] = {}) -> int:
+        return sum(padded(number(n, sizes) * item) for n, item in self.locals)
+
+    def partial_bytes(self, sizes: Mapping[str, int] = {}) -> int:
+        return sum(padded(number(p.size, sizes) * p.dtype.itemsize) for p in self.partials)
+
+
+def number(n: Size, sizes: Mapping[str, int]) -> int:
+    return n if isinstance(n, int) else sizes[n]
+
+
+def padded(n: int) -> int:
+    return -(-n // ALIGN) * ALIGN
+
+
+# ---------------------------------------------------------------------------------------------------- kernels
+def emit(kernel: Kernel, isa: Isa | None = None, name: str = "", overlap: Iterable[str] = ()) -> Emitted:
+    """The functions of a kernel. `name` begins their symbols (default: the kernel's name); `overlap` are the buffers that
+    may share memory with others (an element is then read before it is written, as the statements' order says)."""
+    return _Kernel(kernel, isa or host_isa(), name or kernel.name, frozenset(overlap)).emitted()
+
+
+class _Kernel:
+    def __init__(self, kernel: Kernel, isa: Isa, name: str, overlap: frozenset[str]):
+        self.kernel, self.isa, self.symbol, self.overlap = kernel, isa, name, overlap
+        self.bufs = {b.name: b for b in kernel.bufs}
+        self.outer = [b for b in kernel.bufs if b.role != "local"]
+        self.locals = [b for b in kernel.bufs if b.role == "local"]
+        self.partials: dict[str, Partial] = {}
+        self.declares: dict[str, None] = {}
+        self.helpers: dict[str, str] = {}
+        self.functions: list[str] = []
+        self.phases: list[Phase] = []
+
+    def emitted(self) -> Emitted:
+        started: set[str] = set()
+        lets: list[Let] = []
+        work = []
+        for group in groups(self.kernel.body):
+            if all(isinstance(s, Let) for s in group):
+                lets += [s for s in group if isinstance(s, Let)]
+                continue
+            shared = self.shared(group)
+            for s in statements(group):
+                if isinstance(s, AccumStore):
+                    b = self.bufs[s.buf]
+                    if b.init is not None and b.name not in started and b.name not in shared:
+                        self.init(b)
+                        started.add(b.name)
+            work.append((group, list(lets), shared))
+            for name, op in shared.items():
+                b = self.bufs[name]
+                d = dt.float64 if op == "add" and held(b.dtype) is dt.float32 else held(b.dtype)
+                self.partials.setdefault(name, Partial(name, b.size, d, op))
+            lets += [s for s in group if isinstance(s, Let)]
+        for group, before, shared in work:
+            self.run(group, before, shared)
+            for name in shared:
+                self.combine(self.partials[name], name not in started)
+                started.add(name)
+        return Emitted(self.symbol, tuple(self.phases), tuple([(b.size, b.dtype.itemsize) for b in self.locals]),
+                       tuple(self.partials.values()), tuple(self.functions), self.declares, self.helpers)
+
+    def shared(self, group: Sequence[Stmt]) -> dict[str, str]:
+        """The buffers that different iterations of a par loop add to, and how: they need partial copies."""
+        if not parallel(group):
+            return {}
+        loop = group[0]
+        extents = {s.axis.var: s.axis.extent for s in statements(loop.body) if isinstance(s, Loop)}
+        found: dict[str, str] = {}
+        for s in statements(loop.body):
+            if isinstance(s, AccumStore) and s.op != "set" and not apart(s.index, loop.axis.var, extents):
+                found[s.buf] = s.op
+        return found
+
+    # ------------------------------------------------------------------------------------------------ functions
+    def writer(self) -> Writer:
+        return Writer(self.isa, self.declares, self.helpers)
+
+    def next_symbol(self, kind: str) -> str:
+        return f"{self.symbol}.{len(self.phases)}" + ("" if kind == "run" else f".{kind}")
+
+    def run(self, group: Sequence[Stmt], before: list[Let], shared: dict[str, str]) -> None:
+        w = self.writer()
+        sizes = self.sizes(w)
+        pointers = {b.name: f"%buf.{k}" for k, b in enumerate(self.outer)} | {b.name: f"%local.{k}" for k, b in enumerate(self.locals)}
+        copies = {name: (f"%part.{k}", p.dtype) for k, (name, p) in enumerate(self.partials.items()) if name in shared}
+        for name, (address, d) in copies.items():
+            self.fill(w, address, self.size(w, sizes, self.bufs[name].size), d, zero(w, shared[name], d))
+        nest = Nest(w, self.kernel, pointers, sizes, copies, self.overlap)
+        lo, hi = Num(w, "%lo", dt.int64), Num(w, "%hi", dt.int64)
+        for let in before:
+            nest.block((let,))
+        if parallel(group):
+            first, loop, last = lift(group[0], self.bufs)
+            for local in first:
+                nest.memo = {}
+                nest.local(local, (loop,))
+            nest.loop(loop, lo, hi)
+            for s in last:
+                nest.memo = {}
+                nest.accum_store(s)
+            grain = 64 if loop.axis.vec else 1
+            self.phases.append(Phase(self.next_symbol("run"), "run", loop.axis.extent, grain))
+        else:
+            with w.when(lo < hi):
+                nest.block(group)
+            self.phases.append(Phase(self.next_symbol("run"), "run", 1))
+        if nest.streamed and self.isa.triple.startswith("x86_64"):
+            self.declares["declare void @llvm.x86.sse.sfence()"] = None
+            w.put("call void @llvm.x86.sse.sfence()")
+        self.finish(w, self.phases[-1].symbol)
+
+    def sizes(self, w: Writer) -> dict[str, Num]:
+        found = {}
+        for k, name in enumerate(self.kernel.sizes):
+            p = w.raw(f"getelementptr i64, ptr %sizes, i64 {k}")
+            found[name] = w.op(f"load i64, ptr {p}, align 8, !invariant.load !1", dt.int64)
+        return found
+
+    def size(self, w: Writer, sizes: dict[str, Num], n: Size) -> Num:
+        return w.int(n) if isinstance(n, int) else sizes[n]
+
+    def finish(self, w: Writer, symbol: str) -> None:
+        """Two functions: the work, whose pointers do not overlap, and the one that is called."""
+        params = [f"ptr {'' if b.name in self.overlap else 'noalias '}%buf.{k}" for k, b in enumerate(self.outer)]
+        params += [f"ptr noalias %local.{k}" for k in range(len(self.locals))] + [f"ptr noalias %part.{k}" for k in range(len(self.partials))]
+        params += ["ptr %sizes", "i64 %lo", "i64 %hi"]
+        head = f"define internal void @{symbol}.body({', '.join(params)}) noinline #0 {{\nentry:"
+        self.functions.append("\n".join([head, *w.slots, *w.lines, "  ret void", "}"]))
+        c = self.writer()
+        for k in range(len(self.outer)):
+            c.put(f"%q{k} = getelementptr ptr, ptr %bufs, i64 {k}")
+            c.put(f"%buf.{k} = load ptr, ptr %q{k}, align 8")
+        sizes = self.sizes(c) if self.locals or self.partials else {}
+        for stem, origin, wanted in (("local", "%scratch", [(b.size, b.dtype.itemsize) for b in self.locals]),
+                                     ("part", "%partial", [(p.size, p.dtype.itemsize) for p in self.partials.values()])):
+            at = c.int(0)
+            for k, (n, item) in enumerate(wanted):
+                c.put(f"%{stem}.{k} = getelementptr i8, ptr {origin}, i64 {at.text}")
+                if isinstance(n, int):
+                    at = at + padded(n * item)
+                else:
+                    at = at + ((self.size(c, sizes, n) * item + (ALIGN - 1)) & -ALIGN)
+        args = [p.replace("noalias ", "") for p in params]
+        self.functions.append("\n".join([f"define void @{symbol}({SIGNATURE}) #0 {{", "entry:", *c.lines,
+                                         f"  call void @{symbol}.body({', '.join(args)})", "  ret void", "}"]))
+
+    def fill(self, w: Writer, p: str, n: Num, d: dtype, x: Num) -> None:
+        with w.when(w.int(0) < n):
+            with w.loop(w.int(0), n, 1) as i:
+                w.store(x, w.at(p, i, d), d)
+
+    def init(self, b: Buf) -> None:
+        w = self.writer()
+        lo, hi = Num(w, "%lo", dt.int64), Num(w, "%hi", dt.int64)
+        p = w.at(f"%buf.{self.outer.index(b)}", lo, b.dtype)
+        self.fill(w, p, hi - lo, b.dtype, w.const(b.init, held(b.dtype)))
+        self.phases.append(Phase(self.next_symbol("init"), "init", b.size, ALIGN))
+        partials, self.partials, local, self.locals = self.partials, {}, self.locals, []
+        self.finish(w, self.phases[-1].symbol)
+        self.partials, self.locals = partials, local
+
+    def combine(self, p: Partial, fresh: bool) -> None:
+        """out[lo:hi) = what is there (or init), then every thread's partial result, in order."""
+        w = self.writer()
+        b = self.bufs[p.buf]
+        w.put(f"%q = getelementptr ptr, ptr %bufs, i64 {self.outer.index(b)}")
+        w.put("%out = load ptr, ptr %q, align 8")
+        sizes = self.sizes(w)
+        at = w.int(0)
+        for other in self.partials.values():
+            if other is p:
+                break
+            at = at + ((self.size(w, sizes, other.size) * other.dtype.itemsize + (ALIGN - 1)) & -ALIGN)
+        lo, hi, threads, stride = [Num(w, f"%{x}", dt.int64) for x in ("lo", "hi", "threads", "stride")]
+        lanes = self.isa.bits // 8 // p.dtype.itemsize
+
+        def some(i: Num, lanes: int) -> None:
+            here = w.at("%out", i, b.dtype)
+            old = w.const(b.init, p.dtype) if fresh and b.init is not None else w.cast(w.load(here, b.dtype, lanes), p.dtype)
+            total = w.slot(p.dtype, lanes, old)
+            with w.loop(w.int(0), threads, 1) as t:
+                own = w.raw(f"getelementptr i8, ptr %partials, i64 {(t * stride + at).text}")
+                total.set(combine(w, p.op, total.get(), w.load(w.at(own, i, p.dtype), p.dtype, lanes)))
+            w.store(w.cast(total.get(), held(b.dtype)), here, b.dtype)
+
+        main = lo if p.size == 1 else lo + ((hi - lo) & -lanes)
+        if p.size != 1:
+            with w.when(lo < main):
+                with w.loop(lo, main, lanes) as i:
+                    some(i, lanes)
+        with w.when(main < hi):
+            with w.loop(main, hi, 1) as i:
+                some(i, 1)
+        symbol = self.next_symbol("combine")
+        self.phases.append(Phase(symbol, "combine", p.size, ALIGN))
+        params = "ptr %bufs, ptr %sizes, i64 %lo, i64 %hi, ptr %partials, i64 %threads, i64 %stride"
+        self.functions.append("\n".join([f"define void @{symbol}({params}) #0 {{", "entry:", *w.slots, *w.lines, "  ret void", "}"]))
+
+
+def parallel(group: Sequence[Stmt]) -> bool:
+    return len(group) == 1 and isinstance(group[0], Loop) and group[0].axis.kind == "par"
+
+
+def groups(body: Sequence[Stmt]) -> list[tuple[Stmt, ...]]:
+    """The statements of each phase: a par loop, or what one thread does between two."""
+    found: list[tuple[Stmt, ...]] = []
+    rest: list[Stmt] = []
+    for s in body:
+        if parallel((s,)):
+            if rest:
+                found.append(tuple(rest))
+            found.append((s,))
+            rest = []
+        else:
+            rest.append(s)
+    return found + ([tuple(rest)] if rest else [])
+
+
+def apart(index: Index, var: str, extents: Mapping[str, Size]) -> bool:
+    """Whether different values of `var` give different elements."""
+    terms = dict(index.terms)
+    c = terms.pop(var, 0)
+    if c == 0 or any(name not in extents for name in terms):
+        return False
+    reach = 0
+    for name, k in terms.items():
+        n = extents[name]
+        if isinstance(n, int) and isinstance(k, int):
+            reach += abs(k) * max(n - 1, 0)
+        else:
+            return len(terms) == 1 and k == 1 and n == c
+    return isinstance(c, int) and reach < abs(c)
+
+
+# ---------------------------------------------------------------------------------------------------- modules
+def module(emitted: Iterable[Emitted], isa: Isa | None = None, more: Sequence[str] = ()) -> str:
+    """One module's text: kernels, and `more` functions and declarations."""
+    isa = isa or host_isa()
+    functions: list[str] = []
+    declares: dict[str, None] = {}
+    helpers: dict[str, str] = {}
+    for e in emitted:
+        functions += e.functions
+        declares.update(e.declares)
+        helpers.update(e.helpers)
+    return "\n".join([f'target triple = "{isa.triple}"', *functions, *helpers.values(), *more, *declares, "!0 = !{i32 1}", "!1 = !{}",
+                      f'attributes #0 = {{ nounwind "prefer-vector-width"="{isa.bits}" "min-legal-vector-width"="{isa.bits}" }}', ""])
+
+
+@cache
+def machine(isa: Isa):
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_triple(isa.triple).create_target_machine(cpu=isa.cpu, features=isa.features, opt=2, reloc="pic",
+                                                                     codemodel="small")
+
+
+def compile_object(text: str, isa: Isa | None = None) -> bytes:
+    """Object code of a module."""
+    tm = machine(isa or host_isa())
+    m = llvm.parse_assembly(text)
+    builder = llvm.create_pass_builder(tm, llvm.create_pipeline_tuning_options(speed_level=2))
+    passes = llvm.create_new_function_pass_manager()
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
+    for f in m.functions:
+        if not f.is_declaration:
+            passes.run(f, builder)
+    return tm.emit_object(m)
+
+
+@cache
+def symbols() -> dict[str, int]:
+    """The addresses of the C library's functions that kernels may call."""
+    libm = ctypes.CDLL(ctypes.util.find_library("m") or None)
+    found = {}
+    for name in LIBM:
+        for full in (name, name + "f"):
+            found[full] = ctypes.cast(getattr(libm, full), ctypes.c_void_p).value or 0
+    return found

@@ -1,0 +1,690 @@
+"""Walks a loop nest and writes it: lanes for the vec axis, registers for sums, what does not change in front of its loop.
+
+In: statements of loop IR and a `Writer`. Out: LLVM text in the writer. One `Nest` serves one function.
+
+True always: statements keep their order; a loop along lanes reads before it writes, vector by vector; lanes beyond the extent
+load and store nothing. What cannot run in lanes (a scan, a scatter that may collide) runs one element at a time.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..core import dtype as dt
+from ..core.dtype import dtype
+from ..kernel import mathfn
+from ..kernel.build import identity
+from ..kernel.ir import (
+    MATH, Accum, AccumStore, Apply, Axis, Buf, Const, Expr, If, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var,
+)
+from .ssa import LOW, Num, Slot, Writer
+
+LONG = 32           # additions in a row that float32 can take; longer sums go to float64
+STREAM = 16 << 20   # bytes: outputs beyond it bypass the cache
+
+
+# ---------------------------------------------------------------------------------------------------- reading IR
+def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
+    """All statements, those inside loops and branches too."""
+    for s in body:
+        yield s
+        if isinstance(s, (Loop, If)):
+            yield from statements(s.body)
+
+
+def expressions(s: Stmt) -> tuple[Expr, ...]:
+    """The expressions a statement evaluates itself."""
+    if isinstance(s, (Let, Store, Accum, AccumStore)):
+        return (s.expr,)
+    if isinstance(s, Local):
+        return (s.init,)
+    return (s.cond,) if isinstance(s, If) else ()
+
+
+def parts(roots: Sequence[Expr]) -> list[Expr]:
+    """All subexpressions, each once (expressions share parts)."""
+    seen: dict[int, Expr] = {}
+    stack = list(roots)
+    while stack:
+        e = stack.pop()
+        if id(e) not in seen:
+            seen[id(e)] = e
+            if isinstance(e, Apply):
+                stack += e.args
+    return list(seen.values())
+
+
+def bound(body: Sequence[Stmt]) -> set[str]:
+    """The names that statements give values to."""
+    names = set()
+    for s in statements(body):
+        if isinstance(s, (Let, Local, Accum)):
+            names.add(s.var)
+        elif isinstance(s, Loop):
+            names.add(s.axis.var)
+    return names
+
+
+def written(body: Sequence[Stmt]) -> set[str]:
+    """The buffers that statements write."""
+    return {s.buf for s in statements(body) if isinstance(s, (Store, AccumStore))}
+
+
+def trips(body: Sequence[Stmt], var: str, lanes: int) -> float:
+    """How often `var` is accumulated to, at most, per lane; infinite if that depends on run-time sizes."""
+    total = 0.0
+    for s in body:
+        if isinstance(s, Accum) and s.var == var:
+            total += 1
+        elif isinstance(s, If):
+            total += trips(s.body, var, lanes)
+        elif isinstance(s, Loop):
+            inner = trips(s.body, var, lanes)
+            if inner:
+                n = s.axis.extent
+                total += inner * (float("inf") if isinstance(n, str) else -(-n // (lanes if s.axis.vec else 1)))
+    return total
+
+
+def held(d: dtype) -> dtype:
+    """The dtype that values of a buffer are computed in."""
+    return dt.float32 if d in LOW else d
+
+
+class Register:
+    """A Local: a slot, or one of float64 behind a long float32 sum."""
+
+    __slots__ = ("slot", "dtype", "wide")
+
+    def __init__(self, slot: Slot, d: dtype, wide: bool):
+        self.slot, self.dtype, self.wide = slot, d, wide
+
+    def get(self) -> Num:
+        x = self.slot.get()
+        return x.w.cast(x, self.dtype) if self.wide else x
+
+    def set(self, x: Num) -> None:
+        self.slot.set(x.w.cast(x, self.slot.dtype))
+
+
+class Lanes:
+    """The vec axis while its body is written: which elements the lanes hold."""
+
+    __slots__ = ("var", "lanes", "base", "mask", "tail", "sums", "stream", "_number")
+
+    def __init__(self, var: str, lanes: int, base: Num, mask: Num | None, sums: dict[str, Slot], stream: frozenset[str] = frozenset()):
+        self.var, self.lanes, self.base, self.mask, self.tail, self.sums, self.stream = var, lanes, base, mask, mask, sums, stream
+        self._number: Num | None = None
+
+    def number(self) -> Num:
+        """The axis' variable, lane by lane."""
+        if self._number is None:
+            w = self.base.w
+            self._number = w.spread(self.base, self.lanes) + w.iota(self.lanes)
+        return self._number
+
+
+class Nest:
+    """Writes statements. `pointers` are the buffers' addresses, `sizes` the run-time sizes. `partials`: the buffers whose
+    AccumStores go to a partial copy, and its (address, dtype). `overlap`: buffers that may share memory with others."""
+
+    def __init__(self, w: Writer, kernel: Kernel, pointers: dict[str, str], sizes: dict[str, Num],
+                 partials: dict[str, tuple[str, dtype]], overlap: frozenset[str] = frozenset()):
+        self.w, self.pointers, self.sizes, self.overlap = w, dict(pointers), sizes, overlap
+        self.bufs: dict[str, Buf] = {b.name: b for b in kernel.bufs}
+        self.partials = {}
+        for name, (address, d) in partials.items():
+            self.partials[name] = "partial:" + name
+            self.pointers["partial:" + name] = address
+            self.bufs["partial:" + name] = replace(self.bufs[name], dtype=d)
+        self.read = {e.buf for s in statements(kernel.body) for e in parts(expressions(s)) if isinstance(e, Load)}
+        self.env: dict[str, Any] = {}
+        self.vec: Lanes | None = None
+        self.kept: dict[int, Num] = {}                # expressions in front of the loop that is being written
+        self.bases: dict[tuple, str] = {}             # and addresses
+        self.changing: set[str] = set()               # the names that the innermost loop gives values to
+        self.memo: dict[int, Num] = {}                # expressions of the statement that is being written
+        self.streamed = False
+
+    # ------------------------------------------------------------------------------------------------ numbers
+    def size(self, n: Size) -> Num:
+        return self.w.int(n) if isinstance(n, int) else self.sizes[n]
+
+    def name(self, name: str) -> Num:
+        if self.vec is not None and name == self.vec.var:
+            return self.vec.number()
+        v = self.env.get(name)
+        if v is None:
+            return self.sizes[name]
+        return v.get() if isinstance(v, Register) else v
+
+    def expr(self, e: Expr) -> Num:
+        found = self.kept.get(id(e)) or self.memo.get(id(e))
+        if found is not None:
+            return found
+        if isinstance(e, Const):
+            return self.w.const(e.value, held(e.dtype))
+        if isinstance(e, Var):
+            return self.name(e.name)
+        if isinstance(e, Load):
+            v = self.load(e)
+        else:
+            args = []
+            for a in e.args:
+                args.append(self.expr(a))
+            v = self.apply(e, args)
+        self.memo[id(e)] = v
+        return v
+
+    def apply(self, e: Apply, args: list[Num]) -> Num:
+        w, name, d = self.w, e.name, e.dtype
+        if name in ("add", "sub", "mul"):
+            return w.arith(name, *args)
+        if name in ("lt", "le", "gt", "ge", "eq", "ne"):
+            return w.compare(name, *args)
+        if name == "select":
+            return w.select(*args)
+        if name == "cast":
+            return w.cast(args[0], d)
+        if name in ("max", "min", "maxnum", "minnum"):
+            return w.extreme(name, *args)
+        if name in MATH:
+            if name == "pow" and not d.is_floating_point:
+                return w.integer_power(*w.pair(*args))
+            return mathfn.call(w, name, *(w.pair(*args) if len(args) == 2 else args))
+        if name in ("div", "floordiv", "mod", "rem"):
+            a, b = w.pair(*args)
+            if d.is_floating_point:
+                return w.arith("div", a, b) if name == "div" else mathfn.call(w, name, a, b)
+            if isinstance(e.args[1], Var) and e.args[1].name in self.sizes:
+                return w.divide(name, a, b)           # sizes are positive
+            return w.quotient(name, a, b)
+        if name in ("and", "or", "xor"):
+            return w.bits2(name, *args)
+        if name in ("shl", "shr"):
+            return w.shift(name, *args)
+        if name == "not":
+            return w.invert(args[0])
+        if name == "bitcast":
+            return w.bitcast(args[0], d)
+        if name == "copysign":
+            return w.intrinsic("copysign", *w.pair(*args))
+        return getattr(w, name)(*args)                # neg, abs, fma, isnan
+
+    # ------------------------------------------------------------------------------------------------ memory
+    def in_lanes(self, name: str) -> bool:
+        """Whether a name's value differs from lane to lane (the vec axis itself apart)."""
+        v = self.env.get(name)
+        lanes = v.slot.lanes if isinstance(v, Register) else v.lanes if v is not None else 1
+        return self.vec is not None and lanes > 1 and name != self.vec.var
+
+    def scalar(self, name: str) -> Num:
+        return self.vec.base if self.vec is not None and name == self.vec.var else self.name(name)
+
+    def base(self, buf: str, const: Size, steady: tuple) -> str:
+        """The address that part of an index leads to."""
+        p = self.bases.get((buf, const, steady))
+        if p is None:
+            at = self.size(const)
+            for name, c in steady:
+                at = at + self.scalar(name) * self.size(c)
+            p = self.w.at(self.pointers[buf], at, self.bufs[buf].dtype)
+        return p
+
+    def place(self, buf: str, index: Index) -> tuple[str, Num | None, bool]:
+        """(address, what lanes add to it if they are not neighbours, whether they are neighbours)."""
+        w = self.w
+        steady, moving, many, apart = [], [], None, w.int(0)
+        for term in index.terms:
+            name, c = term
+            if self.in_lanes(name):
+                v = self.name(name) * self.size(c) if c != 1 else self.name(name)
+                many = v if many is None else many + v
+                continue
+            (moving if name in self.changing else steady).append(term)
+            if self.vec is not None and name == self.vec.var:
+                apart = apart + self.size(c)
+        p = self.base(buf, index.const, tuple(steady))
+        if moving:
+            at = w.int(0)
+            for name, c in moving:
+                at = at + self.scalar(name) * self.size(c)
+            p = w.at(p, at, self.bufs[buf].dtype)
+        if many is None and apart.const in (0, 1):
+            return p, None, apart.const == 1
+        lanes = self.vec.lanes
+        if apart.const is None:
+            own = w.iota(lanes) * apart
+        else:
+            own = w.iota(lanes, apart.const)
+        return p, own if many is None else many if apart.const == 0 else many + own, False
+
+    def load(self, e: Load) -> Num:
+        d = self.bufs[e.buf].dtype
+        p, own, neighbours = self.place(e.buf, e.index)
+        if own is not None:
+            return self.w.gather(p, own, d, self.vec.mask)
+        return self.w.load(p, d, self.vec.lanes, self.vec.mask) if neighbours else self.w.load(p, d)
+
+    def store(self, s: Store) -> None:
+        w, d = self.w, self.bufs[s.buf].dtype
+        x = self.expr(s.expr)
+        p, own, neighbours = self.place(s.buf, s.index)
+        if own is not None:
+            w.scatter(x, p, own, d, self.vec.mask)
+        elif neighbours:
+            w.store(w.spread(x, self.vec.lanes), p, d, self.vec.mask, s.buf in self.vec.stream)
+        else:
+            w.store(x, p, d)
+
+    def accum_store(self, s: AccumStore) -> None:
+        w = self.w
+        x = self.expr(s.expr)
+        buf = self.partials.get(s.buf, s.buf)
+        d = self.bufs[buf].dtype
+        p, own, neighbours = self.place(buf, s.index)
+        lanes, mask = (self.vec.lanes, self.vec.mask) if own is not None or neighbours else (1, None)
+        if s.op == "set":
+            old = x
+        elif own is not None:
+            old = w.gather(p, own, d, mask)
+        else:
+            old = w.load(p, d, lanes, mask)
+        x = w.spread(w.cast(x, held(d)), lanes)
+        new = x if s.op == "set" else combine(w, s.op, old, x)
+        if own is not None:
+            w.scatter(new, p, own, d, mask)
+        else:
+            w.store(new, p, d, mask)
+
+    # ------------------------------------------------------------------------------------------------ statements
+    def block(self, body: Sequence[Stmt]) -> None:
+        for k, s in enumerate(body):
+            if isinstance(s, Loop):
+                before, loop, after = lift(s, self.bufs)
+                for local in before:
+                    self.local(local, (loop,))
+                self.memo = {}
+                self.loop(loop, self.w.int(0), self.size(loop.axis.extent))
+                for last in after:
+                    self.memo = {}
+                    self.accum_store(last)
+            else:
+                self.memo = {}
+                self.statement(s, body[k + 1:])
+        self.memo = {}
+
+    def statement(self, s: Stmt, rest: Sequence[Stmt]) -> None:
+        if isinstance(s, Let):
+            self.env[s.var] = self.expr(s.expr)
+        elif isinstance(s, Store):
+            self.store(s)
+        elif isinstance(s, Local):
+            self.local(s, rest)
+        elif isinstance(s, Accum):
+            self.accum(s)
+        elif isinstance(s, AccumStore):
+            self.accum_store(s)
+        else:
+            self.branch(s)
+
+    def local(self, s: Local, rest: Sequence[Stmt]) -> None:
+        x = self.expr(s.init)
+        lanes = 1 if self.vec is None else self.vec.lanes
+        d = held(s.init.dtype)
+        sums = [t for t in statements(rest) if isinstance(t, Accum) and t.var == s.var]
+        wide = d is dt.float32 and bool(sums) and all(t.op == "add" for t in sums) and trips(rest, s.var, 16 * self.w.isa.bits // 32) > LONG
+        r = Register(self.w.slot(dt.float64 if wide else d, lanes), d, wide)
+        r.set(x)
+        self.env[s.var] = r
+
+    def accum(self, s: Accum) -> None:
+        w, r = self.w, self.env[s.var]
+        x = self.expr(s.expr)
+        slot, guard = r.slot, None
+        if self.vec is not None:
+            if slot.lanes == 1 and s.var in self.vec.sums:
+                slot, guard = self.vec.sums[s.var], self.vec.mask
+            elif self.vec.mask is not self.vec.tail:
+                guard = self.vec.mask
+        x = w.spread(w.cast(x, slot.dtype), slot.lanes)
+        if s.op == "set" and guard is None:
+            slot.set(x)
+            return
+        old = slot.get()
+        new = x if s.op == "set" else combine(w, s.op, old, x)
+        slot.set(new if guard is None else w.select(guard, new, old))
+
+    def branch(self, s: If) -> None:
+        cond = self.expr(s.cond)
+        if cond.lanes == 1:
+            with self.w.when(cond):
+                self.block(s.body)
+            return
+        vec, mask = self.vec, self.vec.mask
+        vec.mask = cond if mask is None else mask & cond
+        self.block(s.body)
+        vec.mask = mask
+
+    # ------------------------------------------------------------------------------------------------ loops
+    def loop(self, loop: Loop, lo: Num, hi: Num) -> None:
+        """A loop over [lo, hi)."""
+        static = lo.const is not None and hi.const is not None
+        if static and lo.const >= hi.const:
+            return
+        lanes = self.lanes(loop) if loop.axis.vec and self.vec is None and self.independent(loop) else 1
+        if lanes > 1:
+            self.vector_loop(loop, lo, hi, lanes)
+        elif static:
+            self.plain_loop(loop, lo, hi)
+        else:
+            with self.w.when(lo < hi):
+                self.plain_loop(loop, lo, hi)
+
+    def plain_loop(self, loop: Loop, lo: Num, hi: Num) -> None:
+        outer = self.enter(loop)
+        if lo.const is not None and hi.const == lo.const + 1:
+            self.env[loop.axis.var] = lo
+            self.block(loop.body)
+        else:
+            with self.w.loop(lo, hi, 1) as i:
+                self.env[loop.axis.var] = i
+                self.block(loop.body)
+        self.leave(outer)
+
+    def enter(self, loop: Loop) -> tuple:
+        """Write what the loop does not change in front of it, and remember it while the body is written."""
+        outer = self.kept, self.bases, self.changing
+        changing = bound((loop,))
+        stored = written(loop.body)
+        if stored & self.overlap:
+            stored = stored | self.overlap
+        kept, bases = dict(self.kept), dict(self.bases)
+        same: dict[int, bool] = {}
+        self.memo = {}
+
+        def steady(e: Expr) -> bool:
+            known = same.get(id(e))
+            if known is None:
+                if isinstance(e, Const):
+                    known = True
+                elif isinstance(e, Var):
+                    known = e.name not in changing
+                elif isinstance(e, Load):
+                    known = e.buf not in stored and all([name not in changing for name, _ in e.index.terms])
+                else:
+                    known = all([steady(a) for a in e.args])
+                same[id(e)] = known
+            return known
+
+        def address(buf: str, index: Index) -> None:
+            if any([self.in_lanes(name) for name, _ in index.terms]):
+                return
+            terms = tuple([t for t in index.terms if t[0] not in changing])
+            key = (buf, index.const, terms)
+            if key not in bases and (terms or index.const != 0):
+                bases[key] = self.moved(buf, index.const, terms)
+
+        for s in loop.body:
+            for root in expressions(s):
+                for e in parts((root,)):
+                    if steady(e):
+                        if isinstance(e, (Load, Apply)) and id(e) not in kept:
+                            kept[id(e)] = self.expr(e)
+                    elif isinstance(e, Load):
+                        address(e.buf, e.index)
+            if isinstance(s, Store):
+                address(s.buf, s.index)
+            elif isinstance(s, AccumStore):
+                address(self.partials.get(s.buf, s.buf), s.index)
+        self.kept, self.bases, self.changing = kept, bases, changing
+        return outer
+
+    def moved(self, buf: str, const: Size, terms: tuple) -> str:
+        """The address of (const, terms), seen from the loop around."""
+        steady = tuple([t for t in terms if t[0] not in self.changing])
+        p = self.base(buf, const, steady)
+        at = self.w.int(0)
+        for name, c in terms:
+            if name in self.changing:
+                at = at + self.scalar(name) * self.size(c)
+        return self.w.at(p, at, self.bufs[buf].dtype)
+
+    def leave(self, outer: tuple) -> None:
+        self.kept, self.bases, self.changing = outer
+        self.memo = {}
+
+    # ------------------------------------------------------------------------------------------------ lanes
+    def independent(self, loop: Loop) -> bool:
+        """Whether the iterations may run side by side, in lanes."""
+        var, body = loop.axis.var, loop.body
+        varying, inside = {var}, set()
+        reads: set[str] = set()
+        for s in statements(body):
+            found = parts(expressions(s))
+            reads |= {e.name for e in found if isinstance(e, Var)}
+            if isinstance(s, Local):
+                inside.add(s.var)
+                varying.add(s.var)
+            elif isinstance(s, Let) and any((isinstance(e, Var) and e.name in varying)
+                                            or (isinstance(e, Load) and any(n in varying for n, _ in e.index.terms)) for e in found):
+                varying.add(s.var)
+        for s in statements(body):
+            if isinstance(s, Accum) and s.var not in inside and (s.op == "set" or s.var in reads):
+                return False
+            if isinstance(s, Store) and not any(n in varying for n, _ in s.index.terms):
+                return False
+            if isinstance(s, AccumStore) and [n for n, _ in s.index.terms if n in varying] != [var]:
+                return False
+        if loop.axis.kind == "par":
+            return True
+        stores: dict[str, set[Index]] = {}
+        for s in statements(body):
+            if isinstance(s, (Store, AccumStore)):
+                stores.setdefault(s.buf, set()).add(s.index)
+        for s in statements(body):
+            for e in parts(expressions(s)):
+                if isinstance(e, Load) and e.buf in stores and stores[e.buf] != {e.index}:
+                    return False
+        return True
+
+    def lanes(self, loop: Loop) -> int:
+        """How many lanes suit the dtypes of a loop, and its extent."""
+        floats, whole = set(), set()
+        for s in statements(loop.body):
+            found = [self.bufs[e.buf].dtype if isinstance(e, Load) else e.dtype for e in parts(expressions(s)) if not isinstance(e, Const)]
+            if isinstance(s, (Store, AccumStore)):
+                found.append(self.bufs[s.buf].dtype)
+            for d in found:
+                d = held(d)
+                (floats if d.is_floating_point else whole).add(d.itemsize)
+        whole.discard(1)
+        size = min(floats) if floats else whole.pop() if len(whole) == 1 else 4 if whole else 1
+        lanes = self.w.isa.bits // 8 // size
+        n = loop.axis.extent
+        if isinstance(n, int):
+            if n == 1:
+                return 1
+            while lanes > 2 and lanes >= 2 * n:
+                lanes //= 2
+        return lanes
+
+    def unrolled(self, loop: Loop, sums: bool) -> int:
+        """How many vectors one iteration of the main loop takes."""
+        cost = 0
+        for s in loop.body:
+            if isinstance(s, (Loop, If)):
+                return 1
+            found = parts(expressions(s))
+            cost += sum(20 if e.name in MATH and e.name not in CHEAP else 1 for e in found if isinstance(e, Apply))
+            cost += 1 + sum(isinstance(e, Load) for e in found)
+        return 4 if cost <= (12 if sums else 8) else 2 if cost <= 20 else 1
+
+    def vector_loop(self, loop: Loop, lo: Num, hi: Num, lanes: int) -> None:
+        w = self.w
+        inside = {s.var for s in statements(loop.body) if isinstance(s, Local)}
+        targets = {s.var: s.op for s in statements(loop.body) if isinstance(s, Accum) and s.var not in inside}
+        unroll = self.unrolled(loop, bool(targets))
+        if any(self.env[v].wide for v in targets):
+            unroll = min(unroll, 2)
+        static = lo.const is not None and hi.const is not None
+        if static:
+            while unroll > 1 and (hi.const - lo.const) // (lanes * unroll) == 0:
+                unroll //= 2
+        sums = [{v: w.slot(self.env[v].slot.dtype, lanes, zero(w, op, self.env[v].slot.dtype)) for v, op in targets.items()} for _ in range(unroll)]
+        if static:
+            self.vectors(loop, lo, hi, lanes, sums)
+        else:
+            with w.when(lo < hi):
+                self.vectors(loop, lo, hi, lanes, sums)
+        for v, op in targets.items():
+            many = [s[v].get() for s in sums]
+            while len(many) > 1:
+                many = [combine(w, op, many[k], many[k + 1]) for k in range(0, len(many), 2)]
+            slot = self.env[v].slot
+            slot.set(combine(w, op, slot.get(), across(w, op, many[0])))
+
+    def vectors(self, loop: Loop, lo: Num, hi: Num, lanes: int, sums: list[dict[str, Slot]]) -> None:
+        """The main loop, then what remains: masked, or one by one."""
+        w, var, step = self.w, loop.axis.var, lanes * len(sums)
+        outer = self.enter(loop)
+        n = hi - lo
+        main = lo + (w.int(n.const // step * step) if n.const is not None else n & -step)
+
+        def run(stream: frozenset[str]) -> None:
+            with w.loop(lo, main, step) as i:
+                for u in range(len(sums)):
+                    self.vec = Lanes(var, lanes, i + u * lanes if u else i, None, sums[u], stream)
+                    self.block(loop.body)
+                self.vec = None
+
+        def both() -> None:
+            stream = self.streams(loop, lanes)
+            if not stream:
+                run(frozenset())
+                return
+            self.streamed = True
+            self.vec = Lanes(var, lanes, lo, None, {})
+            fit = None
+            for s in loop.body:
+                if isinstance(s, Store) and s.buf in stream:
+                    p = self.place(s.buf, s.index)[0]
+                    bits = w.op(f"ptrtoint ptr {p} to i64", dt.int64)
+                    ok = w.compare("eq", bits & (lanes * self.bufs[s.buf].dtype.itemsize - 1), 0)
+                    fit = ok if fit is None else fit & ok
+            self.vec = None
+            with w.when(fit):
+                run(stream)
+            with w.when(w.invert(fit)):
+                run(frozenset())
+
+        if n.const is None:
+            with w.when(lo < main):
+                both()
+        elif main.const > lo.const:
+            both()
+        if n.const is None:
+            with w.when(main < hi):
+                self.remains(loop, main, hi, lanes, sums[0])
+        elif main.const < hi.const:
+            self.remains(loop, main, hi, lanes, sums[0])
+        self.leave(outer)
+
+    def remains(self, loop: Loop, lo: Num, hi: Num, lanes: int, sums: dict[str, Slot]) -> None:
+        w, var = self.w, loop.axis.var
+        if not w.isa.masks:
+            with w.loop(lo, hi, 1) as i:
+                self.env[var] = i
+                self.block(loop.body)
+            return
+        with w.loop(lo, hi, lanes) as i:
+            left = w.cast(hi - i, dt.int32)
+            mask = w.compare("lt", w.iota(lanes, 1, dt.int32), left)
+            self.vec = Lanes(var, lanes, i, mask, sums)
+            self.block(loop.body)
+            self.vec = None
+
+    def streams(self, loop: Loop, lanes: int) -> frozenset[str]:
+        """The outputs so large that they had better not pass through the cache."""
+        found = set()
+        for s in loop.body:
+            if isinstance(s, Store):
+                b = self.bufs[s.buf]
+                term = dict(s.index.terms).get(loop.axis.var)
+                if b.role == "out" and isinstance(b.size, int) and b.size * b.dtype.itemsize >= STREAM and b.name not in self.read \
+                        and b.name not in self.overlap and term == 1 and lanes * b.dtype.itemsize in (16, 32, 64):
+                    found.add(b.name)
+        return frozenset(found) if self.w.isa.bits >= 256 else frozenset()
+
+
+CHEAP = frozenset(("sqrt", "floor", "ceil", "trunc", "rint"))
+
+
+# ---------------------------------------------------------------------------------------------------- combining
+def combine(w: Writer, op: str, a: Num, b: Num) -> Num:
+    """`op` of ir.REDUCTIONS."""
+    if op in ("max", "min"):
+        return w.extreme(op, a, b)
+    if a.dtype is dt.bool_ and op in ("add", "mul"):
+        op = "or" if op == "add" else "and"
+    return w.bits2(op, a, b) if op in ("and", "or") else w.arith(op, a, b)
+
+
+def zero(w: Writer, op: str, d: dtype) -> Num:
+    """What changes nothing under `op`."""
+    value = identity(op, d)
+    if op == "and" and d is not dt.bool_:
+        value = -1
+    if op == "add" and d.is_floating_point:
+        value = -0.0
+    return w.const(value, d)
+
+
+def across(w: Writer, op: str, x: Num) -> Num:
+    """All lanes combined, in halves: the same order every time."""
+    n = x.lanes
+    while n > 1:
+        n //= 2
+        a, b = (w.shuffle(x, range(n)), w.shuffle(x, range(n, 2 * n))) if n > 1 else (w.lane(x, 0), w.lane(x, 1))
+        x = combine(w, op, a, b)
+    return x
+
+
+def lift(loop: Loop, bufs: dict[str, Buf]) -> tuple[list[Local], Loop, list[AccumStore]]:
+    """A loop that adds to the same element in every iteration, as one that adds to a register: (what comes before it, the
+    loop, what comes after it)."""
+    names = bound((loop,))
+    found: dict[tuple, str] = {}
+    spoilt = {e.buf for s in statements(loop.body) for e in parts(expressions(s)) if isinstance(e, Load)}
+    for s in statements(loop.body):
+        if isinstance(s, Store) or isinstance(s, AccumStore) and (s.op == "set" or any(n in names for n, _ in s.index.terms)):
+            spoilt.add(s.buf)
+    kinds: dict[str, str] = {}
+    for s in statements(loop.body):
+        if isinstance(s, AccumStore) and s.buf not in spoilt:
+            if kinds.setdefault(s.buf, s.op) != s.op:
+                spoilt.add(s.buf)
+    for s in statements(loop.body):
+        if isinstance(s, AccumStore) and s.buf not in spoilt:
+            found.setdefault((s.buf, s.index, s.op), f"{s.buf}.sum{len(found)}")
+    if not found:
+        return [], loop, []
+
+    def change(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+        out: list[Stmt] = []
+        for s in body:
+            if isinstance(s, AccumStore) and (s.buf, s.index, s.op) in found:
+                s = Accum(found[s.buf, s.index, s.op], s.op, s.expr)
+            elif isinstance(s, (Loop, If)):
+                s = replace(s, body=change(s.body))
+            out.append(s)
+        return tuple(out)
+
+    before, after = [], []
+    for (buf, index, op), name in found.items():
+        d = held(bufs[buf].dtype)
+        value = -0.0 if op == "add" and d.is_floating_point else -1 if op == "and" and d is not dt.bool_ else identity(op, d)
+        before.append(Local(name, Const(value, d)))
+        after.append(AccumStore(buf, index, op, Var(name, d)))
+    return before, replace(loop, body=change(loop.body)), after

@@ -1,0 +1,676 @@
+"""Typed SSA text for kernels: numbers in one lane or many, with the meaning that loop IR's operations have.
+
+In: an `Isa`. Out: `Writer`, one LLVM function being written, and `Num`, a value in it: a dtype of pellucid, a number of lanes,
+and its text. `+ - * / < ...` on a Num write instructions, so that `kernel.mathfn`'s polynomials serve here as they do on
+NumPy arrays. float16 and bfloat16 live in registers as float32, bool as i1 (in memory as bytes).
+
+True always: no instruction is contracted or reassociated; integers wrap; nothing traps; a value of one lane meets one of many
+by filling all lanes. Values that change are stack slots, which LLVM's first pass turns into registers.
+"""
+from __future__ import annotations
+
+import struct
+from contextlib import contextmanager
+
+from ..core import dtype as dt
+from ..core.dtype import dtype
+
+TYPES = {dt.float32: "float", dt.float64: "double", dt.float16: "float", dt.bfloat16: "float", dt.bool_: "i1",
+         dt.int8: "i8", dt.uint8: "i8", dt.int16: "i16", dt.uint16: "i16", dt.int32: "i32", dt.uint32: "i32",
+         dt.int64: "i64", dt.uint64: "i64"}
+MEMORY = {**TYPES, dt.float16: "i16", dt.bfloat16: "i16", dt.bool_: "i8"}
+LOW = (dt.float16, dt.bfloat16)
+_INT_OF = {4: dt.int32, 8: dt.int64}
+_COMPARE = {"eq": ("oeq", "eq", "eq"), "ne": ("une", "ne", "ne"), "lt": ("olt", "slt", "ult"), "le": ("ole", "sle", "ule"),
+            "gt": ("ogt", "sgt", "ugt"), "ge": ("oge", "sge", "uge")}
+LIBM = ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sinh", "cosh", "erf", "erfc", "sin", "cos", "tan", "asin",
+        "acos", "atan", "atan2", "pow", "fmod", "fma")
+
+
+def literal(value, ty: str) -> str:
+    """A constant of a scalar type as LLVM writes it; floats as the bits of a double."""
+    if ty == "float":
+        value = float32(value)
+    elif ty != "double":
+        return ("true" if value else "false") if ty == "i1" else str(int(value))
+    return f"0x{struct.unpack('Q', struct.pack('d', float(value)))[0]:016X}"
+
+
+def float32(value) -> float:
+    """A number rounded to float32."""
+    value = float(value)
+    try:
+        return struct.unpack("f", struct.pack("f", value))[0]
+    except OverflowError:
+        return float("inf") if value > 0 else float("-inf")
+
+
+class Num:
+    """A value. `const` is its number, if it is a constant; `wide` its copy in all lanes, once made."""
+
+    __slots__ = ("text", "dtype", "lanes", "w", "const")
+
+    def __init__(self, w: Writer, text: str, d: dtype, lanes: int = 1, const=None):
+        self.w, self.text, self.dtype, self.lanes, self.const = w, text, d, lanes, const
+
+    @property
+    def ty(self) -> str:
+        return vector(TYPES[self.dtype], self.lanes)
+
+    def __add__(self, other):
+        return self.w.arith("add", self, other)
+
+    def __radd__(self, other):
+        return self.w.arith("add", other, self)
+
+    def __sub__(self, other):
+        return self.w.arith("sub", self, other)
+
+    def __rsub__(self, other):
+        return self.w.arith("sub", other, self)
+
+    def __mul__(self, other):
+        return self.w.arith("mul", self, other)
+
+    def __rmul__(self, other):
+        return self.w.arith("mul", other, self)
+
+    def __truediv__(self, other):
+        return self.w.arith("div", self, other)
+
+    def __rtruediv__(self, other):
+        return self.w.arith("div", other, self)
+
+    def __neg__(self):
+        return self.w.neg(self)
+
+    def __lt__(self, other):
+        return self.w.compare("lt", self, other)
+
+    def __le__(self, other):
+        return self.w.compare("le", self, other)
+
+    def __gt__(self, other):
+        return self.w.compare("gt", self, other)
+
+    def __ge__(self, other):
+        return self.w.compare("ge", self, other)
+
+    def __and__(self, other):
+        return self.w.bits2("and", self, other)
+
+    def __or__(self, other):
+        return self.w.bits2("or", self, other)
+
+    def __xor__(self, other):
+        return self.w.bits2("xor", self, other)
+
+    def __lshift__(self, n):
+        return self.w.bits2("shl", self, n)
+
+    def __rshift__(self, n):
+        return self.w.bits2("ashr" if self.dtype.is_signed else "lshr", self, n)
+
+
+def vector(ty: str, lanes: int) -> str:
+    return ty if lanes == 1 else f"<{lanes} x {ty}>"
+
+
+class Writer:
+    """One function being written. `declares` and `helpers` (other functions it needs, by name) belong to the module."""
+
+    def __init__(self, isa, declares: dict[str, None], helpers: dict[str, str]):
+        self.isa, self.declares, self.helpers = isa, declares, helpers
+        self.lines: list[str] = []
+        self.slots: list[str] = []
+        self.count = 0
+        self.block = "entry"
+
+    # ------------------------------------------------------------------------------------------------ plumbing
+    def fresh(self, stem: str = "%t") -> str:
+        self.count += 1
+        return f"{stem}{self.count}"
+
+    def put(self, line: str) -> None:
+        self.lines.append("  " + line)
+
+    def op(self, code: str, d: dtype, lanes: int = 1) -> Num:
+        self.count += 1
+        name = f"%t{self.count}"
+        self.lines.append(f"  {name} = {code}")
+        return Num(self, name, d, lanes)
+
+    def raw(self, code: str) -> str:
+        """An instruction whose result is no number: its name."""
+        name = self.fresh()
+        self.lines.append(f"  {name} = {code}")
+        return name
+
+    def label(self, name: str) -> None:
+        self.lines.append(f"{name}:")
+        self.block = name
+
+    def const(self, value, d: dtype) -> Num:
+        return Num(self, literal(value, TYPES[d]), d, 1, value)
+
+    def int(self, value: int) -> Num:
+        return self.const(value, dt.int64)
+
+    def spread(self, x: Num, lanes: int) -> Num:
+        """`x` in all lanes."""
+        if x.lanes == lanes:
+            return x
+        ty = TYPES[x.dtype]
+        if x.const is not None:
+            return Num(self, f"splat ({ty} {x.text})", x.dtype, lanes, x.const)
+        one = self.raw(f"insertelement <{lanes} x {ty}> poison, {ty} {x.text}, i64 0")
+        return self.op(f"shufflevector <{lanes} x {ty}> {one}, <{lanes} x {ty}> poison, <{lanes} x i32> zeroinitializer", x.dtype, lanes)
+
+    def number(self, x, d: dtype) -> Num:
+        return x if isinstance(x, Num) else self.const(x, d)
+
+    def pair(self, a, b) -> tuple[Num, Num]:
+        """Two operands as Nums of equal lanes; a Python number takes the other's dtype."""
+        if not isinstance(a, Num):
+            a = self.const(a, b.dtype)
+        elif not isinstance(b, Num):
+            b = self.const(b, a.dtype)
+        if a.lanes != b.lanes:
+            lanes = max(a.lanes, b.lanes)
+            a, b = self.spread(a, lanes), self.spread(b, lanes)
+        return a, b
+
+    def intrinsic(self, name: str, *args: Num, d: dtype | None = None) -> Num:
+        """An intrinsic over one type: sqrt, rint, fma, copysign, ..."""
+        a = args[0]
+        ty, full = a.ty, f"llvm.{name}.{suffix(TYPES[a.dtype], a.lanes)}"
+        self.declares[f"declare {ty} @{full}({', '.join([ty] * len(args))})"] = None
+        return self.op(f"call {ty} @{full}({', '.join([f'{ty} {x.text}' for x in args])})", d or a.dtype, a.lanes)
+
+    def convert(self, code: str, x: Num, d: dtype) -> Num:
+        """sitofp, zext, bitcast, ... to the register type of `d`."""
+        return self.op(f"{code} {x.ty} {x.text} to {vector(TYPES[d], x.lanes)}", d, x.lanes)
+
+    # ------------------------------------------------------------------------------------------------ arithmetic
+    def arith(self, name: str, a, b) -> Num:
+        """add, sub, mul, div."""
+        a, b = self.pair(a, b)
+        d = a.dtype
+        if d.is_floating_point:
+            return self.op(f"f{name} {a.ty} {a.text}, {b.text}", d, a.lanes)
+        if d is dt.int64 and a.lanes == 1:
+            found = self.fold(name, a, b)
+            if found is not None:
+                return found
+        return self.op(f"{name} {a.ty} {a.text}, {b.text}", d, a.lanes)
+
+    def fold(self, name: str, a: Num, b: Num) -> Num | None:
+        """Index arithmetic that needs no instruction."""
+        x, y = a.const, b.const
+        if x is not None and y is not None:
+            return self.int(x + y if name == "add" else x - y if name == "sub" else x * y)
+        if name == "mul":
+            if x == 0 or y == 1:
+                return a
+            return b if x == 1 or y == 0 else None
+        if y == 0:
+            return a
+        return b if x == 0 and name == "add" else None
+
+    def neg(self, a: Num) -> Num:
+        if a.dtype.is_floating_point:
+            return self.op(f"fneg {a.ty} {a.text}", a.dtype, a.lanes)
+        return self.arith("sub", 0, a)
+
+    def abs(self, a: Num) -> Num:
+        if a.dtype.is_floating_point:
+            return self.intrinsic("fabs", a)
+        if not a.dtype.is_signed:
+            return a
+        return self.select(a < 0, self.neg(a), a)
+
+    def fma(self, a, b, c) -> Num:
+        """a * b + c with one rounding (without the instruction, float32 is rounded once from float64)."""
+        like = next(x for x in (a, b, c) if isinstance(x, Num))
+        a, b, c = [self.number(x, like.dtype) for x in (a, b, c)]
+        lanes = max(a.lanes, b.lanes, c.lanes)
+        a, b, c = [self.spread(x, lanes) for x in (a, b, c)]
+        if self.isa.fma or like.dtype is dt.float64:
+            return self.intrinsic("fma", a, b, c)
+        a, b, c = [self.convert("fpext", x, dt.float64) for x in (a, b, c)]
+        return self.convert("fptrunc", a * b + c, dt.float32)
+
+    def mad(self, a, b, c) -> Num:
+        """a * b + c, in one rounding or two: for the early terms of polynomials."""
+        return self.fma(a, b, c) if self.isa.fma else a * b + c
+
+    def compare(self, name: str, a, b) -> Num:
+        a, b = self.pair(a, b)
+        real, signed, unsigned = _COMPARE[name]
+        if a.dtype.is_floating_point:
+            code = f"fcmp {real}"
+        else:
+            code = f"icmp {signed if a.dtype.is_signed else unsigned}"
+        return self.op(f"{code} {a.ty} {a.text}, {b.text}", dt.bool_, a.lanes)
+
+    def isnan(self, a: Num) -> Num:
+        return self.op(f"fcmp uno {a.ty} {a.text}, {a.text}", dt.bool_, a.lanes)
+
+    def bits2(self, name: str, a, b) -> Num:
+        """and, or, xor, shl, lshr, ashr."""
+        a, b = self.pair(a, b)
+        return self.op(f"{name} {a.ty} {a.text}, {b.text}", a.dtype, a.lanes)
+
+    def invert(self, a: Num) -> Num:
+        return self.bits2("xor", a, self.const(True if a.dtype is dt.bool_ else -1, a.dtype))
+
+    def select(self, c: Num, a, b) -> Num:
+        a, b = self.pair(a, b)
+        lanes = max(c.lanes, a.lanes)
+        if c.lanes == 1 and lanes > 1:                # a scalar condition chooses between whole vectors
+            return self.op(f"select i1 {c.text}, {a.ty} {a.text}, {b.ty} {b.text}", a.dtype, lanes)
+        a, b = self.spread(a, lanes), self.spread(b, lanes)
+        return self.op(f"select {c.ty} {c.text}, {a.ty} {a.text}, {b.ty} {b.text}", a.dtype, lanes)
+
+    where = select
+
+    def shift(self, name: str, a: Num, n: Num) -> Num:
+        """shl or shr of any amount: from the width on nothing is left (shr: but the sign)."""
+        width = 8 * a.dtype.itemsize
+        if n.const is not None:
+            return self._shift(name, a, self.const(min(n.const, width - 1), a.dtype)) if n.const < width or name == "shr" and a.dtype.is_signed \
+                else self.const(0, a.dtype)
+        a, n = self.pair(a, n)
+        fits = self.op(f"icmp ult {n.ty} {n.text}, {self.spread(self.const(width, n.dtype), n.lanes).text}", dt.bool_, n.lanes)
+        got = self._shift(name, a, self.select(fits, n, self.const(width - 1, n.dtype)))
+        return got if name == "shr" and a.dtype.is_signed else self.select(fits, got, self.const(0, a.dtype))
+
+    def _shift(self, name: str, a, n) -> Num:
+        return self.bits2("shl" if name == "shl" else "ashr" if a.dtype.is_signed else "lshr", a, n)
+
+    def sqrt(self, x: Num) -> Num:
+        return self.intrinsic("sqrt", x)
+
+    def rint(self, x: Num) -> Num:
+        return self.intrinsic("rint", x)
+
+    def floor(self, x: Num) -> Num:
+        return self.intrinsic("floor", x)
+
+    def ceil(self, x: Num) -> Num:
+        return self.intrinsic("ceil", x)
+
+    def trunc(self, x: Num) -> Num:
+        return self.intrinsic("trunc", x)
+
+    def copysign(self, x, y: Num) -> Num:
+        return self.intrinsic("copysign", *self.pair(x, y))
+
+    def scale(self, x: Num, n: Num) -> Num:
+        """x * 2^n for a float x near 1 and a whole float n, rounded once where the result is a denormal."""
+        if self.isa.bits == 512 and x.ty in ("<16 x float>", "<8 x double>"):
+            kind, mask = ("ps", "i16") if x.dtype.itemsize == 4 else ("pd", "i8")
+            name = f"llvm.x86.avx512.mask.scalef.{kind}.512"
+            self.declares[f"declare {x.ty} @{name}({x.ty}, {x.ty}, {x.ty}, {mask}, i32)"] = None
+            return self.op(f"call {x.ty} @{name}({x.ty} {x.text}, {x.ty} {n.text}, {x.ty} zeroinitializer, {mask} -1, i32 4)", x.dtype, x.lanes)
+        bias, low = (127, 23) if x.dtype.itemsize == 4 else (1023, 52)
+        i = self.toint(n)
+        half = i >> 1
+        return x * self.unbits((half + bias) << low) * self.unbits((i - half + bias) << low)
+
+    # ------------------------------------------------------------------------------------------------ extremes
+    def extreme(self, name: str, a, b) -> Num:
+        """max and min carry nan, maxnum and minnum prefer numbers."""
+        a, b = self.pair(a, b)
+        most = name.startswith("max")
+        if not a.dtype.is_floating_point:
+            if a.dtype is dt.bool_:
+                return self.bits2("or" if most else "and", a, b)
+            return self.intrinsic(("s" if a.dtype.is_signed else "u") + name[:3], a, b)
+        how = "gt" if most else "lt"
+        if name.endswith("num"):                      # the machine's instruction gives its second operand if either is nan
+            if b.const is not None:
+                a, b = b, a
+            got = self.select(self.compare(how, b, a), b, a)
+            return got if a.const is not None else self.select(self.isnan(a), b, got)
+        if b.const is not None:                       # a number: nan can only come from the other
+            a, b = b, a
+        got = self.select(self.compare(how, a, b), a, b)
+        return got if a.const is not None else self.select(self.isnan(a), a, got)
+
+    # ------------------------------------------------------------------------------------------------ integers
+    def quotient(self, name: str, a: Num, b: Num) -> Num:
+        """floordiv, mod (Python's), rem (C's), div (C's) of integers. By zero: zero. Constants and sizes divide directly."""
+        a, b = self.pair(a, b)
+        d = a.dtype
+        if b.const is not None and b.const > 0:
+            return self.divide(name, a, b)
+        zero = self.compare("eq", b, 0)
+        if not d.is_signed:
+            return self.select(zero, 0, self.divide(name, a, self.select(zero, 1, b)))
+        minus = self.compare("eq", b, -1)             # the least number by -1 would trap
+        got = self.divide(name, a, self.select(zero | minus, 1, b))
+        got = self.select(minus, self.neg(a) if name in ("floordiv", "div") else self.const(0, d), got)
+        return self.select(zero, self.const(0, d), got)
+
+    def divide(self, name: str, a: Num, b: Num) -> Num:
+        d, lanes = a.dtype, a.lanes
+        if not d.is_signed:
+            return self.op(f"{'urem' if name in ('mod', 'rem') else 'udiv'} {a.ty} {a.text}, {b.text}", d, lanes)
+        if name == "rem" or name == "div":
+            return self.op(f"{'srem' if name == 'rem' else 'sdiv'} {a.ty} {a.text}, {b.text}", d, lanes)
+        if name == "mod":
+            r = self.op(f"srem {a.ty} {a.text}, {b.text}", d, lanes)
+            wrong = self.compare("ne", r, 0) & ((r ^ b) < 0)
+            return self.select(wrong, r + b, r)
+        q = self.op(f"sdiv {a.ty} {a.text}, {b.text}", d, lanes)
+        r = a - q * b
+        wrong = self.compare("ne", r, 0) & ((r ^ b) < 0)
+        return self.select(wrong, q - 1, q)
+
+    def integer_power(self, a: Num, b: Num) -> Num:
+        """a to the b by squaring, lane by lane; with a negative b 0, or what 1 and -1 give."""
+        d, ty = a.dtype, TYPES[a.dtype]
+        name = f"pl.ipow.{ty}.{'s' if d.is_signed else 'u'}"
+        if name not in self.helpers:
+            shift, below = ("ashr", "slt") if d.is_signed else ("lshr", "ult")
+            self.helpers[name] = f"""define internal {ty} @{name}({ty} %a, {ty} %b) #0 {{
+entry:
+  %down = icmp {below} {ty} %b, 0
+  br i1 %down, label %small, label %head
+small:
+  %one = icmp eq {ty} %a, 1
+  %minus = icmp eq {ty} %a, -1
+  %odd = trunc {ty} %b to i1
+  %sign = select i1 %odd, {ty} -1, {ty} 1
+  %other = select i1 %minus, {ty} %sign, {ty} 0
+  %least = select i1 %one, {ty} 1, {ty} %other
+  ret {ty} %least
+head:
+  %n = phi {ty} [ %b, %entry ], [ %half, %body ]
+  %x = phi {ty} [ %a, %entry ], [ %square, %body ]
+  %r = phi {ty} [ 1, %entry ], [ %next, %body ]
+  %done = icmp eq {ty} %n, 0
+  br i1 %done, label %out, label %body
+body:
+  %bit = trunc {ty} %n to i1
+  %times = mul {ty} %r, %x
+  %next = select i1 %bit, {ty} %times, {ty} %r
+  %square = mul {ty} %x, %x
+  %half = {shift} {ty} %n, 1
+  br label %head
+out:
+  ret {ty} %r
+}}"""
+        return self.by_lane(name, a, b)
+
+    # ------------------------------------------------------------------------------------------------ conversions
+    def cast(self, x: Num, d: dtype) -> Num:
+        """C's conversions; to float16 and bfloat16: rounded to it, held as float32."""
+        if x.dtype is d:
+            return x
+        source, lanes = x.dtype, x.lanes
+        if d is dt.bool_:
+            return self.compare("ne", x, 0)
+        if d in LOW:
+            x = self.cast(x, dt.float32)
+            return Num(self, self.from_memory(self.half_bits(x, d), d, lanes).text, d, lanes)
+        if source in LOW:
+            x = Num(self, x.text, dt.float32, lanes)
+            return self.cast(x, d)
+        if d.is_floating_point:
+            if source.is_floating_point:
+                return self.convert("fpext" if d is dt.float64 else "fptrunc", x, d)
+            return self.convert("sitofp" if source.is_signed else "uitofp", x, d)
+        if source.is_floating_point:
+            if d is dt.uint64:
+                return self.convert("fptoui", x, d)
+            if d.itemsize == 8 or d is dt.uint32:
+                return self.cast(self.convert("fptosi", x, dt.int64), d)
+            return self.cast(self.convert("fptosi", x, dt.int32), d)
+        if d.itemsize == source.itemsize and source is not dt.bool_:
+            return Num(self, x.text, d, lanes, None if x.const is None else x.const)
+        if d.itemsize < source.itemsize:
+            return self.convert("trunc", x, d)
+        return self.convert("sext" if source.is_signed else "zext", x, d)
+
+    def bitcast(self, x: Num, d: dtype) -> Num:
+        if TYPES[d] == TYPES[x.dtype]:
+            return Num(self, x.text, d, x.lanes)
+        return self.convert("bitcast", x, d)
+
+    def bits(self, x: Num) -> Num:
+        """The bits of a float as an integer."""
+        return self.convert("bitcast", x, _INT_OF[x.dtype.itemsize])
+
+    def unbits(self, x: Num) -> Num:
+        return self.convert("bitcast", x, dt.float32 if x.dtype.itemsize == 4 else dt.float64)
+
+    def toint(self, x: Num) -> Num:
+        """A float known to be whole and small, as an integer of its size."""
+        return self.convert("fptosi", x, _INT_OF[x.dtype.itemsize])
+
+    def tofloat(self, x: Num) -> Num:
+        return self.convert("sitofp", x, dt.float32 if x.dtype.itemsize == 4 else dt.float64)
+
+    def half_bits(self, x: Num, d: dtype) -> str:
+        """The 16 bits that a float32 rounds to (to nearest even, nan kept)."""
+        u = self.convert("bitcast", x, dt.uint32)
+        nan = self.isnan(x)
+        if d is dt.bfloat16:
+            up = u + ((u >> 16) & 1) + 0x7FFF
+            got = self.select(nan, u | 0x400000, up) >> 16
+            return self.raw(f"trunc {got.ty} {got.text} to {vector('i16', x.lanes)}")
+        if self.isa.half:
+            half = self.raw(f"fptrunc {x.ty} {x.text} to {vector('half', x.lanes)}")
+            return self.raw(f"bitcast {vector('half', x.lanes)} {half} to {vector('i16', x.lanes)}")
+        # Without the instruction (after F. Giesen's float_to_half_fast3_rtne, public domain).
+        sign = u & 0x80000000
+        a = u ^ sign
+        small = self.bits(self.unbits(a) + 0.5)                                     # the addition rounds to the right bit
+        tiny = self.bitcast(small, dt.uint32) - 0x3F000000
+        usual = (a + 0xC8000FFF + ((a >> 13) & 1)) >> 13
+        got = self.select(a < 0x38800000, tiny, usual)
+        got = self.select(a >= 0x47800000, self.select(nan, ((a >> 13) & 0x3FF) | 0x7E00, self.const(0x7C00, dt.uint32)), got)
+        got = got | (sign >> 16)
+        return self.raw(f"trunc {got.ty} {got.text} to {vector('i16', x.lanes)}")
+
+    # ------------------------------------------------------------------------------------------------ calls
+    def by_lane(self, name: str, *args: Num) -> Num:
+        """A scalar function `name` on every lane: a helper loops over them."""
+        lanes, d = max(a.lanes for a in args), args[0].dtype
+        args = tuple([self.spread(a, lanes) for a in args])
+        ty = TYPES[d]
+        if lanes == 1:
+            return self.op(f"call {ty} @{name}({', '.join([f'{ty} {a.text}' for a in args])})", d)
+        many = f"{name}.v{lanes}"
+        vec = vector(ty, lanes)
+        if many not in self.helpers:
+            body, last = [], "poison"
+            for i in range(lanes):
+                ones = []
+                for k in range(len(args)):
+                    body.append(f"  %x{i}_{k} = extractelement {vec} %a{k}, i64 {i}")
+                    ones.append(f"{ty} %x{i}_{k}")
+                body.append(f"  %y{i} = call {ty} @{name}({', '.join(ones)})")
+                body.append(f"  %r{i} = insertelement {vec} {last}, {ty} %y{i}, i64 {i}")
+                last = f"%r{i}"
+            params = ", ".join(f"{vec} %a{k}" for k in range(len(args)))
+            self.helpers[many] = f"define internal {vec} @{many}({params}) noinline #0 {{\n" + "\n".join(body) + f"\n  ret {vec} {last}\n}}"
+        return self.op(f"call {vec} @{many}({', '.join([f'{vec} {a.text}' for a in args])})", d, lanes)
+
+    def libm(self, name: str, *args: Num) -> Num:
+        """The C library's function, lane by lane."""
+        full = name + ("f" if args[0].dtype.itemsize == 4 else "")
+        ty = TYPES[args[0].dtype]
+        self.declares[f"declare {ty} @{full}({', '.join([ty] * len(args))})"] = None
+        return self.by_lane(full, *args)
+
+    def rare(self, cond: Num, usual: Num, slow) -> Num:
+        """`usual`, but `slow()` in the lanes of `cond`: computed only if there are any."""
+        out, join = self.fresh("rare"), self.fresh("join")
+        any_ = cond if cond.lanes == 1 else self.any(cond)
+        before = self.block
+        self.put(f"br i1 {any_.text}, label %{out}, label %{join}")
+        self.label(out)
+        got = self.select(cond, slow(), usual)
+        after = self.block
+        self.put(f"br label %{join}")
+        self.label(join)
+        return self.op(f"phi {usual.ty} [ {usual.text}, %{before} ], [ {got.text}, %{after} ]", usual.dtype, usual.lanes)
+
+    def any(self, cond: Num) -> Num:
+        """Whether any lane is true."""
+        bits = self.raw(f"bitcast {cond.ty} {cond.text} to i{cond.lanes}")
+        return self.op(f"icmp ne i{cond.lanes} {bits}, 0", dt.bool_)
+
+    # ------------------------------------------------------------------------------------------------ memory
+    def at(self, p: str, index: Num, d: dtype) -> str:
+        """The address of element `index` of a buffer of dtype `d`."""
+        if index.const == 0:
+            return p
+        return self.raw(f"getelementptr {MEMORY[d]}, ptr {p}, i64 {index.text}")
+
+    def load(self, p: str, d: dtype, lanes: int = 1, mask: Num | None = None) -> Num:
+        """The elements at `p`; zero where the mask is off."""
+        mem = MEMORY[d]
+        ty = vector(mem, lanes)
+        if mask is None:
+            got = self.raw(f"load {ty}, ptr {p}, align {d.itemsize}")
+        else:
+            name = f"llvm.masked.load.{suffix(mem, lanes)}.p0"
+            self.declares[f"declare {ty} @{name}(ptr, i32, {mask.ty}, {ty})"] = None
+            got = self.raw(f"call {ty} @{name}(ptr {p}, i32 {d.itemsize}, {mask.ty} {mask.text}, {ty} zeroinitializer)")
+        return self.from_memory(got, d, lanes)
+
+    def gather(self, p: str, index: Num, d: dtype, mask: Num | None = None) -> Num:
+        """The elements at `index` (int64 lanes) from `p`."""
+        lanes, mem = index.lanes, MEMORY[d]
+        ty = vector(mem, lanes)
+        where = self.raw(f"getelementptr {mem}, ptr {p}, {index.ty} {index.text}")
+        name = f"llvm.masked.gather.{suffix(mem, lanes)}.{suffix('p0', lanes)}"
+        self.declares[f"declare {ty} @{name}(<{lanes} x ptr>, i32, <{lanes} x i1>, {ty})"] = None
+        on = "splat (i1 true)" if mask is None else mask.text
+        got = self.raw(f"call {ty} @{name}(<{lanes} x ptr> {where}, i32 {d.itemsize}, <{lanes} x i1> {on}, {ty} zeroinitializer)")
+        return self.from_memory(got, d, lanes)
+
+    def store(self, x: Num, p: str, d: dtype, mask: Num | None = None, stream: bool = False) -> None:
+        text, mem = self.to_memory(x, d)
+        ty = vector(mem, x.lanes)
+        if mask is None:
+            align = x.lanes * d.itemsize if stream else d.itemsize
+            self.put(f"store {ty} {text}, ptr {p}, align {align}" + (", !nontemporal !0" if stream else ""))
+            return
+        name = f"llvm.masked.store.{suffix(mem, x.lanes)}.p0"
+        self.declares[f"declare void @{name}({ty}, ptr, i32, {mask.ty})"] = None
+        self.put(f"call void @{name}({ty} {text}, ptr {p}, i32 {d.itemsize}, {mask.ty} {mask.text})")
+
+    def scatter(self, x: Num, p: str, index: Num, d: dtype, mask: Num | None = None) -> None:
+        x = self.spread(x, index.lanes)
+        text, mem = self.to_memory(x, d)
+        lanes = x.lanes
+        ty = vector(mem, lanes)
+        where = self.raw(f"getelementptr {mem}, ptr {p}, {index.ty} {index.text}")
+        name = f"llvm.masked.scatter.{suffix(mem, lanes)}.{suffix('p0', lanes)}"
+        self.declares[f"declare void @{name}({ty}, <{lanes} x ptr>, i32, <{lanes} x i1>)"] = None
+        on = "splat (i1 true)" if mask is None else mask.text
+        self.put(f"call void @{name}({ty} {text}, <{lanes} x ptr> {where}, i32 {d.itemsize}, <{lanes} x i1> {on})")
+
+    def from_memory(self, got: str, d: dtype, lanes: int) -> Num:
+        """What was loaded, as a register holds it."""
+        mem = vector(MEMORY[d], lanes)
+        if d is dt.bool_:
+            return self.op(f"icmp ne {mem} {got}, {'zeroinitializer' if lanes > 1 else 0}", d, lanes)
+        if d is dt.bfloat16:
+            wide = self.op(f"zext {mem} {got} to {vector('i32', lanes)}", dt.uint32, lanes)
+            return self.unbits(wide << 16)
+        if d is dt.float16:
+            if self.isa.half:
+                half = self.raw(f"bitcast {mem} {got} to {vector('half', lanes)}")
+                return self.op(f"fpext {vector('half', lanes)} {half} to {vector('float', lanes)}", dt.float32, lanes)
+            u = self.op(f"zext {mem} {got} to {vector('i32', lanes)}", dt.uint32, lanes)
+            a = (u & 0x7FFF) << 13
+            x = self.unbits(a) * 2.0 ** 112                                         # exact: denormals become normal
+            x = self.select(a >= 0x0F800000, self.unbits(a | 0x7F800000), x)
+            return self.unbits(self.bits(x) | self.bitcast((u & 0x8000) << 16, dt.int32))
+        return Num(self, got, d, lanes)
+
+    def to_memory(self, x: Num, d: dtype) -> tuple[str, str]:
+        """(text, type) of a register's value as a buffer of dtype `d` holds it."""
+        mem = MEMORY[d]
+        if d is dt.bool_:
+            return self.raw(f"zext {x.ty} {x.text} to {vector(mem, x.lanes)}"), mem
+        if d in LOW:
+            return self.half_bits(x, d), mem
+        return x.text, mem
+
+    # ------------------------------------------------------------------------------------------------ what changes
+    def slot(self, d: dtype, lanes: int = 1, init: Num | None = None) -> Slot:
+        name = self.fresh("%s")
+        self.slots.append(f"  {name} = alloca {vector(TYPES[d], lanes)}")
+        s = Slot(self, name, d, lanes)
+        if init is not None:
+            s.set(init)
+        return s
+
+    # ------------------------------------------------------------------------------------------------ lanes
+    def iota(self, lanes: int, step: int = 1, d: dtype = dt.int64) -> Num:
+        """0, step, 2*step, ..."""
+        ty = TYPES[d]
+        return Num(self, "<" + ", ".join([f"{ty} {i * step}" for i in range(lanes)]) + ">", d, lanes)
+
+    def shuffle(self, x: Num, lanes) -> Num:
+        """The lanes that are named."""
+        order = ", ".join([f"i32 {i}" for i in lanes])
+        return self.op(f"shufflevector {x.ty} {x.text}, {x.ty} poison, <{len(lanes)} x i32> <{order}>", x.dtype, len(lanes))
+
+    def lane(self, x: Num, i: int) -> Num:
+        return self.op(f"extractelement {x.ty} {x.text}, i64 {i}", x.dtype)
+
+    # ------------------------------------------------------------------------------------------------ control
+    @contextmanager
+    def when(self, cond: Num):
+        inside, out = self.fresh("then"), self.fresh("fi")
+        self.put(f"br i1 {cond.text}, label %{inside}, label %{out}")
+        self.label(inside)
+        yield
+        self.put(f"br label %{out}")
+        self.label(out)
+
+    @contextmanager
+    def loop(self, lo: Num, hi: Num, step: int):
+        """`for i in range(lo, hi, step)`, which is known to run at least once."""
+        head, out, before = self.fresh("loop"), self.fresh("done"), self.block
+        i, after = self.fresh("%i"), self.fresh("%n")
+        self.put(f"br label %{head}")
+        self.label(head)
+        place = len(self.lines)
+        self.lines.append("")
+        yield Num(self, i, dt.int64)
+        self.put(f"{after} = add nuw nsw i64 {i}, {step}")
+        more = self.raw(f"icmp slt i64 {after}, {hi.text}")
+        self.put(f"br i1 {more}, label %{head}, label %{out}")
+        self.lines[place] = f"  {i} = phi i64 [ {lo.text}, %{before} ], [ {after}, %{self.block} ]"
+        self.label(out)
+
+
+class Slot:
+    """A register that changes."""
+
+    __slots__ = ("w", "name", "dtype", "lanes")
+
+    def __init__(self, w: Writer, name: str, d: dtype, lanes: int):
+        self.w, self.name, self.dtype, self.lanes = w, name, d, lanes
+
+    def get(self) -> Num:
+        return self.w.op(f"load {vector(TYPES[self.dtype], self.lanes)}, ptr {self.name}", self.dtype, self.lanes)
+
+    def set(self, x: Num) -> None:
+        x = self.w.spread(x, self.lanes)
+        self.w.put(f"store {x.ty} {x.text}, ptr {self.name}")
+
+
+def suffix(ty: str, lanes: int) -> str:
+    """How intrinsics name a type: v16f32."""
+    ty = {"float": "f32", "double": "f64"}.get(ty, ty)
+    return ty if lanes == 1 else f"v{lanes}{ty}"
