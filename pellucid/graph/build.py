@@ -39,22 +39,3 @@ def copy_of(graph: Graph) -> Graph:
     return g
 
 
-def splice(graph: Graph, inner: Graph, args: tuple, loc: Loc | None = None) -> tuple:
-    """Append the nodes of `inner` with `args` for its inputs; the values of its outputs."""
-    seen: dict[Value, Any] = dict(zip(inner.inputs, args))
-    for v, a in inner.consts.items():
-        seen[v] = graph.const(a, v.spec, v.name)
-    for node in inner.nodes:
-        outs = graph.add(node.op, tuple([seen[a] if isinstance(a, Value) else a for a in node.args]), node.attrs,
-                         tuple([v.spec for v in node.outs]), loc or node.loc).outs
-        seen.update(zip(node.outs, outs))
-    return tuple([seen[v] for v in inner.outputs])
-
-
-def rename(node: Node, args: tuple) -> Node:
-    """The same call with other operands, its results the same Value objects."""
-    new = Node(node.op, args, node.attrs, node.loc)
-    new.outs = node.outs
-    for v in node.outs:
-        v.node = new
-    return new
