@@ -274,6 +274,9 @@ class Fn:
         one = self.op(ty, f"insertelement {ty} poison, {a.ty} {a}, i64 0")
         return self.op(ty, f"shufflevector {ty} {one}, {ty} poison, <{lanes} x i32> zeroinitializer")
 
+    def insert(self, a: Val, one: Val, lane: int) -> Val:
+        return self.op(a.ty, f"insertelement {a.ty} {a}, {one.ty} {one}, i64 {lane}")
+
     def reduce(self, how: str, a: Val) -> Val:
         """fadd, fmax: all lanes to one number, in halves (the same order every time)."""
         n = lanes_of(a.ty)

@@ -187,14 +187,7 @@ class Product:
         b_masks = [None] * vectors if t.pack_b else masks
         acc = [[f.var(f.zero()) for _ in range(vectors)] for _ in range(height)]
         kc = f.p_kc if self.k_blocks > 1 else g.k
-        with f.loop(0, kc) as k:
-            b = f.at(f.p_b, k * b_step)
-            columns = [f.load(b, j * t.lanes, mask=b_masks[j]) for j in range(vectors)]
-            a = f.at(f.p_a, k * a_step)
-            for i in range(height):
-                x = f.spread(a, i * a_row)
-                for j in range(vectors):
-                    acc[i][j].set(f.fma(x, columns[j], acc[i][j].get()))
+        accumulate(f, acc, kc, f.p_a, (a_row, a_step), f.p_b, b_step, b_masks)
         if self.k_blocks > 1 or g.accumulate:
             first = False if g.accumulate else f.p_first
             with f.unless(first):
@@ -360,6 +353,21 @@ class KParts:
             self.loop.__exit__(*error)
 
 
+def accumulate(f: Fn, acc, steps, a, a_strides, b, b_step, masks=None) -> None:
+    """acc[i][j] += a[i, k] * (vector j of b[k]) for k in range(steps): the innermost loop of all products here. `a` has
+    strides along rows and steps; rows of `b` are `b_step` apart."""
+    row, step = a_strides
+    vectors = len(acc[0])
+    with f.loop(0, steps) as k:
+        at = f.at(b, k * b_step)
+        columns = [f.load(at, j * f.lanes, mask=masks and masks[j]) for j in range(vectors)]
+        at = f.at(a, k * step)
+        for i, sums in enumerate(acc):
+            x = f.spread(at, i * row)
+            for j in range(vectors):
+                sums[j].set(f.fma(x, columns[j], sums[j].get()))
+
+
 def transpose(f: Fn, rows: list) -> list:
     """The transpose of a square of vectors, in log2(lanes) rounds of shuffles."""
     n, rows, d = len(rows), list(rows), 1
@@ -475,8 +483,10 @@ def foldable(strides, post, adds, m: int) -> bool:
 
 
 def batch_strides(operands, dims: int, shape, post) -> list[tuple[int, ...]]:
-    """(size, stride in each operand) of the leading dimensions; 0 where an operand is broadcast."""
-    kinds = ["matrix"] * 3 + [p.kind for p in post if p.kind != "relu"]
+    """(size, stride in each operand) of the leading dimensions; 0 where an operand is broadcast. The last operands are those
+    of the post-steps."""
+    kinds = [p.kind for p in post if p.kind != "relu"]
+    kinds = ["matrix"] * (len(operands) - len(kinds)) + kinds
     out = []
     for d in range(dims):
         steps = []

@@ -1,0 +1,349 @@
+"""Attention in tiles: softmax(q k^T * scale + mask) v without the matrix of weights, and its gradients.
+
+In: strided operands as the plan gives them, nothing is copied but one tile of queries at a time. Out: externs for
+`attention` and `attention_backward`. The weights of a query are computed a tile of keys at a time and renormalised as
+larger ones appear (Dao et al., 2022); tiles of keys that a causal mask hides are not computed.
+
+Everything is held transposed: queries lie along the lanes, keys and features along rows. Maxima and sums over keys are then
+plain vector operations, keys and values are read one number at a time in any layout, and only queries need transposing.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ..core import dtype as dt
+from . import vmath
+from .backend import Extern, extern
+from .emit import SIZES, Fn, Isa, Module, Val
+from .gemm import REAL, accumulate, batch_strides, ceil, fold_batch, transpose
+
+KEYS = 128                  # keys in a tile of the forward pass
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """One attention: sizes, strides (rows, columns) of each operand, the mask's kind ("", "bool", "float") and strides."""
+
+    queries: int
+    keys: int
+    features: int
+    values: int
+    q: tuple[int, int]
+    k: tuple[int, int]
+    v: tuple[int, int]
+    causal: bool
+    scale: float
+    ty: str
+    mask: str = ""
+    m: tuple[int, int] = (0, 0)
+
+    def flops(self, products: int) -> int:
+        """Of one head: `products` products of all its keys and queries, half of them where a causal mask hides the rest."""
+        return products * (self.features + self.values) * self.queries * self.keys // (2 if self.causal else 1)
+
+
+class Tiles:
+    """Writes what both passes share: reading and writing tiles of queries, scores."""
+
+    def __init__(self, module: Module, name: str, s: Shape):
+        self.module, self.name, self.s = module, name, s
+        self.lanes = module.isa.lanes(s.ty)
+        self.size = SIZES[s.ty]
+        self.vectors = min(2, ceil(s.queries, self.lanes))
+        self.wide = self.vectors * self.lanes                     # queries in a tile
+        self.rows = 8 if module.isa.registers == 32 else 6        # keys, or features, in a register tile
+        self.tiles = ceil(s.queries, self.wide)
+        self.last = s.queries - (self.tiles - 1) * self.wide      # queries in the last tile
+        self.used = 0
+
+    def room(self, elements: int) -> int:
+        """Take elements of scratch; the offset."""
+        at, step = self.used, 64 // self.size
+        self.used += ceil(elements, step) * step
+        return at
+
+    def padded(self, n: int) -> int:
+        return ceil(n, self.lanes) * self.lanes
+
+    # ------------------------------------------------------------------------------------------------ tiles of queries
+    def for_tile(self, f: Fn, tile, act) -> None:
+        """`act(number of queries)` for a full tile or the last one."""
+        if self.tiles == 1 or self.last == self.wide:
+            act(self.last)
+            return
+        is_last = f.compare("eq", tile, self.tiles - 1)
+        with f.when(is_last):
+            act(self.last)
+        with f.unless(is_last):
+            act(self.wide)
+
+    def blocks(self, f: Fn, n: int, body) -> None:
+        """`body(start, count)` for blocks of `lanes` columns, the last one smaller."""
+        with f.loop(0, n - n % self.lanes, self.lanes) as c:
+            body(c, self.lanes)
+        if n % self.lanes:
+            body(n - n % self.lanes, n % self.lanes)
+
+    def write_reader(self, name: str, columns: int, strides: tuple[int, int], scale: float, copy: bool) -> None:
+        """`NAME_count(from, to, copy)`: queries as columns of `to` times `scale`, zero where there are none; and, with
+        `copy`, as they are, in rows padded to whole vectors."""
+        for count in {self.last, min(self.wide, self.s.queries)}:
+            f = Fn(self.module, f"{self.name}_{name}_{count}", "ptr from, ptr to" + ", ptr copy" * copy, self.s.ty, internal=True)
+            padded = self.padded(columns)
+
+            def body(c, n, f=f, count=count, padded=padded):
+                for at in range(0, self.wide, self.lanes):
+                    rows = [self.row(f, f.p_from, (at + i) * strides[0] + c * strides[1], strides[1], n) if at + i < count else f.zero()
+                            for i in range(self.lanes)]
+                    if copy:
+                        for i, row in enumerate(rows):
+                            f.store(row, f.p_copy, (at + i) * padded + c)
+                    for i, column in enumerate(transpose(f, rows)[:n]):
+                        f.store(column if scale == 1 else f.mul(column, scale), f.p_to, (c + i) * self.wide + at)
+            self.blocks(f, columns, body)
+            f.end()
+
+    def row(self, f: Fn, p, index, stride: int, n: int) -> Val:
+        """n numbers as a vector."""
+        if stride == 1:
+            return f.load(p, index, mask=f.mask(n))
+        out = f.zero()
+        for i in range(n):
+            out = f.insert(out, f.load(p, index + i * stride, self.s.ty), i)
+        return out
+
+    def write_writer(self, name: str, columns: int, row_stride: int) -> None:
+        """`NAME_count(from, to, factor)`: columns of `from` times the vectors at `factor`, as rows of `to`."""
+        for count in {self.last, min(self.wide, self.s.queries)}:
+            f = Fn(self.module, f"{self.name}_{name}_{count}", "ptr from, ptr to, ptr factor", self.s.ty, internal=True)
+
+            def body(c, n, f=f, count=count):
+                for at in range(0, count, self.lanes):
+                    factor = f.load(f.p_factor, at)
+                    columns = [f.mul(f.load(f.p_from, (c + i) * self.wide + at), factor) if i < n else f.zero() for i in range(self.lanes)]
+                    for i, row in enumerate(transpose(f, columns)[:count - at]):
+                        f.store(row, f.p_to, (at + i) * row_stride + c, f.mask(n))
+            self.blocks(f, columns, body)
+            f.end()
+
+    # ------------------------------------------------------------------------------------------------ scores
+    def row_tiles(self, f: Fn, lo, hi, total: int, body) -> None:
+        """`body(start, count)` for groups of rows from lo (a multiple of a group) to hi, of `total` rows: whole groups even
+        past hi, but not past the total."""
+        tail = total % self.rows
+        stop = f.least(f.mul(f.ceil_div(hi, self.rows), self.rows), total - tail)
+        with f.loop(lo, stop, self.rows) as j:
+            body(j, self.rows)
+        if tail:
+            with f.when(f.compare("gt", hi, total - tail)):
+                body(total - tail, tail)
+
+    def key_end(self, f: Fn, q0):
+        """How many keys the queries from q0 on may see."""
+        s = self.s
+        return f.least(f.add(q0, self.wide), s.keys) if s.causal else s.keys
+
+    def scores(self, f: Fn, acc, j, rows: int, q0, k, q_tile, mask, bias) -> list[list[Val]]:
+        """The scores of keys j.. (rows) for the tile's queries, in registers; -inf where not allowed."""
+        s = self.s
+        accumulate(f, acc, s.features, f.at(k, j * s.k[0]), s.k, q_tile, self.wide)
+        if s.mask:
+            self.apply_mask(f, acc, j, mask, bias)
+        if s.causal:
+            with f.when(f.compare("gt", f.add(j, rows - 1), q0)):
+                low = f.fill(-math.inf, f.v)
+                for at in range(self.vectors):
+                    lane = self.positions(f, q0 + at * self.lanes)
+                    for i in range(rows):
+                        hidden = f.compare("gt", f.splat(f.cast("trunc", f.add(j, i), "i32"), self.lanes) if isinstance(j, Val) else
+                                           f.fill(j + i, lane.ty), lane)
+                        acc[i][at].set(f.select(hidden, low, acc[i][at].get()))
+        return [[x.get() for x in row] for row in acc]
+
+    def positions(self, f: Fn, start) -> Val:
+        """start, start + 1, ... as 32-bit numbers, one a lane."""
+        ty = f"<{self.lanes} x i32>"
+        iota = f.val("<" + ", ".join(f"i32 {i}" for i in range(self.lanes)) + ">", ty)
+        base = f.splat(f.cast("trunc", start, "i32"), self.lanes) if isinstance(start, Val) else f.fill(start, ty)
+        return f.add(base, iota)
+
+    def apply_mask(self, f: Fn, acc, j, mask, bias) -> None:
+        """Add a float mask; -inf where a bool one is False. A mask that is the same for all queries is read directly, another
+        from the tile that `write_bias` made, whose rows begin at key `bias[1]`."""
+        s = self.s
+        low = f.fill(-math.inf, f.v)
+        for i, row in enumerate(acc):
+            if s.m[0] == 0:
+                at = f.add(j, i) * s.m[1]
+                if s.mask == "bool":
+                    shown = f.compare("ne", f.load(mask, at, "i8"), 0)
+                    for x in row:
+                        x.set(f.op(f.v, f"select i1 {shown}, {f.v} {x.get()}, {f.v} {low}"))
+                else:
+                    one = f.spread(mask, at)
+                    for x in row:
+                        x.set(x.get() + one)
+                continue
+            for at, x in enumerate(row):
+                y = f.load(bias[0], (f.add(j, i) - bias[1]) * self.wide + at * self.lanes)
+                x.set(f.select(f.compare("eq", y, low), low, x.get()) if s.mask == "bool" else x.get() + y)
+
+    def write_bias(self) -> None:
+        """`bias_count(mask, to, keys)`: a tile of the mask, keys along rows; 0 and -inf for a bool one."""
+        s = self.s
+        if not s.mask or s.m[0] == 0:
+            return
+        for count in {self.last, min(self.wide, s.queries)}:
+            f = Fn(self.module, f"{self.name}_bias_{count}", "ptr mask, ptr to, i64 keys", s.ty, internal=True)
+            with f.loop(0, f.p_keys) as j:
+                for at in range(0, self.wide, self.lanes):
+                    n = min(max(count - at, 0), self.lanes)
+                    f.store(self.mask_lanes(f, j * s.m[1] + at * s.m[0], n), f.p_to, j * self.wide + at)
+            f.end()
+
+    def mask_lanes(self, f: Fn, index, n: int) -> Val:
+        """The mask for n queries and one key."""
+        s = self.s
+        if s.mask == "float":
+            return self.row(f, f.p_mask, index, s.m[0], n)
+        ty = f"<{self.lanes} x i8>"
+        bits = f.val("zeroinitializer", ty)
+        for i in range(n):
+            bits = f.insert(bits, f.load(f.p_mask, index + i * s.m[0], "i8"), i)
+        return f.select(f.compare("ne", bits, 0), f.zero(), f.fill(-math.inf, f.v))
+
+
+class Forward(Tiles):
+    """`NAME(q, k, v, mask, out, lse, tile, scratch)`: one tile of queries of one head."""
+
+    def __init__(self, module: Module, name: str, s: Shape, out_stride: int):
+        super().__init__(module, name, s)
+        self.tile_keys = ceil(KEYS, self.rows) * self.rows
+        held = min(self.tile_keys, ceil(s.keys, self.rows) * self.rows)
+        self.at_q = self.room(s.features * self.wide)
+        self.at_p = self.room(held * self.wide)
+        self.at_out = self.room(s.values * self.wide)
+        self.at_factor = self.room(self.wide)
+        self.at_bias = self.room(held * self.wide) if s.mask and s.m[0] else 0
+        self.write_reader("read", s.features, s.q, s.scale, False)
+        self.write_writer("write", s.values, out_stride)
+        self.write_bias()
+        self.out_stride = out_stride
+        self.tile()
+
+    def tile(self) -> None:
+        s = self.s
+        f = Fn(self.module, self.name, "ptr q, ptr k, ptr v, ptr mask, ptr out, ptr lse, i64 tile, ptr scratch", s.ty, internal=True)
+        q_tile, p_tile, out_tile, factor = (f.at(f.p_scratch, x) for x in (self.at_q, self.at_p, self.at_out, self.at_factor))
+        bias = f.at(f.p_scratch, self.at_bias)
+        q0 = f.p_tile * self.wide
+        self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_read_{n}", f.at(f.p_q, q0 * s.q[0]), q_tile))
+        low = f.fill(-math.inf, f.v)
+        top, total, factors = ([f.var(x) for _ in range(self.vectors)] for x in (low, f.zero(), f.zero()))
+        with f.loop(0, s.values * self.wide, self.lanes) as i:
+            f.store(f.zero(), out_tile, i)
+        end = self.key_end(f, q0)
+        with f.loop(0, end, self.tile_keys) as k0:
+            k1 = f.least(k0 + self.tile_keys, end)
+            if self.at_bias:
+                count = f.least(f.mul(f.ceil_div(k1 - k0, self.rows), self.rows), s.keys - k0)
+                mask = f.at(f.p_mask, q0 * s.m[0] + k0 * s.m[1], "i8" if s.mask == "bool" else s.ty)
+                self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_bias_{n}", mask, bias, count))
+            most = [f.var(low) for _ in range(self.vectors)]
+
+            def score(j, rows):
+                acc = [[f.var(f.zero()) for _ in range(self.vectors)] for _ in range(rows)]
+                for i, row in enumerate(self.scores(f, acc, j, rows, q0, f.p_k, q_tile, f.p_mask, (bias, k0))):
+                    for at, x in enumerate(row):
+                        f.store(x, p_tile, (f.add(j, i) - k0) * self.wide + at * self.lanes)
+                        most[at].set(f.top(x, most[at].get()))
+            self.row_tiles(f, k0, k1, s.keys, score)
+            shift = []
+            for at in range(self.vectors):
+                old, new = top[at].get(), f.top(top[at].get(), most[at].get())
+                shift.append(f.select(f.compare("eq", new, low), f.zero(), new))       # nothing allowed yet
+                factors[at].set(vmath.exp_down(f, f.sub(old, shift[at])))
+                top[at].set(new)
+                total[at].set(f.mul(total[at].get(), factors[at].get()))
+            with f.loop(0, k1 - k0) as j:
+                for at in range(self.vectors):
+                    x = vmath.exp_down(f, f.sub(f.load(p_tile, j * self.wide + at * self.lanes), shift[at]))
+                    total[at].set(total[at].get() + x)
+                    f.store(x, p_tile, j * self.wide + at * self.lanes)
+
+            def gather(c, rows):
+                acc = [[f.var(f.mul(f.load(out_tile, f.add(c, i) * self.wide + at * self.lanes), factors[at].get()))
+                        for at in range(self.vectors)] for i in range(rows)]
+                accumulate(f, acc, k1 - k0, f.at(f.p_v, k0 * s.v[0] + c * s.v[1]), (s.v[1], s.v[0]), p_tile, self.wide)
+                for i, row in enumerate(acc):
+                    for at, x in enumerate(row):
+                        f.store(x.get(), out_tile, f.add(c, i) * self.wide + at * self.lanes)
+            self.row_tiles(f, 0, s.values, s.values, gather)
+        for at in range(self.vectors):
+            nothing = f.compare("eq", total[at].get(), f.zero())
+            whole = f.select(nothing, f.fill(1.0, f.v), total[at].get())
+            f.store(f.div(1.0, whole), factor, at * self.lanes)
+            lse = f.select(nothing, f.fill(math.inf, f.v), vmath.log(f, whole) + top[at].get())
+            left = f.least(f.most(s.queries - (q0 + at * self.lanes), 0), self.lanes)
+            f.store(lse, f.p_lse, q0 + at * self.lanes, f.mask(left))
+        self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_write_{n}", out_tile, f.at(f.p_out, q0 * self.out_stride), factor))
+        f.end()
+
+
+def describe(q, k, v, mask, attrs) -> Shape | None:
+    """The shape of an attention, None if it is not for this module."""
+    ty = REAL.get(q.dtype)
+    if ty is None or k.dtype is not q.dtype or v.dtype is not q.dtype or 0 in q.shape or 0 in k.shape or 0 in v.shape:
+        return None
+    kind, m = "", (0, 0)
+    if mask is not None:
+        if mask.dtype is not dt.bool_ and mask.dtype is not q.dtype:
+            return None
+        kind = "bool" if mask.dtype is dt.bool_ else "float"
+        shape, strides = ((1, 1) + mask.shape)[-2:], ((0, 0) + mask.strides)[-2:]
+        m = tuple(0 if n == 1 else s for n, s in zip(shape, strides))
+    return Shape(q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], tuple(q.strides[-2:]), tuple(k.strides[-2:]), tuple(v.strides[-2:]),
+                 bool(attrs["is_causal"]), float(attrs["scale"]), ty, kind, m)
+
+
+def heads(f: Fn, batch, units: int, names, views, body) -> None:
+    """`body(unit, pointers)` for this thread's share of heads and, in each, of `units`; cheap and dear units alternate, so
+    that equal shares cost the same under a causal mask."""
+    count = math.prod([d[0] for d in batch])
+    lo, hi = f.div(count * units * f.p_tid, f.p_nth), f.div(count * units * (f.p_tid + 1), f.p_nth)
+    with f.loop(lo, hi) as item:
+        head, i = f.div(item, units), f.rem(item, units)
+        half = f.div(i, 2)
+        unit = f.select(f.compare("eq", f.rem(i, 2), 0), half, f.sub(units - 1, half))
+        offsets, left = [0] * len(views), head
+        for dim, *strides in reversed(batch):
+            index, left = f.rem(left, dim), f.div(left, dim)
+            offsets = [o + index * s for o, s in zip(offsets, strides)]
+        body(unit, [f.at(p, o, ty) for p, o, ty in zip(views, offsets, names)])
+
+
+@extern("attention")
+def attention_extern(call, isa: Isa, symbol: str) -> Extern | None:
+    """The forward pass, for float32 and float64."""
+    q, k, v, mask = call.operands
+    out, lse = call.outs
+    s = describe(q, k, v, mask, call.attrs)
+    if s is None or call.post or 0 in out.shape or out.strides[-1] != 1 or not lse.contiguous:
+        return None
+    module = Module(isa)
+    forward = Forward(module, f"{symbol}_tile", s, out.strides[-2])
+    operands = [x for x in (q, k, v, mask, out, lse) if x is not None]
+    batch = fold_batch(batch_strides(operands, len(out.shape) - 2, out.shape[:-2], ()))
+    f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
+    views = [f.load(f.p_views, i, "ptr") for i in range(len(operands))]
+
+    def tile(unit, pointers):
+        if mask is None:
+            pointers.insert(3, f.val("null", "ptr"))
+        f.invoke(forward.name, *pointers, unit, f.p_scratch)
+    heads(f, batch, forward.tiles, ["i8" if x.dtype is dt.bool_ else s.ty for x in operands], views, tile)
+    f.end()
+    count = math.prod(out.shape[:-2])
+    return Extern(module.text, symbol, scratch=forward.used * forward.size, flops=s.flops(2) * count,
+                  parallel=s.flops(2) * count > 200_000)
