@@ -511,26 +511,34 @@ for _op in tuple(REGISTRY.values()):
 
 
 # ---------------------------------------------------------------------------------------------------- reductions
-@rule("sum", "mean", "amax", "amin", "prod", "logsumexp")
+@rule("sum", "mean", "amax", "amin", "prod", "all", "any")
 def reduction_rules(walk, op, args, attrs):
     x, dims, keepdim = args[0], attrs["dims"], attrs["keepdim"]
-    if all(x.shape[d] == 1 for d in dims) and op.name != "logsumexp":
-        return walk.call("view_shape", x, shape=results_of(op, args, attrs)[0].shape)
+    shape = results_of(op, args, attrs)[0].shape
+    if all(x.shape[d] == 1 for d in dims) and op.name not in ("all", "any"):
+        return walk.call("view_shape", x, shape=shape)
+    same = walk.seen.get(node_key(op, args, {"dims": dims, "keepdim": not keepdim}))
+    if same is not None:                                      # the other form of it is there
+        return walk.call("view_shape", same[0], shape=shape)
     node = x.node
-    if op.name in ("sum", "mean") and node is not None and node.op.name == "expand" and x.dtype.category >= 2:
+    if node is None:
+        return None
+    if node.op.name in ("view_shape", "permute") and len(dims) == len(x.shape):       # over everything, in any shape
+        inner = node.args[0]
+        r = walk.call(op, inner, dims=tuple(range(len(inner.shape))), keepdim=False)
+        return walk.call("view_shape", r, shape=shape)
+    if op.name in ("sum", "mean") and node.op.name == "expand" and x.dtype.category >= 2:
         inner = node.args[0]                                  # over repeated elements: a multiple
-        lead = len(x.shape) - len(inner.shape)
-        size = (1,) * lead + inner.shape
+        size = (1,) * (len(x.shape) - len(inner.shape)) + inner.shape
         if all(size[d] == 1 for d in dims):
             n = 1
             for d in dims:
                 n *= x.shape[d]
-            rest = tuple([1 if i in dims else k for i, k in enumerate(x.shape)])
             r = walk.call("view_shape", inner, shape=size)
-            r = walk.call("expand", r, shape=rest)
+            r = walk.call("expand", r, shape=tuple([1 if i in dims else k for i, k in enumerate(x.shape)]))
             if op.name == "sum":
                 r = walk.call("mul", r, float(n))
-            return walk.call("view_shape", r, shape=results_of(op, args, attrs)[0].shape)
+            return walk.call("view_shape", r, shape=shape)
     return None
 
 
@@ -550,7 +558,46 @@ def sum_to_size_rules(walk, op, args, attrs):
 
 @rule("cat")
 def cat_rules(walk, op, args, attrs):
-    return args[0] if len(args) == 1 else None
+    if len(args) == 1:
+        return args[0]
+    dim, flat = attrs["dim"], []
+    for a in args:
+        node = a.node
+        flat.extend(node.args if node is not None and node.op is op and node.attrs["dim"] == dim else (a,))
+    return walk.call(op, *flat, dim=dim) if len(flat) != len(args) else None
+
+
+def strip(v: Value):
+    """(dimension, first place, end) of what zeros around it in one dimension surround; None if `v` is no such value."""
+    node = v.node
+    if node is None or node.op.name != "constant_pad_nd" or node.attrs["value"] != 0:
+        return None
+    sides = [(d, p) for d, p in enumerate(node.attrs["pads"]) if p != (0, 0)]
+    if len(sides) != 1 or min(sides[0][1]) < 0:
+        return None
+    d, (before, after) = sides[0]
+    return d, before, v.shape[d] - after
+
+
+@rule("add")
+def neighbours(walk, op, args, attrs):
+    """The sum of two strips side by side in zeros (the gradients of a split): joined, not added."""
+    x, y = args
+    if not (isinstance(x, Value) and isinstance(y, Value)) or x.shape != y.shape:
+        return None
+    a, b = strip(x), strip(y)
+    if a is None or b is None or a[0] != b[0]:
+        return None
+    if a[1] > b[1]:
+        x, y, a, b = y, x, b, a
+    d, start, end = a[0], a[1], b[2]
+    if a[2] != b[1]:
+        return None
+    both = walk.call("cat", x.node.args[0], y.node.args[0], dim=d)
+    n = x.shape[d]
+    if (start, end) == (0, n):
+        return both
+    return walk.call("constant_pad_nd", both, pads=tuple([(start, n - end) if i == d else (0, 0) for i in range(len(x.shape))]), value=0)
 
 
 @rule("gemm", "bgemm")
