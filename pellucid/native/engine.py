@@ -3,9 +3,9 @@
 In: a program record (`HEADER`) with its step records (`STEP`), filled by program.py; the input and output arrays' addresses.
 Out: every step done, in order, without Python: kernels and externs inside parallel regions, library primitives between them.
 
-    enter(program, in items, out items, begin, end)     takes the pointers out of NumPy's array objects, checks the inputs, runs
-    load(program, pointers)                             the same from a plain table of pointers, without checks; does not run
-    run(program, begin, end)                            steps begin to end
+    enter(program, in list, out list)   takes the pointers out of lists of NumPy's array objects, checks the inputs, runs
+    load(program, pointers)             takes the pointers from a plain table, without checks; does not run
+    run(program, begin, end)            steps begin to end
 
 All records are arrays of 64-bit words, so that Python fills them through NumPy. A region is a run of steps that one team of
 threads does together: a step is split over its outermost axis, or done by one thread; threads meet where a step asks for it.
@@ -39,6 +39,7 @@ class Header(IntEnum):
     NDARRAY = 14            # the type object of arrays
     WRITTEN = 15            # how many inputs are written, and which
     WRITTEN_LIST = 16
+    END = 17                # the steps `enter` runs: 0 to END
     SIZE = 20
 
 
@@ -107,7 +108,8 @@ FAILED_INPUT = -1           # status FAILED_INPUT - i: input i is not as expecte
 FAILED_ALIAS = -(1 << 40)   # a written input overlaps another one
 FAILED_STEP = 1             # status (FAILED_STEP + step) * 64 + library status
 
-# NumPy's array object on a 64-bit CPython: byte offsets. `program.readable_layout` checks them on a real array.
+# Lists and NumPy's arrays on a 64-bit CPython: byte offsets. `execute.readable_layout` checks them on real objects.
+L_ITEMS = 24
 A_TYPE, A_DATA, A_NDIM, A_DIMS, A_STRIDES, A_DESCR, A_FLAGS = 8, 16, 24, 32, 40, 56, 64
 
 EXPORTS = ("enter", "load", "run", "pl_barrier")
@@ -221,13 +223,14 @@ def _fits(f: Fn, record, array) -> Val:
 
 
 def _enter(m: Module) -> None:
-    f = Fn(m, "enter", "ptr program, ptr inputs, ptr outputs, i64 begin, i64 end")
+    f = Fn(m, "enter", "ptr program, ptr inputs, ptr outputs")
     program = f.p_program
+    inputs, outputs = (f.load(f.at(p, L_ITEMS, "i8"), 0, "ptr") for p in (f.p_inputs, f.p_outputs))
     _set(f, program, Header.STATUS, 0)
     kind = _word(f, program, Header.NDARRAY)
     records = _ptr(f, program, Header.INPUT_RECORDS)
     with f.loop(0, _word(f, program, Header.INPUTS)) as i:
-        array, record = f.load(f.p_inputs, i, "ptr"), _record(f, records, i, Slot.SIZE)
+        array, record = f.load(inputs, i, "ptr"), _record(f, records, i, Slot.SIZE)
         good = f.compare("eq", f.load(f.at(array, A_TYPE, "i8"), 0, "i64"), kind)
         fits = f.var(good)
         with f.when(good):
@@ -238,13 +241,13 @@ def _enter(m: Module) -> None:
             _set(f, program, Header.STATUS, f.sub(FAILED_INPUT, i))
     records = _ptr(f, program, Header.OUTPUT_RECORDS)
     with f.loop(0, _word(f, program, Header.OUTPUTS)) as i:
-        array = f.load(f.p_outputs, i, "ptr")
+        array = f.load(outputs, i, "ptr")
         f.invoke("point", program, _record(f, records, i, Slot.SIZE), f.load(f.at(array, A_DATA, "i8"), 0, "i64"))
     with f.when(f.compare("eq", _word(f, program, Header.STATUS), 0)):
         with f.when(f.compare("gt", _word(f, program, Header.WRITTEN), 0)):
             f.invoke("overlap", program)
         with f.when(f.compare("eq", _word(f, program, Header.STATUS), 0)):
-            f.invoke("run", program, f.p_begin, f.p_end)
+            f.invoke("run", program, 0, _word(f, program, Header.END))
     f.end()
 
 

@@ -76,3 +76,16 @@ def compiled(kind: str, parts: tuple[str, ...], compile: Callable[[], bytes]) ->
     made = compile()
     disk().put(name, made)
     return made, False
+
+
+def assemble(ir: str, cpu: str = "", features: str = "", level: int = 2) -> bytes:
+    """LLVM IR text to an object file. Without a CPU the code runs on any of this architecture."""
+    _jit()
+    module = llvm.parse_assembly(ir)
+    module.verify()
+    triple = llvm.get_process_triple()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features, opt=level, reloc="pic", codemodel="small")
+    options = llvm.create_pipeline_tuning_options(speed_level=level)
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return machine.emit_object(module)

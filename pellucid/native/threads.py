@@ -5,7 +5,7 @@ time between parallel regions and then sleep, because spinning without bound is 
 (0.2 ms became 15 ms). Nothing is bound to a core: forked processes would inherit the mask.
 
 In: `config.threads`. Out: `count()`, and the addresses native code calls. True always: one parallel region at a time
-(`pool`, a lock); after a fork the child computes on one thread, because the pool's threads are gone and waiting for them
+(`region()`, a lock); after a fork the child computes on one thread, because the pool's threads are gone and waiting for them
 would hang; without libgomp everything runs on one thread, and `notes()` says so.
 """
 from __future__ import annotations
@@ -39,10 +39,11 @@ class _State:
     pool: Pool | None = None
     looked = False
     forked = False
+    forks = 0
+    process = os.getpid()
     notes: list[str] = []
 
 
-region = threading.Lock()       # held while native code runs on several threads
 _locks: weakref.WeakSet = weakref.WeakSet()
 _looking = threading.Lock()
 
@@ -57,10 +58,19 @@ class Guard:
         _locks.add(self)
 
 
+_region = Guard()
+
+
+def region():
+    """The lock held while native code runs on several threads: there is one pool."""
+    return _region.lock
+
+
 def _after_fork() -> None:
-    global region, _looking
-    region, _looking = threading.Lock(), threading.Lock()
-    _State.forked = True
+    global _looking
+    _looking = threading.Lock()
+    _State.forks += 1
+    _State.forked = _State.forked or _State.pool is not None
     for guard in list(_locks):
         guard.lock = threading.Lock()
 
@@ -92,6 +102,8 @@ def _load() -> Pool | None:
             loaded = True
         except OSError:
             pass
+    if loaded and os.getpid() != _State.process:
+        _State.forked = True            # whoever loaded it may have started its threads before the fork
     own = [k for k in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY") if k in os.environ]
     if not own:
         os.environ["GOMP_SPINCOUNT"] = SPIN         # libgomp reads it once, when it is loaded
@@ -128,5 +140,10 @@ def count() -> int:
 
 
 def forked() -> bool:
-    """Whether this process is a fork of one that had loaded pellucid: it computes on one thread."""
+    """Whether this process is a fork of one that may have had threads: it computes on one."""
     return _State.forked
+
+
+def forks() -> int:
+    """How many forks lie between this process and the first that loaded this module."""
+    return _State.forks

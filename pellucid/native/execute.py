@@ -1,0 +1,462 @@
+"""Running a compiled plan: memory, threads, and one native call.
+
+In: a `Program` (program.py made it, or the disk had it). Out: `Executable`, called with arrays.
+
+An `Instance` is a program bound to a number of threads: its arena, its library primitives, and the records that the engine
+reads. True always: the inputs are checked against the program (shape, dtype, strides) before native code sees them, an array
+that differs only in layout is copied, and written inputs that share memory with another are run on copies; one call at a time
+per executable; outputs are new arrays unless the graph returns an input or a view of one.
+"""
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+import sysconfig
+from collections.abc import Sequence
+from functools import cache
+from types import SimpleNamespace
+
+import numpy as np
+
+from ..core import dtype as dt
+from ..core.config import config
+from ..core.spec import contiguous_strides
+from ..kernel.plan import HostCall, LibCall, View, apply_post, strided
+from ..ops.canonical import evaluate
+from ..ops.op import REGISTRY
+from . import engine, jit, onednn, onednn_ops, threads
+from .engine import Exec, Header, Patch, Slot, Step
+
+ALIGNED, WRITEABLE, CONTIGUOUS = 0x100, 0x400, 0x1
+HUGE = 2 << 20
+
+
+# ---------------------------------------------------------------------------------------------------- memory
+def aligned(nbytes: int) -> np.ndarray:
+    """Zeroed memory at a 64-byte boundary; at a huge page's where that pays."""
+    if nbytes < HUGE or not hasattr(mmap, "MAP_ANONYMOUS"):
+        raw = np.zeros(nbytes + 64, np.uint8)
+        start = -raw.__array_interface__["data"][0] % 64
+        return raw[start:start + nbytes]
+    try:
+        block = mmap.mmap(-1, nbytes + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"no memory for {nbytes:,} bytes ({error})") from None
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        try:
+            block.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            pass
+    raw = np.frombuffer(block, np.uint8)
+    start = -raw.__array_interface__["data"][0] % HUGE
+    return raw[start:start + nbytes]
+
+
+def place(a: np.ndarray) -> int:
+    """The address of an array's first element."""
+    return a.__array_interface__["data"][0]
+
+
+@cache
+def readable_layout() -> bool:
+    """Whether lists and arrays are laid out as engine.py reads them: looked up on real ones."""
+    if sys.implementation.name != "cpython" or sys.maxsize < 2 ** 32 or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return False
+    a = np.empty((3, 5, 7), np.float32)[:, 1:4]
+    b = np.empty(4, np.int64)
+    listed = [a, b]
+
+    def word(where, kind=ctypes.c_int64):
+        return kind.from_address(where).value
+
+    items = word(id(listed) + engine.L_ITEMS)
+    if (word(items), word(items + 8)) != (id(a), id(b)):
+        return False
+    for x in (a, b):
+        o, n = id(x), x.ndim
+        dims, strides = word(o + engine.A_DIMS), word(o + engine.A_STRIDES)
+        flags = word(o + engine.A_FLAGS, ctypes.c_int32)
+        if (word(o + engine.A_TYPE) != id(np.ndarray) or word(o + engine.A_DATA) != place(x)
+                or word(o + engine.A_NDIM, ctypes.c_int32) != n or word(o + engine.A_DESCR) != id(x.dtype)
+                or [word(dims + 8 * i) for i in range(n)] != list(x.shape)
+                or [word(strides + 8 * i) for i in range(n)] != list(x.strides)
+                or bool(flags & CONTIGUOUS) != x.flags.c_contiguous or not flags & ALIGNED or not flags & WRITEABLE):
+            return False
+    return True
+
+
+# ---------------------------------------------------------------------------------------------------- the engine's code
+class Engine:
+    """The engine's functions, loaded once."""
+
+    def __init__(self):
+        text = engine.module()
+        data, self.cached = jit.compiled("engine", (text,), lambda: jit.assemble(text))
+        pool = threads.pool()
+        barrier = {"GOMP_barrier": pool.barrier if pool else 1}         # never called with one thread
+        self.code = jit.load([data], engine.EXPORTS, barrier)
+        pointer = ctypes.c_void_p
+        self.enter = ctypes.CFUNCTYPE(None, pointer, pointer, pointer)(self.code["enter"])
+        self.load = ctypes.CFUNCTYPE(None, pointer, pointer)(self.code["load"])
+        self.run = ctypes.CFUNCTYPE(None, pointer, ctypes.c_int64, ctypes.c_int64)(self.code["run"])
+
+
+@cache
+def the_engine() -> Engine:
+    return Engine()
+
+
+# ---------------------------------------------------------------------------------------------------- an instance
+class Instance:
+    """A program bound to a number of threads."""
+
+    def __init__(self, program, code: jit.Code, consts: Sequence[np.ndarray], nth: int):
+        self.program, self.threads = program, nth
+        self.kept: list = [code]
+        try:
+            self.arena = aligned(program.arena)
+        except MemoryError:
+            raise MemoryError(f"{program.name} needs {program.arena:,} bytes for intermediate results, which this machine does not "
+                              "have free; use smaller batches") from None
+        self.flag = np.zeros(0, np.int64)
+        self.memory: list[np.ndarray | None] = []       # flat bytes of every buffer that stays; None for inputs and outputs
+        for role, nbytes, index in program.buffers:
+            if role == "arena":
+                self.memory.append(self.arena[index:index + nbytes])
+            elif role == "const":
+                self.memory.append(_bytes(consts[index]))
+            elif role == "flag":
+                self.flag = aligned(nbytes)
+                self.memory.append(self.flag)
+            else:
+                self.memory.append(None)
+        self.patches: dict[int, list[tuple[int, int, int]]] = {}
+        self._bind(code)
+
+    def _keep(self, a):
+        self.kept.append(a)
+        return place(a)
+
+    def _words(self, values) -> int:
+        """The address of 64-bit words holding `values`."""
+        return self._keep(np.array(values, np.int64)) if len(values) else 0
+
+    def _table(self, places: Sequence[tuple[int, int]]) -> int:
+        """The address of a table of pointers to (buffer, byte offset)."""
+        table = np.zeros(max(len(places), 1), np.int64)
+        base = self._keep(table)
+        for i, (buffer, offset) in enumerate(places):
+            self._point(buffer, 0, base + 8 * i, offset)
+        return base
+
+    def _point(self, buffer: int, kind: int, target: int, offset: int) -> None:
+        """Let a word or a library's memory object point to a buffer: now, or whenever its address is known."""
+        memory = self.memory[buffer]
+        if memory is None:
+            self.patches.setdefault(buffer, []).append((kind, target, offset))
+        elif kind == 0:
+            ctypes.c_int64.from_address(target).value = place(memory) + offset
+        else:
+            onednn.call("dnnl_memory_set_data_handle", onednn.P(target), onednn.P(place(memory) + offset))
+
+    def _bind(self, code: jit.Code) -> None:
+        program, nth, pool = self.program, self.threads, threads.pool()
+        steps = program.steps
+        native = [s for s in steps if s["kind"] in ("kernel", "combine", "extern")]
+        scratch = max((s["scratch"] for s in native), default=0)
+        shared = max((s.get("shared", 0) for s in native), default=0)
+        partial = max((s["partial"] for s in native if s["kind"] != "extern"), default=0)
+        scratch, partial = (n + 63 & ~63 for n in (scratch, partial))
+        scratch_base, shared_base, partial_base = (self._keep(aligned(n)) if n else 0 for n in (scratch * nth, shared, partial * nth))
+        library = onednn.library() if any(s["kind"] == "library" for s in steps) else None
+        if library is not None and pool is not None:
+            pool.library.omp_set_num_threads(nth)        # primitives are made for this many
+        primitives = [self._primitive(s) if s["kind"] == "library" else None for s in steps]
+        inner = max((p.scratch for p in primitives if p is not None), default=0)
+        inner_base = self._keep(aligned(inner)) if inner else 0
+        self.stream = onednn.stream() if library is not None else None
+        table = np.zeros((len(steps) + 1, Step.SIZE), np.int64)
+        for row, s, p in zip(table, steps, primitives):
+            row[Step.REGION], row[Step.REGION_PARALLEL] = s["region"]
+            if s["kind"] == "host":
+                continue
+            if p is not None:
+                self._bind_primitive(row, s, p, inner_base)
+                continue
+            row[Step.KIND] = {"kernel": engine.KERNEL, "combine": engine.COMBINE, "extern": engine.EXTERN}[s["kind"]]
+            row[Step.FUNCTION] = code[s["symbol"]]
+            row[Step.BUFS] = self._table(s["buffers"])
+            row[Step.SPLIT], row[Step.OWNER], row[Step.BARRIER] = s["split"], s["owner"] % nth, s["barrier"]
+            row[Step.SCRATCH], row[Step.SCRATCH_STRIDE] = (scratch_base, scratch) if s["scratch"] else (0, 0)
+            if s["kind"] == "extern":
+                row[Step.SHARED] = shared_base if s["shared"] else 0
+                row[Step.EXTENT], row[Step.ALIGN] = 1, 1
+                continue
+            row[Step.SIZES] = self._words(s["sizes"])
+            row[Step.EXTENT], row[Step.ALIGN] = s["extent"], max(s["grain"], 1)
+            row[Step.PARTIAL], row[Step.PARTIAL_STRIDE] = (partial_base, partial) if s["partial"] else (0, 0)
+            row[Step.PARTS] = nth if s["parts"] else 1
+        header = np.zeros(Header.SIZE, np.int64)
+        self.header, self.address = header, self._keep(header)
+        self.status = ctypes.c_int64.from_address(self.address + 8 * Header.STATUS)
+        header[Header.THREADS] = nth
+        if pool is not None:
+            header[Header.PARALLEL], header[Header.THREAD_NUM] = pool.parallel, pool.thread_num
+            header[Header.SET_THREADS] = pool.set_num_threads
+        if library is not None:
+            header[Header.EXECUTE], header[Header.SET_HANDLE] = library.execute, library.set_handle
+            header[Header.STREAM] = self.stream.value.value
+        header[Header.STEPS] = self._keep(table)
+        header[Header.NDARRAY] = id(np.ndarray)
+        self._bind_slots()
+        header[Header.END] = program.segments[0][1] if program.segments and program.segments[0][2] is None else 0
+        for p in primitives:
+            if p is not None and p.setup:
+                p.run(p.setup, self.stream)
+
+    def _primitive(self, s: dict) -> onednn.Primitive:
+        call = library_call(s)
+        views = [v for v in (*call.operands, *call.outs) if isinstance(v, View)]
+        constant = frozenset(i for i, v in enumerate(views) if self.program.buffers[v.buffer][0] == "const")
+        made = onednn_ops.primitive(call, constant)
+        if made is None:
+            raise RuntimeError(f"oneDNN has no primitive for {call.name} any more: remove the cached program")
+        self.kept.append(made)
+        return made
+
+    def _bind_primitive(self, row, s: dict, p: onednn.Primitive, inner: int) -> None:
+        row[Step.KIND], row[Step.EXECS] = engine.LIBRARY, len(p.execs)
+        records = np.zeros((len(p.execs), Exec.SIZE), np.int64)
+        for record, (primitive, arguments, n) in zip(records, p.execs):
+            record[Exec.PRIMITIVE], record[Exec.ARGS], record[Exec.COUNT] = primitive, arguments, n
+        row[Step.EXEC_RECORDS] = self._keep(records)
+        for memory, offset in p.inner:
+            onednn.set_handle(memory, inner + offset)
+        for memory, nbytes in p.kept:
+            onednn.set_handle(memory, self._keep(aligned(nbytes)))
+        for memory, view in p.binds:
+            buffer, offset = s["buffers"][view]
+            self._point(buffer, 1, memory, offset)
+
+    def _bind_slots(self) -> None:
+        """The records of inputs and outputs, and their patches."""
+        header, program = self.header, self.program
+        patches: list[tuple[int, int, int]] = []
+        inputs = np.zeros((max(len(program.inputs), 1), Slot.SIZE), np.int64)
+        of_input = {index: b for b, (role, _, index) in enumerate(program.buffers) if role == "input"}
+        of_output = {index: b for b, (role, _, index) in enumerate(program.buffers) if role == "output"}
+        for i, (row, spec) in enumerate(zip(inputs, program.inputs)):
+            wanted = self.patches.get(of_input.get(i, -1), [])
+            row[Slot.FIRST], row[Slot.PATCHES] = len(patches), len(wanted)
+            patches += wanted
+            dtype = dt.ALIASES[spec["dtype"]].np
+            self.kept.append(dtype)
+            row[Slot.DESCR], row[Slot.NDIM] = id(dtype), len(spec["shape"])
+            row[Slot.DIMS] = self._words(spec["shape"])
+            row[Slot.FLAGS] = ALIGNED | (WRITEABLE if spec["written"] else 0)
+            if spec["strides"] is None:
+                row[Slot.FLAGS] |= CONTIGUOUS
+            else:
+                row[Slot.STRIDES] = self._words([s * dtype.itemsize for s in spec["strides"]])
+            row[Slot.BYTES], row[Slot.WRITTEN] = spec["nbytes"], spec["written"]
+        outputs = np.zeros((max(len(program.news), 1), Slot.SIZE), np.int64)
+        for i, row in enumerate(outputs[:len(program.news)]):
+            wanted = self.patches.get(of_output.get(i, -1), [])
+            row[Slot.FIRST], row[Slot.PATCHES] = len(patches), len(wanted)
+            patches += wanted
+        written = [i for i, spec in enumerate(program.inputs) if spec["written"]]
+        header[Header.INPUTS], header[Header.INPUT_RECORDS] = len(program.inputs), self._keep(inputs)
+        header[Header.OUTPUTS], header[Header.OUTPUT_RECORDS] = len(program.news), self._keep(outputs)
+        header[Header.WRITTEN], header[Header.WRITTEN_LIST] = len(written), self._words(written)
+        flat = np.array(patches, np.int64).reshape(-1, Patch.SIZE)
+        header[Header.PATCHES] = self._keep(flat) if len(flat) else 0
+
+
+def _bytes(a: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(a).reshape(-1).view(np.uint8) if a.size else np.zeros(0, np.uint8)
+
+
+def library_call(s: dict) -> LibCall:
+    """The LibCall that a library or host step stands for."""
+    return LibCall(s["name"], s["operands"], s["outs"], s["attrs"], SimpleNamespace(op=REGISTRY[s["op"]], attrs=s["attrs"]), s["post"])
+
+
+# ---------------------------------------------------------------------------------------------------- calling it
+class Executable:
+    """A compiled plan: `exe(arrays)` gives the outputs. `report` says what it consists of and what making it took."""
+
+    def __init__(self, program, code: jit.Code, consts: Sequence[np.ndarray], report: dict):
+        self.program, self.report = program, report
+        self._code, self._consts = code, consts
+        self._guard = threads.Guard()
+        self._engine = the_engine()
+        self._direct = readable_layout()
+        self._instances: dict[int, Instance] = {}
+        self._count = len(program.inputs)
+        self._news = [(tuple(spec["shape"]), dt.ALIASES[spec["dtype"]].np) for spec in program.news]
+        self._plain = program.outputs == [{"new": i} for i in range(len(self._news))]
+        self._one = len(program.segments) == 1 and program.segments[0][2] is None
+        self._instance = self._bound()
+
+    def _bound(self) -> Instance:
+        """The instance for the threads there are now."""
+        n = threads.count()
+        found = self._instances.get(n)
+        if found is None:
+            found = self._instances[n] = Instance(self.program, self._code, self._consts, n)
+        self._instance = found
+        self._wanted = config.threads
+        self._forks = threads.forks()
+        return found
+
+    def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        if type(arrays) is not list:
+            arrays = list(arrays)
+        if len(arrays) != self._count:
+            raise TypeError(f"{self.program.name} takes {self._count} arrays, got {len(arrays)}")
+        empty = np.empty
+        news = [empty(shape, dtype) for shape, dtype in self._news]
+        with self._guard.lock:
+            instance = self._instance
+            if config.threads != self._wanted or threads.forks() != self._forks:
+                instance = self._bound()
+            if self._one and self._direct:
+                if instance.threads == 1:
+                    self._engine.enter(instance.address, id(arrays), id(news))
+                else:
+                    with threads.region():
+                        self._engine.enter(instance.address, id(arrays), id(news))
+                status = instance.status.value
+                if status:
+                    self._indirectly(instance, arrays, news, status)
+            else:
+                self._indirectly(instance, arrays, news, 0)
+            if instance.flag.size:
+                self._check(instance)
+        return news if self._plain else [self._output(instance, o, arrays, news) for o in self.program.outputs]
+
+    # ------------------------------------------------------------------------------------------------ the long way
+    def _indirectly(self, instance: Instance, arrays: list, news: list, status: int) -> None:
+        """Run with a table of pointers: for arrays that need a copy, programs with host steps, other Pythons."""
+        if status >= engine.FAILED_STEP:
+            self._fail(status)
+        program = self.program
+        used = [fitted(a, spec, i, program.name) for i, (a, spec) in enumerate(zip(arrays, program.inputs))]
+        written = [i for i, spec in enumerate(program.inputs) if spec["written"]]
+        if written and overlapping(used, written, program.inputs):
+            for i in written:
+                used[i] = copied(used[i], program.inputs[i])
+        pointers = np.array([place(a) for a in (*used, *news)], np.int64)
+        self._engine.load(instance.address, place(pointers) if len(pointers) else 0)
+        memory = [m if m is not None else _flat((used if role == "input" else news)[index], nbytes)
+                  for m, (role, nbytes, index) in zip(instance.memory, program.buffers)] if not self._one else []
+        for begin, end, host in program.segments:
+            if host is not None:
+                run_host(library_call(program.steps[host]), memory)
+            elif instance.threads == 1:
+                self._engine.run(instance.address, begin, end)
+            else:
+                with threads.region():
+                    self._engine.run(instance.address, begin, end)
+            if instance.status.value:
+                self._fail(instance.status.value)
+        for i in written:
+            if used[i] is not arrays[i]:
+                arrays[i][...] = used[i]
+
+    def _fail(self, status: int) -> None:
+        step, code = divmod(status, 64)
+        step -= engine.FAILED_STEP
+        name = self.program.steps[step]["name"] if 0 <= step < len(self.program.steps) else "setting a pointer"
+        onednn.check(code or 5, f"{name} (step {step} of {self.program.name})")
+
+    def _check(self, instance: Instance) -> None:
+        """Raise what an index out of range has noted."""
+        flag = instance.flag
+        if flag.any():
+            element = self.program.flag_bytes
+            bad = int(flag.reshape(-1, element).any(1).argmax())
+            flag[...] = 0
+            texts = self.program.checks
+            raise IndexError(texts[bad] if bad < len(texts) else "index out of range in self")
+
+    def _output(self, instance: Instance, o: dict, arrays: list, news: list) -> np.ndarray:
+        if "new" in o:
+            a = news[o["new"]]
+            return a if "shape" not in o else strided(a.reshape(-1), o_view(o))
+        role, nbytes, index = self.program.buffers[o["buffer"]]
+        if role == "input":
+            return strided(_flat(arrays[index], nbytes).view(dt.ALIASES[o["dtype"]].np), o_view(o))
+        return strided(instance.memory[o["buffer"]].view(dt.ALIASES[o["dtype"]].np), o_view(o)).copy()
+
+
+def o_view(o: dict) -> View:
+    return View(0, dt.ALIASES[o["dtype"]], tuple(o["shape"]), tuple(o["strides"]), o["offset"])
+
+
+def _flat(a: np.ndarray, nbytes: int) -> np.ndarray:
+    """An array's memory from its first element on, as bytes."""
+    if a.flags.c_contiguous:
+        return a.reshape(-1).view(np.uint8)
+    return np.lib.stride_tricks.as_strided(a.view(np.uint8) if a.ndim == 0 else a, (nbytes // a.itemsize,), (a.itemsize,)).view(np.uint8)
+
+
+def run_host(step: LibCall | HostCall, memory: list[np.ndarray]) -> None:
+    """A step by the operator's reference; `memory` holds the bytes of every buffer."""
+    def array(v: View) -> np.ndarray:
+        return strided(memory[v.buffer].view(v.dtype.np), v)
+
+    class Typed:
+        """What `apply_post` looks buffers up in."""
+
+        def __getitem__(self, buffer):
+            return memory[buffer].view(operand.dtype.np)
+
+    args = tuple([array(a) if isinstance(a, View) else a for a in step.operands])
+    for out, a in zip(step.outs, evaluate(step.node.op, args, step.node.attrs)):
+        for p in getattr(step, "post", ()):
+            operand = p.operand
+            a = apply_post(a, p, Typed())
+        array(out)[...] = a
+
+
+# ---------------------------------------------------------------------------------------------------- inputs that do not fit
+def spec_strides(spec: dict) -> tuple[int, ...]:
+    return contiguous_strides(spec["shape"]) if spec["strides"] is None else tuple(spec["strides"])
+
+
+def fitted(a, spec: dict, i: int, name: str) -> np.ndarray:
+    """The array itself if its layout is the expected one, or a copy in that layout. Raises for another shape or dtype."""
+    if not isinstance(a, np.ndarray):
+        raise TypeError(f"{name}: input {i} is {type(a).__name__}, not an array")
+    dtype, shape = dt.ALIASES[spec["dtype"]].np, tuple(spec["shape"])
+    if a.dtype != dtype or a.shape != shape:
+        raise ValueError(f"{name} was compiled for input {i} as {spec['dtype']}{list(shape)}, got {a.dtype.name}{list(a.shape)}")
+    if spec["written"] and not a.flags.writeable:
+        raise ValueError(f"{name} writes to input {i}, which is read-only")
+    strides = tuple([s * dtype.itemsize for s in spec_strides(spec)])
+    fits = all(n <= 1 or s == t for n, s, t in zip(shape, a.strides, strides)) or a.size == 0
+    return a if fits and a.flags.aligned else copied(a, spec)
+
+
+def copied(a: np.ndarray, spec: dict) -> np.ndarray:
+    """A copy with the strides a program expects."""
+    dtype = dt.ALIASES[spec["dtype"]].np
+    flat = np.empty(max(spec["nbytes"] // dtype.itemsize, 1), dtype)
+    r = np.lib.stride_tricks.as_strided(flat, a.shape, [s * dtype.itemsize for s in spec_strides(spec)])
+    r[...] = a
+    return r
+
+
+def overlapping(arrays: list[np.ndarray], written: list[int], specs: list[dict]) -> bool:
+    """Whether a written array shares memory with another one."""
+    spans = sorted((place(a), place(a) + spec["nbytes"], i) for i, (a, spec) in enumerate(zip(arrays, specs)) if spec["nbytes"])
+    marked, any_end, own_end = set(written), -1, -1     # how far any array, and any written one, has come
+    for lo, hi, i in spans:
+        if lo < own_end or (i in marked and lo < any_end):
+            return True
+        any_end = max(any_end, hi)
+        if i in marked:
+            own_end = max(own_end, hi)
+    return False

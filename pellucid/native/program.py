@@ -1,0 +1,422 @@
+"""A plan as a program: code for its kernels and externs, and its steps as data.
+
+In: a `Plan`. Out: `Program` (data that JSON can hold) and object code; `build` makes the `Executable` of them. For each library
+call the first of these that takes it is chosen: an extern that goes first (small products), a oneDNN primitive, an extern, the
+operator's reference, run from Python.
+
+Steps between library calls form regions, which a team of threads goes through together. True always: two steps of a region
+have a barrier between them if one writes what the other reads or writes, unless one thread does both; a step is split over the
+threads only if it is worth it (`SPLIT_NS`); a kernel or extern that several calls share is compiled once.
+"""
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..core import dtype as dt
+from ..core.events import Stage, emit, listening
+from ..core.spec import contiguous_strides, numel
+from ..kernel.plan import HostCall, KernelCall, LibCall, Plan, Post, View
+from . import execute, jit, llvm, onednn, onednn_ops, threads
+from .backend import EXTERN, FIRST, Extern, emit_extern
+from .isa import Isa, host_isa
+
+SPLIT_NS = 4000             # a step this long is done by all threads (an empty region costs about 1,000)
+BYTE_NS, FLOP_NS = 0.03, 0.06
+
+
+@dataclass
+class Program:
+    """What runs, as plain data. Buffers: (role, bytes, place): the arena's offset, or the index of the input, constant or new
+    output. Steps are dicts; `segments` are (begin, end, None) for native code and (i, i + 1, i) for a host step."""
+
+    name: str
+    buffers: list = field(default_factory=list)
+    inputs: list = field(default_factory=list)
+    news: list = field(default_factory=list)            # arrays made by each call: shape, dtype
+    outputs: list = field(default_factory=list)
+    steps: list = field(default_factory=list)
+    segments: list = field(default_factory=list)
+    arena: int = 0
+    checks: list = field(default_factory=list)
+    flag_bytes: int = 8
+    symbols: list = field(default_factory=list)
+    report: dict = field(default_factory=dict)
+
+    def dumps(self) -> bytes:
+        """As JSON. Raises TypeError if an attribute is something only Python knows."""
+        return json.dumps(encode(asdict_shallow(self)), separators=(",", ":")).encode()
+
+    @staticmethod
+    def loads(data: bytes) -> Program:
+        return Program(**decode(json.loads(data)))
+
+
+def asdict_shallow(p: Program) -> dict:
+    return {name: getattr(p, name) for name in p.__dataclass_fields__}
+
+
+# ---------------------------------------------------------------------------------------------------- data as JSON
+def encode(x: Any) -> Any:
+    """Plain data with tuples, dtypes and views marked, so that `decode` gives the same back."""
+    if x is None or isinstance(x, (bool, int, str)):
+        return x
+    if isinstance(x, float):
+        return {"f": x.hex()}
+    if isinstance(x, View):
+        return {"v": [x.buffer, x.dtype.name, list(x.shape), list(x.strides), x.offset]}
+    if isinstance(x, Post):
+        return {"p": [x.kind, encode(x.operand)]}
+    if isinstance(x, dt.dtype):
+        return {"t": x.name}
+    if isinstance(x, tuple):
+        return {"u": [encode(a) for a in x]}
+    if isinstance(x, list):
+        return [encode(a) for a in x]
+    if isinstance(x, dict) and all(isinstance(k, str) for k in x):
+        return {"d": {k: encode(v) for k, v in x.items()}}
+    if isinstance(x, np.generic) and x.dtype.kind in "biuf":
+        return encode(x.item())
+    raise TypeError(f"{type(x).__name__} is not plain data")
+
+
+def decode(x: Any) -> Any:
+    if isinstance(x, list):
+        return [decode(a) for a in x]
+    if not isinstance(x, dict):
+        return x
+    (kind, value), = x.items()
+    match kind:
+        case "f":
+            return float.fromhex(value)
+        case "v":
+            return View(value[0], dt.ALIASES[value[1]], tuple(value[2]), tuple(value[3]), value[4])
+        case "p":
+            return Post(value[0], decode(value[1]))
+        case "t":
+            return dt.ALIASES[value]
+        case "u":
+            return tuple([decode(a) for a in value])
+        case _:
+            return {k: decode(v) for k, v in value.items()}
+
+
+# ---------------------------------------------------------------------------------------------------- compiling
+class Compiler:
+    """Turns one plan into a Program and the IR of its code."""
+
+    def __init__(self, plan: Plan, isa: Isa):
+        self.plan, self.isa = plan, isa
+        self.program = Program(plan.graph.name)
+        self.emitted: dict[tuple, Any] = {}             # kernels, by what makes them the same code
+        self.externs: dict[str, Extern | None] = {}
+        self.places: dict[int, list[tuple]] = {}        # what each step touches, for barriers
+
+    def compile(self) -> Program:
+        p, plan = self.program, self.plan
+        self._buffers()
+        for step in plan.steps:
+            if isinstance(step, KernelCall):
+                self._kernel(step)
+            elif isinstance(step, LibCall):
+                self._library(step)
+            else:
+                self._host(step)
+        self._regions()
+        p.arena = plan.arena
+        p.checks = [check_text(c) for c in plan.checks]
+        p.symbols = sorted({s["symbol"] for s in p.steps if "symbol" in s})
+        p.report = self._report()
+        return p
+
+    # -------------------------------------------------------------------------------------------- memory
+    def _buffers(self) -> None:
+        p, plan = self.program, self.plan
+        new: dict[int, int] = {}
+        for b in plan.buffers:
+            where = {"arena": b.offset, "output": -1}.get(b.role, b.index)
+            if b.role == "output":
+                where = new[b.id] = len(p.news)
+                p.news.append({"shape": list(b.shape), "dtype": b.dtype.name})
+                if numel(b.shape) != b.size:
+                    p.news[-1]["shape"] = [b.size]
+            p.buffers.append((b.role, b.nbytes, where))
+        reach = {b.index: b for b in plan.buffers if b.role == "input"}
+        for i, v in enumerate(plan.graph.inputs):
+            s = v.spec
+            strides = None if s.strides is None or tuple(s.strides) == contiguous_strides(s.shape) else list(s.strides)
+            size = 1 + sum((n - 1) * t for n, t in zip(s.shape, s.strides or contiguous_strides(s.shape))) if 0 not in s.shape else 0
+            size = max(size, reach[i].size) if i in reach and size else size
+            p.inputs.append({"shape": list(s.shape), "dtype": s.dtype.name, "strides": strides, "nbytes": size * s.dtype.itemsize,
+                             "written": i in plan.written})
+        for v in plan.outputs:
+            b = plan.buffers[v.buffer]
+            plain = b.role == "output" and v.offset == 0 and v.shape == tuple(p.news[new[b.id]]["shape"]) and v.contiguous
+            o = {} if plain else {"shape": list(v.shape), "strides": list(v.strides), "offset": v.offset, "dtype": v.dtype.name}
+            p.outputs.append({**o, **({"new": new[b.id]} if b.role == "output" else {"buffer": v.buffer})})
+
+    def _place(self, buffer: int, nbytes: int | None = None) -> tuple:
+        """Where a buffer is, so that two places can be compared: (what, first byte, end)."""
+        b = self.plan.buffers[buffer]
+        if b.role == "arena":
+            return ("arena", b.offset, b.offset + b.nbytes)
+        return (b.role, b.id, b.id + 1)
+
+    # -------------------------------------------------------------------------------------------- steps
+    def _kernel(self, call: KernelCall) -> None:
+        k = call.kernel
+        bufs = [b for b in k.bufs if b.role != "local"]
+        sizes = dict(zip(k.sizes, call.sizes))
+        overlap = self._overlap(bufs, call.buffers)
+        key = k.key(), overlap
+        found = self.emitted.get(key)
+        if found is None:
+            found = self.emitted[key] = llvm.emit(k, self.isa, f"k{len(self.emitted)}_{k.name}", overlap)
+        offsets = call.offsets or (0,) * len(bufs)
+        places = [(buffer, offset * b.dtype.itemsize) for b, buffer, offset in zip(bufs, call.buffers, offsets)]
+        reads = [self._place(i) for b, i in zip(bufs, call.buffers) if b.role != "out"]
+        writes = [self._place(i) for b, i in zip(bufs, call.buffers) if b.role != "in"]
+        scratch, partial = found.scratch_bytes(sizes), found.partial_bytes(sizes)
+        flops, nbytes = call.flops or k.flops, call.nbytes or k.nbytes
+        cost = max(nbytes * BYTE_NS, flops * FLOP_NS)
+        split = cost >= SPLIT_NS + 2 * partial * BYTE_NS         # a thread's partial results are made and read once more
+        parts = split and any(ph.kind == "combine" for ph in found.phases)
+        for n, phase in enumerate(found.phases):
+            if n and not (phase.kind == "combine" and found.phases[n - 1].kind == "combine"):
+                self.program.steps[-1]["barrier"] = True
+            self.program.steps.append({
+                "kind": "combine" if phase.kind == "combine" else "kernel", "name": k.name, "symbol": phase.symbol, "buffers": places,
+                "sizes": list(call.sizes), "extent": llvm.number(phase.extent, sizes), "grain": phase.grain, "scratch": scratch,
+                "partial": partial, "parts": parts, "split": split, "owner": 0, "barrier": False, "reads": reads,
+                "writes": writes, "same": n > 0, "ns": cost})
+
+    def _overlap(self, bufs: Sequence, buffers: Sequence[int]) -> frozenset[str]:
+        """The kernel's buffers that share memory in this call, one of them being written."""
+        places = [self._place(i) for i in buffers]
+        return frozenset(b.name for n, b in enumerate(bufs) for m, c in enumerate(bufs)
+                         if n != m and (b.role != "in" or c.role != "in") and meet((places[n],), (places[m],)))
+
+    def _library(self, call: LibCall) -> None:
+        views = [v for v in (*call.operands, *call.outs) if isinstance(v, View)] + [p.operand for p in call.post if p.operand is not None]
+        places = [(v.buffer, v.offset * v.dtype.itemsize) for v in views]
+        ins = [v for v in call.operands if isinstance(v, View)] + [p.operand for p in call.post if p.operand is not None]
+        touched = {"reads": [self._place(v.buffer) for v in ins], "writes": [self._place(v.buffer) for v in call.outs]}
+        extern = self._extern(call, FIRST)
+        if extern is None and onednn_ops.primitive(call) is not None:
+            self.program.steps.append({"kind": "library", **library_record(call), "buffers": places, **touched})
+            return
+        extern = extern or self._extern(call, EXTERN)
+        if extern is None:
+            self._host(call)
+            return
+        self.program.steps.append({"kind": "extern", "name": call.name, "symbol": extern.symbol, "buffers": places,
+                                   "scratch": extern.scratch, "shared": extern.shared, "split": extern.parallel, "owner": 0,
+                                   "barrier": False, "same": False, "ns": extern.flops * FLOP_NS, **touched})
+
+    def _extern(self, call: LibCall, table) -> Extern | None:
+        if call.name not in table:
+            return None
+        key = extern_key(call) + ("first" if table is FIRST else "")
+        if key not in self.externs:
+            self.externs[key] = emit_extern(call, self.isa, f"extern{len(self.externs)}_{call.name}", table)
+        return self.externs[key]
+
+    def _host(self, step: LibCall | HostCall) -> None:
+        views = [v for v in (*step.operands, *step.outs) if isinstance(v, View)]
+        self.program.steps.append({"kind": "host", **library_record(step), "buffers": [(v.buffer, 0) for v in views],
+                                   "reads": [], "writes": []})
+
+    # -------------------------------------------------------------------------------------------- regions
+    def _regions(self) -> None:
+        """Group steps, give small ones an owner, put barriers where they are needed."""
+        p, steps = self.program, self.program.steps
+        i = 0
+        for s in steps:
+            s.setdefault("region", (0, False))
+        while i < len(steps):
+            kind = native(steps[i])
+            j = i
+            while j < len(steps) and native(steps[j]) and kind:
+                j += 1
+            if not kind:
+                if steps[i]["kind"] == "host":
+                    p.segments.append((i, i + 1, i))
+                else:
+                    extend(p.segments, i, i + 1)
+                i += 1
+                continue
+            for lo, hi, parallel in trimmed(steps, i, j):
+                if parallel:
+                    barriers(steps[lo:hi])
+                for s in steps[lo:hi]:
+                    s["region"] = (hi, parallel)
+            extend(p.segments, i, j)
+            i = j
+        for s in steps:
+            s.pop("reads", None), s.pop("writes", None), s.pop("same", None)
+
+    # -------------------------------------------------------------------------------------------- code
+    def modules(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
+        """The LLVM modules of everything the program calls, and what compiles them."""
+        isa = self.isa
+        if self.emitted:
+            text = llvm.module(self.emitted.values(), isa)
+            yield text, lambda: llvm.compile_object(text, isa)
+        for extern in self.externs.values():
+            if extern is not None:
+                yield extern.ir, lambda ir=extern.ir: jit.assemble(ir, isa.cpu, isa.features)
+
+    def _report(self) -> dict:
+        plan, steps = self.plan, self.program.steps
+        count = {kind: sum(s["kind"] == kind for s in steps) for kind in ("library", "extern", "host")}
+        return {"kernels": len(plan.kernels), "kernel_calls": sum(isinstance(s, KernelCall) for s in plan.steps),
+                "library_calls": count["library"], "extern_calls": count["extern"], "host_steps": count["host"],
+                "regions": len({s["region"][0] for s in steps if native(s)}),
+                "parallel_regions": len({s["region"][0] for s in steps if native(s) and s["region"][1]}),
+                "barriers": sum(s.get("barrier", False) for s in steps),
+                "host_operators": [s["name"] for s in steps if s["kind"] == "host"],
+                "flops": sum(k.flops or k.kernel.flops for k in plan.steps if isinstance(k, KernelCall)), "bytes": plan.traffic(),
+                "arena": plan.arena, "whynot": [list(map(str, w)) for w in plan.whynot]}
+
+
+def native(s: dict) -> bool:
+    return s["kind"] in ("kernel", "combine", "extern")
+
+
+def extend(segments: list, i: int, j: int) -> None:
+    """Native steps i to j follow what is there."""
+    if segments and segments[-1][2] is None and segments[-1][1] == i:
+        segments[-1] = (segments[-1][0], j, None)
+    else:
+        segments.append((i, j, None))
+
+
+def trimmed(steps: list, i: int, j: int) -> Iterator[tuple[int, int, bool]]:
+    """Steps i to j as regions: small ones at either end are done before and after the team is called."""
+    big = [n for n in range(i, j) if steps[n]["split"]]
+    if not big:
+        yield i, j, False
+        return
+    lo, hi = big[0], big[-1] + 1
+    if lo > i:
+        yield i, lo, False
+    yield lo, hi, True
+    if hi < j:
+        yield hi, j, False
+
+
+def meet(a: Sequence[tuple], b: Sequence[tuple]) -> bool:
+    return any(x[0] == y[0] and x[1] < y[2] and y[1] < x[2] for x in a for y in b)
+
+
+def clash(a: dict, b: dict) -> bool:
+    """Whether the order of two steps matters."""
+    return meet(a["writes"], b["reads"]) or meet(a["writes"], b["writes"]) or meet(a["reads"], b["writes"])
+
+
+def barriers(steps: list) -> None:
+    """Barriers between steps that depend on each other; small independent steps go to the threads in turn."""
+    pending: list[dict] = []
+    turn = 0
+    for n, s in enumerate(steps):
+        if n and steps[n - 1]["barrier"]:
+            pending = []
+        if s["same"]:                       # a further phase of a kernel: its own barriers are there already
+            s["owner"] = steps[n - 1]["owner"]
+            pending.append(s)
+            continue
+        against = [q for q in pending if clash(q, s)]
+        if not s["split"] and against and all(not q["split"] for q in against) and len({q["owner"] for q in against}) == 1:
+            s["owner"] = against[0]["owner"]
+        else:
+            if against:
+                steps[n - 1]["barrier"] = True
+                pending = []
+            if not s["split"]:
+                s["owner"] = turn
+                turn += 1
+        pending.append(s)
+    scratch_shared(steps)
+
+
+def scratch_shared(steps: list) -> None:
+    """Externs' shared memory and kernels' partial results are one block for all steps: a barrier keeps two users apart."""
+    last = None
+    for n, s in enumerate(steps):
+        uses = bool(s.get("shared")) or bool(s.get("partial"))
+        if not uses:
+            continue
+        if last is not None and not s["same"] and not any(q["barrier"] for q in steps[last:n]):
+            steps[n - 1]["barrier"] = True
+        last = n
+
+
+def library_record(call: LibCall | HostCall) -> dict:
+    """What makes a library call again. (The node's own arguments say where numbers stand.)"""
+    node = call.node
+    return {"name": getattr(call, "name", node.op.name), "op": node.op.name, "operands": tuple(call.operands), "outs": tuple(call.outs),
+            "attrs": dict(getattr(call, "attrs", node.attrs)), "post": tuple(getattr(call, "post", ()))}
+
+
+def extern_key(call: LibCall) -> str:
+    """What makes two library calls the same code: everything but where the operands are."""
+    def of(x):
+        return View(0, x.dtype, x.shape, x.strides, 0) if isinstance(x, View) else x
+    return repr((call.name, [of(a) for a in call.operands], [of(v) for v in call.outs], sorted(call.attrs.items()),
+                 [(p.kind, None if p.operand is None else of(p.operand)) for p in call.post]))
+
+
+def check_text(check: Any) -> str:
+    return check if isinstance(check, str) else f"index out of range: an index into a dimension of size {check} is not in it"
+
+
+# ---------------------------------------------------------------------------------------------------- the whole way
+def compile_plan(plan: Plan, isa: Isa | None = None) -> tuple[Program, list[bytes], dict[str, float]]:
+    """(the program, its objects, seconds per stage). The objects come from the disk where they can."""
+    isa = isa or host_isa()
+    began = time.perf_counter()
+    compiler = Compiler(plan, isa)
+    program = compiler.compile()
+    modules = list(compiler.modules())
+    middle = time.perf_counter()
+    objects, hits = [], 0
+    for text, make in modules:
+        data, hit = jit.compiled("object", (text, isa.key), make)
+        objects.append(data)
+        hits += hit
+    seconds = {"emit": middle - began, "llvm": time.perf_counter() - middle}
+    program.report |= {"objects": len(objects), "object_bytes": sum(map(len, objects)), "cached_objects": hits, "isa": isa.name}
+    if listening():
+        for text, _ in modules:
+            emit(Stage("llvm", "machine code for the kernels", text, seconds["llvm"] / len(modules)))
+    return program, objects, seconds
+
+
+def symbols() -> dict[str, int]:
+    """What object code may call besides the C library."""
+    return {**llvm.symbols(), "pl_barrier": execute.the_engine().code["pl_barrier"]}
+
+
+def load(program: Program, objects: list[bytes], consts: Sequence[np.ndarray], seconds: dict[str, float]) -> execute.Executable:
+    """The executable of a program, compiled now or by another process."""
+    began = time.perf_counter()
+    code = jit.load(objects, program.symbols, symbols()) if objects else jit.load((), ())
+    report = dict(program.report)
+    exe = execute.Executable(program, code, consts, report)
+    seconds = {**seconds, "link": time.perf_counter() - began}
+    report["seconds"] = seconds
+    report["notes"] = threads.notes()
+    report["threads"] = threads.count()
+    report["library"] = repr(onednn.library()) if onednn.library() is not None else None
+    return exe
+
+
+def build(plan: Plan, options: Any = None) -> execute.Executable:
+    """Compile a plan for this machine."""
+    program, objects, seconds = compile_plan(plan, getattr(options, "isa", None))
+    return load(program, objects, list(plan.graph.consts.values()), {**plan.seconds, **seconds})
