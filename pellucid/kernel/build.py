@@ -135,6 +135,12 @@ class Builder:
         self._count = 0
         self._exact: dict[int, tuple[Const, Any]] = {}
 
+    def restart(self) -> None:
+        """Begin another kernel: names are counted from 0 again."""
+        self.lets, self.guards, self.derived, self._count = [], [], {}, 0
+        self._names.clear()
+        self._exact.clear()
+
     def refuse(self, why: str):
         raise Refused(why)
 

@@ -23,6 +23,7 @@ import numpy as np
 from ..core.dtype import dtype
 from ..core.spec import contiguous_strides, numel
 from ..graph.ir import Graph, Node, Value
+from ..ops.canonical import evaluate
 from .ir import Kernel
 
 
@@ -81,6 +82,9 @@ class KernelCall:
     sizes: tuple[int, ...] = ()
     offsets: tuple[int, ...] = ()
     nodes: tuple[Node, ...] = ()
+    flops: int = 0
+    nbytes: int = 0
+    in_place: tuple[tuple[int, int], ...] = ()      # (written, read): the first may lie where the second was
 
 
 @dataclass(slots=True, eq=False)
@@ -161,7 +165,7 @@ class Plan:
 def step_bytes(plan: Plan, step: Step) -> int:
     """Bytes a step reads and writes, each operand counted once."""
     if isinstance(step, KernelCall):
-        return step.kernel.nbytes
+        return step.nbytes
     views = [v for v in (*step.operands, *step.outs) if isinstance(v, View)]
     return sum(numel(v.shape) * v.dtype.itemsize for v in views)
 
@@ -178,7 +182,7 @@ def report(plan: Plan) -> str:
     for i, s in enumerate(plan.steps):
         if isinstance(s, KernelCall):
             what = f"kernel {s.kernel.name} ({', '.join(s.kernel.ops)})"
-            cost = f"{s.kernel.flops:,} flops, "
+            cost = f"{s.flops:,} flops, "
         else:
             kind = "library" if isinstance(s, LibCall) else "host"
             post = "".join(f" + {p.kind}" for p in getattr(s, "post", ()))
@@ -226,21 +230,11 @@ def memory_for(plan: Plan, arrays: list[np.ndarray]) -> list[np.ndarray]:
 
 def call_reference(step: LibCall | HostCall, memory: list[np.ndarray]) -> None:
     """A library or host step by the operator's reference, then its post-steps."""
-    node = step.node
-    args = [strided(memory[a.buffer], a) if isinstance(a, View) else a for a in step.operands]
-    r = reference(node, args)
-    for out, a in zip(step.outs, r if isinstance(r, (tuple, list)) else (r,)):
+    args = tuple([strided(memory[a.buffer], a) if isinstance(a, View) else a for a in step.operands])
+    for out, a in zip(step.outs, evaluate(step.node.op, args, step.node.attrs)):
         for p in getattr(step, "post", ()):
             a = apply_post(a, p, memory)
         strided(memory[out.buffer], out)[...] = a
-
-
-def reference(node: Node, args: list):
-    """The operator's reference: low precision computes in float32."""
-    op = node.op
-    if op.low and any(isinstance(a, np.ndarray) and a.dtype.itemsize <= 2 and a.dtype.kind in "fV" for a in args):
-        args = [a.astype(np.float32) if isinstance(a, np.ndarray) and a.dtype.itemsize <= 2 and a.dtype.kind in "fV" else a for a in args]
-    return op.ref(*args, **node.attrs)
 
 
 def apply_post(a: np.ndarray, post: Post, memory: list[np.ndarray]) -> np.ndarray:

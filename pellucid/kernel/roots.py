@@ -1,0 +1,428 @@
+"""What must be computed on its own, and what is computed inside its readers.
+
+In: a graph, and which operators the backend keeps whole. Out: `Roots`: every value is an input or constant, a library or
+host result, a *root* (computed by a kernel as a value of its own) or *virtual* (an expression of roots and other leaves,
+inlined into whoever reads it), and for every root its leaves: which it reads, and where.
+
+Where. With `flat` the row-major position in a root's iteration space, a leaf is read at `flat // k` for some k (1: element
+by element; the row length: the value of a row) or anywhere (0). Only positions of the first kind let producer and consumer
+share a loop.
+
+True always: a root reads leaves only; leaves come earlier in `order`; reductions whose result is complete only after the
+kernel (`accum`) hold what was accumulated, and a virtual value on top of it finishes the result.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..core import dtype as dt
+from ..core.spec import Spec, contiguous_strides, numel
+from ..graph.ir import Graph, Node, Value
+from ..ops.op import EXTERN, RANDOM, VIEW
+from . import build
+from .build import Builder, Element, Pieces, Point, Reduction, Refused, Scatter, describe
+
+LIBRARY = frozenset("""gemm bgemm mm bmm mv dot vdot addmm baddbmm addmv linear convolution convolution_input convolution_weight
+    conv_nhwc conv_nhwc_input conv_nhwc_weight max_pool avg_pool avg_pool_grad attention attention_backward lstm_layer
+    lstm_layer_backward gru_layer gru_layer_backward rnn_tanh_layer rnn_tanh_layer_backward rnn_relu_layer
+    rnn_relu_layer_backward""".split())
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the backend keeps whole, and bounds on fusion. `threads` is how many the loops should feed."""
+
+    library: frozenset[str] = LIBRARY
+    threads: int = 2
+    window: int = 8                 # groups looked at per shared input
+    max_buffers: int = 32           # per kernel
+    max_cost: int = 400             # operations of one inlined expression
+    fuse: bool = True
+
+
+# Operations per element, where they are not cheap.
+COST = {name: 12 for name in """exp exp2 expm1 log log2 log10 log1p tanh sinh cosh sigmoid silu silu_backward softplus_ erf erfc
+    logsigmoid mish gelu_erf gelu_erf_backward gelu_tanh gelu_tanh_backward sin cos tan logaddexp elu""".split()}
+COST |= {"pow": 24, "div": 4, "true_divide": 4, "sqrt": 4, "rsqrt": 6, "reciprocal": 4, "tanh_backward": 2, "lgamma": 60,
+         "digamma": 60, "atan2": 30, "erfinv": 40}
+
+
+@dataclass(slots=True, eq=False)
+class Root:
+    """A value that a kernel computes. Its iteration space has `n` elements: those of the value ("point"), or of what it
+    reduces ("row": the trailing `k` of them each; "accum": any others, combined in memory) or of the updates ("scatter").
+    "point" covers reductions by an inner loop."""
+
+    value: Value
+    kind: str
+    n: int
+    k: int = 1
+    source: Value | None = None                     # what it reduces
+    desc: Any = None
+    shape: tuple[int, ...] = ()                     # of the iteration space
+    leaves: dict[Value, set[int]] = field(default_factory=dict)
+    shapes: set[tuple[int, ...]] = field(default_factory=set)   # of what is read element by element
+    nodes: list[Node] = field(default_factory=list)
+    cost: int = 0
+    order: int = 0
+    group: Any = None
+    dests: list[int] = field(default_factory=list)  # buffers it is stored to
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.value.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A virtual value: `fn` of the accumulated one at the same index."""
+
+    raw: Value
+    fn: Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A root that is another value, element by element."""
+
+    source: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A root full of one number."""
+
+    value: build.Const
+
+
+def nbytes(v: Value) -> int:
+    return numel(v.shape) * v.dtype.itemsize
+
+
+def probe(shape, strides, dtype) -> np.ndarray:
+    """An array of the given geometry (strides in elements) over memory that is never touched."""
+    a = np.empty(1, dtype.np)
+    return np.lib.stride_tricks.as_strided(a, shape, tuple([s * a.itemsize for s in strides]))
+
+
+def quotient(out_shape, strides, whole: int) -> int:
+    """k if an operand of `whole` elements, seen with these strides in `out_shape`, is read at `flat // k`; else 0."""
+    n = numel(out_shape)
+    if whole == 0 or n % whole:
+        return 0
+    k = n // whole
+    inner = 1
+    for size, stride in zip(reversed(out_shape), reversed(strides)):
+        if size != 1 and stride != (inner // k if inner >= k else 0):
+            return 0
+        inner *= size
+    return k
+
+
+class Roots:
+    """The analysis of one graph; `order` lists roots and library and host nodes as they can be computed."""
+
+    def __init__(self, graph: Graph, options: Options):
+        self.graph, self.options = graph, options
+        self.b = Builder()
+        self.users = graph.users()
+        self.uses = {v: len(nodes) for v, nodes in self.users.items()}
+        self.desc: dict[Value, Any] = {}            # of fusible values
+        self.views: dict[Value, tuple] = {}         # (base, shape, strides, offset)
+        self.roots: dict[Value, Root] = {}
+        self.order: list[Root | Node] = []
+        self.forced: set[Value] = set()
+        self.step: dict[Node, str] = {}             # library, host
+        self.copies: list[Root] = []
+        self._deps: dict[Value, list[tuple[Value, int]]] = {}
+        self._sums: dict[Value, tuple[frozenset, int]] = {}
+        self.refused: list[tuple[str, str]] = []
+        self.classify()
+        self.force()
+        for node in graph.nodes:
+            self.place(node)
+
+    # ------------------------------------------------------------------------------------------------ which is what
+    def classify(self) -> None:
+        for node in self.graph.nodes:
+            for v in node.outs:
+                self.desc[v] = self.describe(node, v)
+            if node.op.name in self.options.library:
+                self.step[node] = "library"
+            elif any(self.desc[v] is None for v in node.outs) and not (node.op.kind is VIEW and self.viewable(node)):
+                self.step[node] = "host"
+            if node in self.step:
+                for v in node.outs:
+                    self.desc[v] = None
+
+    def describe(self, node: Node, v: Value):
+        """The operator's descriptor; None if its reference must run."""
+        op = node.op
+        if op.kind is RANDOM or op.name in self.options.library or not build.defined(op):
+            return None
+        self.b.out = v.index
+        try:
+            build.compute_dtype(v.dtype)
+            return describe(self.b, op, [a.spec if isinstance(a, Value) else a for a in node.args], node.attrs)
+        except Refused as why:
+            self.refused.append((v.name, str(why)))
+            return None
+
+    def viewable(self, node: Node) -> bool:
+        return self.view(node.out)[0] is not node.out
+
+    def view(self, v: Value) -> tuple:
+        """`v` as strides over a base value: (base, shape, strides, offset), all in elements."""
+        found = self.views.get(v)
+        if found is None:
+            found = self.views[v] = self._view(v)
+        return found
+
+    def _view(self, v: Value) -> tuple:
+        strides = v.spec.strides if v.node is None and v not in self.graph.consts and v.spec.strides is not None else None
+        alone = (v, v.shape, strides or contiguous_strides(v.shape), 0)
+        node = v.node
+        if node is None or not (node.op.kind is VIEW or node.op.name == "spread") or node.op.name in ("as_strided", "view_dtype"):
+            return alone
+        source = node.args[0]
+        if source.dtype is not v.dtype or numel(v.shape) == 0:
+            return alone
+        base, shape, strides, offset = self.view(source)
+        a = probe(shape, strides, v.dtype)
+        try:
+            r = node.op.ref(a, **node.attrs)
+        except ValueError:                          # a reshape that these strides do not allow
+            return alone
+        item = a.itemsize
+        shift = (r.__array_interface__["data"][0] - a.__array_interface__["data"][0]) // item
+        return base, r.shape, tuple([s // item for s in r.strides]), offset + shift
+
+    # ------------------------------------------------------------------------------------------------ what must exist
+    def force(self) -> None:
+        """The values that must be in memory: what leaves, and what library and host steps read."""
+        for v in self.graph.results():
+            self.forced.add(v)
+        for node in self.step:
+            for v in node.operands():
+                self.forced.add(self.view(v)[0])
+        for node in self.graph.nodes:               # views that only their base's memory can serve
+            if node not in self.step and self.desc[node.out] is None:
+                self.forced.add(self.view(node.out)[0])
+
+    def leaf(self, v: Value) -> bool:
+        return v.node is None or v in self.roots or self.desc.get(v) is None and not self.passes(v)
+
+    def passes(self, v: Value) -> bool:
+        """Whether `v` has no definition of its own but is seen through."""
+        return v.node is not None and v.node not in self.step and self.view(v)[0] is not v
+
+    def deps(self, v: Value) -> list[tuple[Value, int]]:
+        """What a fusible value reads, and where."""
+        found = self._deps.get(v)
+        if found is None:
+            found = self._deps[v] = list(self._reads(v))
+        return found
+
+    def _reads(self, v: Value):
+        d, node = self.desc.get(v), v.node
+        if isinstance(d, Post):
+            yield d.raw, 1
+            return
+        if isinstance(d, Copy):
+            yield d.source, 1
+            return
+        n = numel(v.shape)
+        if d is None:
+            yield self.view(v)[0], 0
+        elif isinstance(d, Point):
+            for a in node.operands():
+                yield a, 1 if a.shape == v.shape else self.broadcast(v.shape, a.shape)
+        elif node.op.kind is VIEW or node.op.name == "spread":
+            source = node.args[0]
+            if node.op.name in ("view_shape", "detach", "alias") or n and n == numel(source.shape) and node.op.name == "basic_index":
+                yield source, 1
+                return
+            try:
+                r = node.op.ref(probe(source.shape, contiguous_strides(source.shape), source.dtype), **node.attrs)
+                yield source, quotient(r.shape, [s // r.itemsize for s in r.strides], numel(source.shape))
+            except ValueError:
+                yield source, 0
+        elif isinstance(d, (Element, Pieces)) and node.op.kind is EXTERN and node.op.name in ("clone", "copy"):
+            yield node.args[0], 1
+        elif isinstance(d, Element):
+            yield from self.traced(v, d)
+        else:
+            for a in node.operands():
+                yield a, 0
+
+    @staticmethod
+    def broadcast(out, shape) -> int:
+        if numel(shape) == 1:
+            return numel(out)
+        own = contiguous_strides(shape)
+        lead = len(out) - len(shape)
+        strides = [0] * lead + [0 if m == 1 else s for m, s in zip(shape, own)]
+        return quotient(out, strides, numel(shape))
+
+    def traced(self, v: Value, d: Element):
+        """Where a definition by index reads its operands: it is asked once."""
+        args = v.node.args
+        i = tuple([build.index.axis(f"a{k}", n) for k, n in enumerate(v.shape)])
+        flat = build.index.flatten(i, v.shape)
+        seen: dict[Value, int] = {}
+
+        def load(k, idx):
+            a = args[k]
+            if not isinstance(a, Value):
+                return self.b.const(a, v.dtype)
+            n, whole = numel(v.shape), numel(a.shape)
+            q = 0
+            if whole and n % whole == 0:
+                at = build.index.flatten(idx, a.shape)
+                step = n // whole
+                q = step if at == flat // step else 0
+            seen[a] = q if seen.get(a, q) == q else 0
+            return build.Var("x", build.compute_dtype(a.dtype))
+        self.b.out = v.index
+        d.fn(i, load)
+        self.forget()
+        for a in v.node.operands():
+            yield a, seen.get(a, 0)
+
+    def forget(self) -> None:
+        """Drop what the builder collected while a definition was only being looked at."""
+        self.b.take_lets()
+        self.b.guards.clear()
+        self.b.derived.clear()
+
+    def summary(self, v: Value) -> tuple[frozenset, int]:
+        """The leaves below a value, and what computing one element costs."""
+        if self.leaf(v):
+            return frozenset((v,)), 0
+        found = self._sums.get(v)
+        if found is None:
+            leaves: set[Value] = set()
+            cost = COST.get(v.node.op.name, 1)
+            for a, _ in self.deps(v):
+                below, c = self.summary(a)
+                leaves |= below
+                cost += c
+            found = self._sums[v] = frozenset(leaves), cost
+        return found
+
+    # ------------------------------------------------------------------------------------------------ roots
+    def place(self, node: Node) -> None:
+        if node in self.step:
+            self.order.append(node)
+            return
+        for v in node.outs:
+            d = self.desc[v]
+            if isinstance(d, Reduction):
+                self.place_reduction(v, d)
+            elif isinstance(d, Scatter):
+                self.add(Root(v, "scatter", numel(d.shape), desc=d, shape=d.shape))
+            else:
+                self.place_virtual(v)
+
+    def place_virtual(self, v: Value) -> None:
+        uses = self.uses.get(v, 0)
+        if v not in self.forced and (uses == 0 or not self.worth(v, uses)):
+            return
+        self.add(Root(v, "point", numel(v.shape), desc=self.desc[v], shape=v.shape))
+
+    def worth(self, v: Value, uses: int) -> bool:
+        """Whether a value had better be a root than be computed by each of its readers."""
+        if self.passes(v):
+            return False
+        leaves, cost = self.summary(v)
+        if len(leaves) > 12 or cost > self.options.max_cost:
+            return True
+        own = nbytes(v)
+        if uses > 1 and (cost > 60 or sum(map(nbytes, leaves)) > own + own // 4 + 4096):
+            return True
+        n = numel(v.shape)
+        if n == 1 or cost < 8:
+            return False
+        for u in self.users.get(v, ()):             # repeated along rows: once for each of them
+            for w in u.outs:
+                if numel(w.shape) >= 4 * n and self.desc.get(w) is not None and not isinstance(self.desc[w], (Reduction, Scatter)):
+                    if any(a is v and k == 0 for a, k in self.deps(w)):
+                        return True
+        return False
+
+    def place_reduction(self, v: Value, d: Reduction) -> None:
+        source = v.node.args[0]
+        shape, n = source.shape, numel(source.shape)
+        dims = tuple([k for k in d.dims if k < len(shape) and shape[k] != 1])
+        kept = [k for k in range(len(shape)) if k not in dims and shape[k] != 1]
+        out = numel(v.shape)
+        first = min(dims, default=0)
+        if not dims or n == 0 or d.op.startswith("arg") and kept and max(kept) > first:
+            self.add(Root(v, "point", out, source=source, desc=d, shape=v.shape))
+            return
+        count = n // max(out, 1)
+        trailing = not kept or max(kept) < first
+        simple = d.init is not None and not d.op.startswith("arg") and d.op != "set"
+        if trailing and not (out == 1 and simple and (n > 4096 or len(shape) > 1)) and (count >= 4 or not simple):
+            self.add(Root(v, "row", n, count, source, d, shape))
+        elif simple and (out <= 16384 or out * 64 <= n) and count >= 16:
+            same = d.post is build._identity and d.dtype is v.dtype
+            raw = v if same else Value(Spec(v.shape, d.dtype), v.name + "_raw")
+            if raw is not v:
+                raw.node, raw.index = v.node, v.index
+            self.add(Root(raw, "accum", n, 1, source, d, shape))
+            if raw is not v:
+                self.desc[raw], self.desc[v] = d, Post(raw, d.post)
+                self.uses[raw] = self.uses.get(v, 0)
+                self.place_virtual(v)
+        else:
+            self.add(Root(v, "point", out, source=source, desc=d, shape=v.shape))
+
+    def add(self, root: Root) -> None:
+        """Enter a root: find what it reads."""
+        v = root.value
+        seen: set[tuple[Value, int]] = set()
+        nodes: dict[Node, None] = {v.node: None} if v.node is not None else {}
+        todo: list[tuple[Value, int]] = []
+        if isinstance(root.desc, Reduction):
+            whole = root.kind == "point"             # an inner loop reads its operands anywhere
+            root.cost = 1
+            todo += [(a, 0 if whole and numel(a.shape) != root.n or a is not root.source else 1) for a in v.node.operands()]
+            if whole and root.n == numel(root.source.shape):
+                todo = [(root.source, 1)]
+        elif isinstance(root.desc, Scatter):
+            todo += [(a, 0) for a in v.node.operands()]
+        else:
+            todo += self.deps(v)
+            root.cost = COST.get(v.node.op.name, 1) if v.node is not None else 0
+            root.shapes.add(v.shape)
+        while todo:
+            a, k = todo.pop()
+            if (a, k) in seen:
+                continue
+            seen.add((a, k))
+            if self.leaf(a):
+                root.leaves.setdefault(a, set()).add(k)
+                continue
+            if k == 1:
+                root.shapes.add(a.shape)
+            if a.node not in nodes:
+                nodes[a.node] = None
+                root.cost += COST.get(a.node.op.name, 1)
+            todo += [(x, k * q) for x, q in self.deps(a)]
+        root.nodes = list(nodes)
+        root.order = len(self.order)
+        self.roots[v] = root
+        self.order.append(root)
+
+    def copy(self, source: Value) -> Root:
+        """A root that copies a value (an input that is an output, a second place for a result)."""
+        v = Value(source.spec.like(), source.name + "_copy")
+        self.desc[v] = Copy(source)
+        root = Root(v, "point", numel(v.shape), desc=Copy(source), shape=v.shape)
+        self.add(root)
+        self.copies.append(root)
+        return root
