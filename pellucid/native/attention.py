@@ -347,3 +347,151 @@ def attention_extern(call, isa: Isa, symbol: str) -> Extern | None:
     count = math.prod(out.shape[:-2])
     return Extern(module.text, symbol, scratch=forward.used * forward.size, flops=s.flops(2) * count,
                   parallel=s.flops(2) * count > 200_000)
+
+
+class Backward(Tiles):
+    """`NAME(g, q, k, v, mask, lse, gq, gk, gv, tile, scratch)`: one tile of queries of one head; what it adds to the gradients
+    of keys and values is added in place, so the tiles of a head run in order."""
+
+    def __init__(self, module: Module, name: str, s: Shape, g: tuple[int, int], needs, strides: tuple[int, int, int]):
+        super().__init__(module, name, s)
+        self.needs, self.strides = needs, strides                 # row strides of gq, gk, gv
+        held = ceil(s.keys, self.rows) * self.rows
+        self.at_q = self.room(s.features * self.wide)
+        self.at_g = self.room(s.values * self.wide)
+        self.at_rows_q = self.room(self.padded(s.features) * self.wide)
+        self.at_rows_g = self.room(self.padded(s.values) * self.wide)
+        self.at_p = self.room(held * self.wide)
+        self.at_ds = self.room(held * self.wide)
+        self.at_out = self.room(s.features * self.wide)
+        self.at_one = self.room(self.wide)
+        self.at_bias = self.room(held * self.wide) if s.mask and s.m[0] else 0
+        self.write_reader("q", s.features, s.q, s.scale, True)
+        self.write_reader("g", s.values, g, 1, True)
+        if needs[0]:
+            self.write_writer("write", s.features, strides[0])
+        self.write_bias()
+        self.g = g
+        self.tile()
+
+    def tile(self) -> None:
+        s = self.s
+        f = Fn(self.module, self.name, "ptr g, ptr q, ptr k, ptr v, ptr mask, ptr lse, ptr gq, ptr gk, ptr gv, i64 tile, ptr scratch",
+               s.ty, internal=True)
+        q_tile, g_tile, q_rows, g_rows, p_tile, ds_tile, out_tile, ones, bias = (f.at(f.p_scratch, x) for x in (
+            self.at_q, self.at_g, self.at_rows_q, self.at_rows_g, self.at_p, self.at_ds, self.at_out, self.at_one, self.at_bias))
+        q0 = f.p_tile * self.wide
+        end = self.key_end(f, q0)
+
+        def read(n):
+            f.invoke(f"{self.name}_q_{n}", f.at(f.p_q, q0 * s.q[0]), q_tile, q_rows)
+            f.invoke(f"{self.name}_g_{n}", f.at(f.p_g, q0 * self.g[0]), g_tile, g_rows)
+            if self.at_bias:
+                f.invoke(f"{self.name}_bias_{n}", f.at(f.p_mask, q0 * s.m[0], "i8" if s.mask == "bool" else s.ty), bias, s.keys)
+        self.for_tile(f, f.p_tile, read)
+        lse, dots = [], [f.var(f.zero()) for _ in range(self.vectors)]
+        for at in range(self.vectors):                            # queries that are not there: exp(-inf) = 0
+            left = f.mask(f.least(f.most(s.queries - (q0 + at * self.lanes), 0), self.lanes))
+            x = f.load(f.p_lse, q0 + at * self.lanes, mask=left)
+            lse.append(x if left is None else f.select(left, x, f.fill(math.inf, f.v)))
+
+        def weights(j, rows):
+            acc = [[f.var(f.zero()) for _ in range(self.vectors)] for _ in range(rows)]
+            for i, row in enumerate(self.scores(f, acc, j, rows, q0, f.p_k, q_tile, f.p_mask, (bias, 0))):
+                for at, x in enumerate(row):
+                    f.store(vmath.exp_down(f, f.sub(x, lse[at])), p_tile, f.add(j, i) * self.wide + at * self.lanes)
+            if not (self.needs[0] or self.needs[1]):
+                return
+            acc = [[f.var(f.zero()) for _ in range(self.vectors)] for _ in range(rows)]
+            accumulate(f, acc, s.values, f.at(f.p_v, j * s.v[0]), s.v, g_tile, self.wide)
+            for i, row in enumerate(acc):
+                for at, x in enumerate(row):
+                    to = f.add(j, i) * self.wide + at * self.lanes
+                    f.store(x.get(), ds_tile, to)
+                    dots[at].set(f.fma(x.get(), f.load(p_tile, to), dots[at].get()))
+        self.row_tiles(f, 0, end, s.keys, weights)
+        if self.needs[0] or self.needs[1]:
+            touched = f.least(f.mul(f.ceil_div(end, self.rows), self.rows), s.keys)
+            with f.loop(0, touched) as j:
+                for at in range(self.vectors):
+                    to = j * self.wide + at * self.lanes
+                    x = f.mul(f.sub(f.load(ds_tile, to), dots[at].get()), f.load(p_tile, to))
+                    f.store(f.mul(x, s.scale), ds_tile, to)
+        if self.needs[0]:
+            for at in range(self.vectors):
+                f.store(f.fill(1.0, f.v), ones, at * self.lanes)
+
+            def gather(c, rows):
+                acc = [[f.var(f.zero()) for _ in range(self.vectors)] for _ in range(rows)]
+                accumulate(f, acc, end, f.at(f.p_k, c * s.k[1]), (s.k[1], s.k[0]), ds_tile, self.wide)
+                for i, row in enumerate(acc):
+                    for at, x in enumerate(row):
+                        f.store(x.get(), out_tile, f.add(c, i) * self.wide + at * self.lanes)
+            self.row_tiles(f, 0, s.features, s.features, gather)
+            self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_write_{n}", out_tile, f.at(f.p_gq, q0 * self.strides[0]), ones))
+        if self.needs[1]:
+            self.add_up(f, f.p_gk, self.strides[1], s.features, ds_tile, q_rows, end)
+        if self.needs[2]:
+            self.add_up(f, f.p_gv, self.strides[2], s.values, p_tile, g_rows, end)
+        f.end()
+
+    def add_up(self, f: Fn, to, stride: int, columns: int, a, b, end) -> None:
+        """to[keys, columns] += a[keys, queries] b[queries, columns]."""
+        padded = self.padded(columns)
+        group = 2 * self.lanes
+
+        def part(j, rows, c, vectors, last):
+            masks = [None] * (vectors - 1) + [f.mask(last)]
+            at = [[f.add(f.add(j, i) * stride, f.add(c, x * self.lanes)) for x in range(vectors)] for i in range(rows)]
+            acc = [[f.var(f.load(to, at[i][x], mask=masks[x])) for x in range(vectors)] for i in range(rows)]
+            accumulate(f, acc, self.wide, f.at(a, j * self.wide), (self.wide, 1), f.at(b, c), padded)
+            for i, row in enumerate(acc):
+                for x, var in enumerate(row):
+                    f.store(var.get(), to, at[i][x], masks[x])
+
+        def keys(j, rows):
+            with f.loop(0, columns - columns % group, group) as c:
+                part(j, rows, c, 2, self.lanes)
+            if columns % group:
+                left = columns % group
+                part(j, rows, columns - left, ceil(left, self.lanes), (left - 1) % self.lanes + 1)
+        self.row_tiles(f, 0, end, self.s.keys, keys)
+
+
+@extern("attention_backward")
+def attention_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
+    """The gradients of query, key and value; that of a mask is left to the reference. A head is one thread's."""
+    g, q, k, v, mask, lse = call.operands
+    needs = tuple(call.attrs["needs"])
+    s = describe(q, k, v, mask, call.attrs)
+    if s is None or call.post or needs[3] or g.dtype is not q.dtype or lse.dtype is not q.dtype or 0 in g.shape:
+        return None
+    if lse.strides[-2] != 1 and lse.shape[-2] > 1 or any(out.strides[-1] != 1 for out in call.outs):
+        return None
+    module = Module(isa)
+    rest = iter(call.outs)
+    outs = [next(rest) if need else None for need in needs[:3]]
+    strides = tuple(out.strides[-2] if out is not None else 0 for out in outs)
+    backward = Backward(module, f"{symbol}_tile", s, tuple(g.strides[-2:]), needs, strides)
+    slots = [g, q, k, v, mask, lse, *outs]
+    operands = [x for x in slots if x is not None]
+    lead = g.shape[:-2]
+    batch = fold_batch(batch_strides(operands, len(lead), lead, ()))
+    f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
+    views = [f.load(f.p_views, i, "ptr") for i in range(len(operands))]
+
+    def head(unit, found):
+        given = iter(found)
+        pointers = [f.val("null", "ptr") if x is None else next(given) for x in slots]
+        for out, p in zip(outs[1:], pointers[-2:]):               # keys that no query sees stay zero
+            if out is not None:
+                columns = out.shape[-1]
+                with f.loop(0, out.shape[-2]) as j:
+                    backward.blocks(f, columns, lambda c, n: f.store(f.zero(), p, f.add(j * out.strides[-2], c), f.mask(n)))
+        with f.loop(0, backward.tiles) as tile:
+            f.invoke(backward.name, *pointers, tile, f.p_scratch)
+    heads(f, batch, 1, ["i8" if x.dtype is dt.bool_ else s.ty for x in operands], views, head)
+    f.end()
+    count = math.prod(lead)
+    flops = (2 * s.flops(2) + s.flops(1)) * count
+    return Extern(module.text, symbol, scratch=backward.used * backward.size, flops=flops, parallel=count > 1 and flops > 200_000)
