@@ -1,6 +1,6 @@
 """What a device must offer, and how native code for operators that are not kernels is plugged in.
 
-A backend has arrays, a compiler for plans, and native implementations of library operators ("externs"). The CPU's is `CPU`;
+A backend has arrays, a compiler for plans, and native implementations of library operators ("externs"). The CPU's is `build.cpu`;
 another device stands beside it by filling the same protocol. Nothing above layer 4 knows which code generator runs.
 
 Externs. `EXTERN[operator name]` is a list of emitters, tried in order; the first that does not return None is taken:

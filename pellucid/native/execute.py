@@ -13,7 +13,7 @@ import ctypes
 import mmap
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import SimpleNamespace
 
@@ -22,7 +22,7 @@ import numpy as np
 from ..core import dtype as dt
 from ..core.config import config
 from ..core.spec import contiguous_strides
-from ..kernel.plan import HostCall, LibCall, View, apply_post, strided
+from ..kernel.plan import HostCall, LibCall, Plan, View, apply_post, strided
 from ..ops.canonical import evaluate
 from ..ops.op import REGISTRY
 from . import engine, jit, onednn, onednn_ops, threads
@@ -288,7 +288,9 @@ class Executable:
 
     def __init__(self, program, code: jit.Code, consts: Sequence[np.ndarray], report: dict):
         self.program, self.report = program, report
-        self._code, self._consts = code, consts
+        self.code, self.consts = code, consts
+        self.make_plan: Callable[[], Plan] | None = None
+        self._plan: Plan | None = None
         self._guard = threads.Guard()
         self._engine = the_engine()
         self._direct = readable_layout()
@@ -304,11 +306,18 @@ class Executable:
         n = threads.count()
         found = self._instances.get(n)
         if found is None:
-            found = self._instances[n] = Instance(self.program, self._code, self._consts, n)
+            found = self._instances[n] = Instance(self.program, self.code, self.consts, n)
         self._instance = found
         self._wanted = config.threads
         self._forks = threads.forks()
         return found
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan, to read: made again where the program came from a cache."""
+        if self._plan is None and self.make_plan is not None:
+            self._plan = self.make_plan()
+        return self._plan
 
     def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
         if type(arrays) is not list:
