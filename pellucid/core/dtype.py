@@ -146,7 +146,8 @@ def of_number(x) -> dtype:
         return _default
     if isinstance(x, complex):
         return _default.to_complex()
-    return of(np.asarray(x).dtype)
+    now = getattr(x, "now", None)           # a number that is known at run time only, by what it is now
+    return of_number(now) if now is not None else of(np.asarray(x).dtype)
 
 
 def _dtype_hint(x) -> str:

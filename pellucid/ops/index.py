@@ -160,9 +160,24 @@ def getitem(input, index):
     return F.index(view, tensors) if tensors else view
 
 
+def fills_mask(input, index, value) -> bool:
+    """Whether `input[index] = value` gives every place of a mask the same: then nobody must know how many there are."""
+    mask = index[0] if type(index) is tuple and len(index) == 1 else index
+    if not is_tensor(mask) or mask.dtype is not dt.bool_ or tuple(mask.shape) != tuple(input.shape)[:mask.ndim] or not mask.ndim:
+        return False
+    if not is_tensor(value):
+        return isinstance(value, (int, float, bool, complex)) or hasattr(value, "now")
+    rest = tuple(input.shape)[mask.ndim:]
+    return value.ndim <= len(rest) and broadcast_shapes(tuple(value.shape), rest) == rest
+
+
 @composite(forms="")
 def setitem(input, index, value):
     """`input[index] = value`, in place."""
+    if not values_known() and fills_mask(input, index, value):
+        mask = index[0] if type(index) is tuple else index
+        mask = F.view_shape(F.contiguous(mask), (*mask.shape, *(1,) * (input.ndim - mask.ndim)))
+        return input.copy_(F.where(mask, value, input))
     basic, tensors = parse(input, index)
     trivial = all(type(b) is slice and b.start is None and b.stop is None and b.step is None for b in basic)
     view = input if trivial else F.basic_index(input, basic)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..core.spec import TensorLike
 from ..core.storage import ARRAYS, Storage
+from ..ops.dispatch import local, state
 
 new = object.__new__
 next_seq = count(1).__next__
@@ -216,6 +217,12 @@ def wrap(a: ndarray):
     t._fn = t._grad = t._st = t._x = None
     t._oi = 0
     return t
+
+
+def touch(t) -> None:
+    """Say that a field of `t` is about to be set: a tracer puts it back at the end."""
+    if state.slow and local.stack and local.stack[-1].stays:
+        local.stack[-1].touch(t)
 
 
 def watch_view(st: Storage, view) -> None:

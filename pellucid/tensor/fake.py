@@ -25,15 +25,19 @@ class TraceError(RuntimeError):
     """A function that cannot be traced: it asks for a value that is known only when the traced function runs."""
 
 
+_TRACING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tracing.py")
 # what the user called, by the name of our function they called
 _ASKED = {"__bool__": "bool(tensor)", "__float__": "float(tensor)", "__int__": "int(tensor)", "__index__": "tensor as an index",
           "__complex__": "complex(tensor)", "__repr__": "printing a tensor", "__str__": "printing a tensor",
           "__format__": "formatting a tensor", "__contains__": "value in tensor", "numpy": "tensor.numpy()", "item": "tensor.item()",
           "tolist": "tensor.tolist()", "__array__": "tensor as a NumPy array", "__dlpack__": "tensor through DLPack",
+          "__getitem__": "x[mask]", "__setitem__": "x[mask] = values",
           "__deepcopy__": "copy.deepcopy(tensor)", "__reduce_ex__": "pickling a tensor"}
 _FIX = {"bool(tensor)": "replace the branch by pellucid.where(condition, a, b), or decide outside the traced function",
         "printing a tensor": "print outside the traced function, or return the tensor; its .shape and .dtype are known",
         "formatting a tensor": "format outside the traced function, or return the tensor; its .shape and .dtype are known"}
+for _what in ("x[mask]", "x[mask] = values", "nonzero()", "masked_select()"):
+    _FIX[_what] = "how many elements are True decides the result's shape: use pellucid.where(mask, a, b), or multiply by the mask"
 _DEFAULT_FIX = "keep to tensor operations, or do this outside the traced function"
 
 
@@ -46,6 +50,8 @@ def asked() -> str:
         if not code.co_filename.startswith((PACKAGE, "<frozen")) and os.sep + "numpy" + os.sep not in code.co_filename:
             break
         if code.co_filename.startswith(PACKAGE):
+            if code.co_filename == _TRACING:
+                break
             name = code.co_name
             if name in ("entry", "inplace"):
                 name = getattr(frame.f_locals.get("op"), "public", name) + "_" * (name == "inplace")

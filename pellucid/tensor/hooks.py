@@ -5,7 +5,7 @@ import weakref
 from collections import OrderedDict
 
 from ..core.errors import describe, fail
-from .core import AccumulateGrad, Node, node_extras
+from .core import AccumulateGrad, Node, node_extras, touch
 
 
 class RemovableHandle:
@@ -55,6 +55,7 @@ def register_hook(self, hook):
         fail(RuntimeError, "P340", "cannot register a hook on a tensor that doesn't require gradient", got=describe(self),
              fix="set requires_grad_() first; hooks see gradients, and this tensor gets none")
     if self.is_leaf:
+        touch(self)
         extras = self._extras()
         if extras.hooks is None:
             extras.hooks = OrderedDict()
@@ -72,6 +73,7 @@ def register_post_accumulate_grad_hook(self, hook):
              fix="set requires_grad_() first; hooks see gradients, and this tensor gets none")
     if not self.is_leaf:
         raise RuntimeError("post accumulate grad hooks cannot be registered on non-leaf tensors")
+    touch(self)
     extras = self._extras()
     if extras.post_hooks is None:
         extras.post_hooks = OrderedDict()

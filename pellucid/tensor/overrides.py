@@ -42,6 +42,15 @@ def overloaded_arguments(args: tuple, kwargs: dict) -> list:
     return found
 
 
+def ordinary(values) -> bool:
+    """Whether none of `values` is, or could hold, something that takes operators over."""
+    for v in values:
+        cls = type(v)
+        if cls is tuple or cls is list or _known.get(cls, True) and special(cls):
+            return False
+    return True
+
+
 def overridden(args: tuple) -> bool:
     """Whether a mode or one of `args` takes operators over."""
     return not local.in_override and bool(local.function_modes or overloaded_arguments(args, {}))
@@ -49,6 +58,8 @@ def overridden(args: tuple) -> bool:
 
 def override(op, args: tuple, kwargs: dict):
     """Let modes, then arguments, take the call over."""
+    if not local.function_modes and ordinary(args) and (not kwargs or ordinary(kwargs.values())):
+        return NotImplemented
     func = getattr(F, op.name)
     if local.function_modes:
         mode = local.function_modes[-1]

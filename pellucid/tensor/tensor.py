@@ -11,10 +11,10 @@ from ..core import dtype as dt
 from ..core.device import CPU
 from ..core.errors import describe, fail
 from ..core.late import late
-from ..ops.dispatch import add_slow, local, state
+from ..ops.dispatch import add_slow, local
 from ..ops.op import REGISTRY, F, Op, install
 from . import autograd, convert, eager, engine, hooks, html, indexing
-from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, new, wrap
+from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, new, touch, wrap
 from .inplace import make_inplace, make_relabel
 from .size import Size
 
@@ -253,8 +253,7 @@ class Tensor(Slots):
         if value and self.is_inference() and not local.inference:
             fail(RuntimeError, "P352", "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.",
                  fix="clone() the tensor outside inference_mode first")
-        if state.slow:
-            touch(self)
+        touch(self)
         self._rg = bool(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -285,14 +284,12 @@ class Tensor(Slots):
                 fail(RuntimeError, "P354", f"attempting to assign a gradient of size '{list(value._a.shape)}' to a tensor of size '{list(self._a.shape)}'. "
                      "Please ensure that the gradient and the tensor are the same size", got=f"{describe(value)} for {describe(self)}",
                      fix="a gradient has the shape of its tensor")
-        if state.slow:
-            touch(self)
+        touch(self)
         self._grad = value
 
     @grad.deleter
     def grad(self) -> None:
-        if state.slow:
-            touch(self)
+        touch(self)
         self._grad = None
 
     @property
@@ -346,8 +343,7 @@ class Tensor(Slots):
                  fix="wrap the value with pellucid.tensor(...)")
         if self._rg and dt._OF_NP[value._a.dtype].category < dt.FLOAT:
             raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
-        if state.slow:
-            touch(self)
+        touch(self)
         self._a = value._a
         self._st = None if value._st is None else value._st
 
@@ -465,12 +461,6 @@ class Tensor(Slots):
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
-
-
-def touch(t: Tensor) -> None:
-    """Tell a tracer that a field of a tensor is about to be set."""
-    if local.stack and local.stack[-1].stays:
-        local.stack[-1].touch(t)
 
 
 def not_a_number(t: Tensor):

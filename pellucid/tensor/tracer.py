@@ -37,12 +37,13 @@ _NUMBERS = (int, float, bool, complex)
 class Saved:
     """A real tensor as it was before the trace."""
 
-    __slots__ = ("tensor", "array", "rg", "fn", "oi", "grad", "st", "x", "fields", "version", "fake", "role")
+    __slots__ = ("tensor", "array", "rg", "fn", "oi", "grad", "st", "x", "fields", "hooks", "version", "fake", "role")
 
     def __init__(self, t):
         self.tensor = t
         self.array, self.rg, self.fn, self.oi, self.grad, self.st, self.x = t._a, t._rg, t._fn, t._oi, t._grad, t._st, t._x
         self.fields = None if t._x is None else dict(t._x.__dict__)
+        self.hooks = [] if t._x is None else [(d, dict(d)) for d in (t._x.hooks, t._x.post_hooks) if d is not None]
         self.version = 0 if t._st is None else t._st.version
         self.fake: Fake | None = None
         self.role = "state"
@@ -53,6 +54,9 @@ class Saved:
         if self.x is not None:
             self.x.__dict__.clear()
             self.x.__dict__.update(self.fields)
+        for d, content in self.hooks:
+            d.clear()
+            d.update(content)
         if self.st is not None:
             self.st.version = self.version
 
@@ -77,12 +81,23 @@ class Tracer(Interpreter):
         self.operands: dict = {}                       # (expression, dtype) -> the number as a 0-d tensor of that dtype
         self.items: dict = {}                          # what `guard_item` was told: {key: (container, path, value)}
         self.sources: dict[Value, tuple] = {}          # scalar input -> (container, path) it is read from, if any
+        self._depth = 0                                # calls of operators inside the one the user made
+        self._loc: Loc | None = None
         self._files: dict = {}
         self._locs: dict = {}
 
     # ------------------------------------------------------------------------------------------ calls
     def call(self, op: Op, args: tuple, kwargs: dict):
         """One call as the user made it: `eager.general`, recorded."""
+        if self._depth:
+            return self._call(op, args, kwargs)
+        self._loc, self._depth = None, 1               # whatever it calls in turn is of the same line of the user's
+        try:
+            return self._call(op, args, kwargs)
+        finally:
+            self._depth = 0
+
+    def _call(self, op: Op, args: tuple, kwargs: dict):
         out = None
         if kwargs:
             if "out" in kwargs and (op.front is not None or "out" in op.forms):
@@ -264,7 +279,9 @@ class Tracer(Interpreter):
         return self.tensor(self.graph.const(array, Spec(array.shape, dt.of(array.dtype))))
 
     def here(self) -> Loc | None:
-        """The user's line: of the innermost frame outside pellucid and Python's own modules."""
+        """The user's line: of the innermost frame outside pellucid and Python's own modules, looked up once per call."""
+        if self._depth and self._loc is not None:
+            return self._loc
         f = sys._getframe(2)
         files = self._files
         while f is not None:
@@ -279,6 +296,7 @@ class Tracer(Interpreter):
                 loc = self._locs.get(key)
                 if loc is None:
                     loc = self._locs[key] = Loc(code.co_filename, f.f_lineno, code.co_name)
+                self._loc = loc
                 return loc
             f = f.f_back
         return None

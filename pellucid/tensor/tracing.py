@@ -8,6 +8,7 @@ True always: after a trace, also a failed one, every tensor is as it was before.
 """
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -149,6 +150,8 @@ def trace(fn: Callable, args: tuple = (), kwargs: dict | None = None, *, name: s
     tracer = tracer or Tracer(name or getattr(fn, "__name__", "graph"))
     leaves: list = []
     structure = flatten((args, kwargs), leaves)
+    collecting = gc.isenabled()
+    gc.disable()                            # thousands of objects that live on, looked through again and again
     try:
         for t in watch:
             tracer.touch(t)
@@ -159,6 +162,8 @@ def trace(fn: Callable, args: tuple = (), kwargs: dict | None = None, *, name: s
             traced = finish(tracer, out)
     finally:
         tracer.restore()
+        if collecting:
+            gc.enable()
     traced.arguments = structure, len(leaves)
     places = {id(t): i for i, t in reversed(list(enumerate(leaves)))}
     for i in traced.inputs:
@@ -220,7 +225,7 @@ def changed(tracer: Tracer) -> tuple[dict, dict]:
             flags[t] = t._rg
         now, fake = t._a, saved.fake
         before = saved.array if fake is None else fake
-        if now is before or type(now) is Fake and now.cell is before.cell and now.chain == before.chain and now.shape == before.shape:
+        if now is before or type(now) is Fake and type(before) is Fake and now.cell is before.cell and now.chain == before.chain and now.shape == before.shape:
             continue
         if now.shape != before.shape or now.dtype != before.dtype:
             raise TraceError(message("P3006", "a tensor that was there before the traced function got another shape or dtype",
