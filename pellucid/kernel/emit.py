@@ -18,7 +18,7 @@ from ..core import dtype as dt
 from ..core.spec import numel
 from . import ir
 from .index import Ix
-from .ir import Accum, AccumStore, Apply, Axis, Buf, Const, Expr, Index, Let, Load, Local, Loop, Store, Var
+from .ir import Accum, AccumStore, Apply, Axis, Buf, Const, Expr, If, Index, Let, Load, Local, Loop, Store, Var
 from .plan import KernelCall
 
 EXPENSIVE = frozenset(("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sinh", "cosh", "erf", "erfc", "sin", "cos",
@@ -430,10 +430,20 @@ class Emitter:
             self.bind(name, p)
         self.passes()
         for t, at in zip(self.targets, self.where):
-            if not t.full:
+            if not t.full and not t.once:
                 self.finish(t, at)
+        if loops:
+            self.at_scope(1, self.riders)
         self.close(loops, outermost=True)
         return self.kernel(top)
+
+    def riders(self) -> None:
+        """Single numbers, stored by the first iteration."""
+        done = [Store(self.buf(f"#{t.buffer}"), self.index(at), self.lin(t.expr)) for t, at in zip(self.targets, self.where) if t.once]
+        if done:
+            first = next(iter(self.stack[-1].names.values()))
+            cond = Apply("eq", (first, Const(0, dt.int64)), dt.bool_)
+            self.stack[-1].stmts.append(If(cond, tuple(done)))
 
     def open(self, dims) -> list:
         loops = []
@@ -612,12 +622,29 @@ class Emitter:
         body = tuple(top.stmts)
         if not self.outer and len(self.inner) == 1 and not kept:
             body, bufs, sizes, values = self.any_length(body, bufs, ids)
+        in_place = tuple(self.in_place())
         nodes = [x for r in self.low.group.roots for x in r.nodes]
         nodes = list(dict.fromkeys(nodes))
         names = list(dict.fromkeys(x.op.name for x in nodes)) or ["copy"]
         lines = tuple(dict.fromkeys(str(x.loc) for x in nodes if x.loc is not None))
         kernel = ir.Kernel("_".join(names[:4]), (*bufs, *kept), sizes, body, tuple(names), lines, self.ops * n, bytes_)
-        return KernelCall(kernel, tuple(ids), values, tuple(offsets) if any(offsets) else (), tuple(nodes), self.ops * n, bytes_)
+        return KernelCall(kernel, tuple(ids), values, tuple(offsets) if any(offsets) else (), tuple(nodes), self.ops * n, bytes_,
+                          in_place)
+
+    def in_place(self):
+        """Pairs (written, read) of buffers whose elements are read before the same element is written."""
+        reads: dict[str, list] = {}
+        for t in self.targets:
+            for e in self.reach(t.expr):
+                reads.setdefault(e.buf, []).append((e.index, t.level, t.full))
+        for t, at in zip(self.targets, self.where):
+            if t.kind != "store" or not t.full or self.plan.buffers[t.buffer].role != "arena":
+                continue
+            for key, found in reads.items():
+                b = self.plan.buffers[int(key[1:])]
+                if b.role == "arena" and b.dtype.itemsize == self.plan.buffers[t.buffer].dtype.itemsize and all(
+                        i == at and level <= t.level and full for i, level, full in found):
+                    yield t.buffer, b.id
 
     def any_length(self, body, bufs, ids):
         """One loop over contiguous memory: its length is a run-time size, so that one kernel serves all lengths."""
@@ -643,7 +670,7 @@ def accessed(stmts, roles: dict[str, str]) -> None:
                 read(a)
     for s in stmts:
         kind = type(s)
-        if kind is Loop:
+        if kind is Loop or kind is If:
             accessed(s.body, roles)
             continue
         read(s.init if kind is Local else s.expr)

@@ -45,6 +45,7 @@ class Target:
     name: str = ""                  # row: the accumulator
     init: Any = None
     level: int = 0
+    once: bool = False              # by the first row only
 
 
 @dataclass(slots=True, eq=False)
@@ -88,6 +89,8 @@ class Lowering:
         wanted: set[int] = {g.c} if g.c else set()
         soft: list[set[int]] = []
         for r in g.roots:
+            if r.n == 1 and g.n > 1:
+                continue
             scale = 1 if r.n == g.n else g.c
             wanted |= {c * scale for c in suffixes(r.shape)}
             soft += [{c * scale for c in suffixes(s)} for s in sorted(r.shapes)]
@@ -325,9 +328,11 @@ class Lowering:
             if r.kind == "scatter":
                 return self.scatter(r)
             full = r.n == self.group.n
-            if r.kind == "row":
+            if r.n == 1 and self.group.n > max(self.group.c, 1) and r.kind == "point":
+                self.store(r, self.value(r.value, (ZERO,) * len(r.shape)), (ZERO,) * len(r.shape), False, True)
+            elif r.kind == "row":
                 self.row(r)
-                at = self.index_of(self.outer_shape(r.value.shape), False)
+                at = self.index_of(r.value.shape, False)
                 self.store(r, self.rows[r.value], at, False)
             elif r.kind == "accum":
                 self.accum(r, full)
@@ -337,15 +342,11 @@ class Lowering:
         self.checks()
         return [Emitter(self).call()]
 
-    @staticmethod
-    def outer_shape(shape):
-        return shape
-
-    def store(self, r: Root, e: Expr, at: tuple[Ix, ...], full: bool) -> None:
+    def store(self, r: Root, e: Expr, at: tuple[Ix, ...], full: bool, once: bool = False) -> None:
         for k in r.dests:
             buf = self.plan.buffers[k]
             where = flatten(at, r.value.shape, buf.strides)
-            self.targets.append(Target("store", stored(e, buf), full, k, where, level=self.level(e)))
+            self.targets.append(Target("store", stored(e, buf), full, k, where, level=self.level(e), once=once))
 
     def accum(self, r: Root, full: bool) -> None:
         d = r.desc

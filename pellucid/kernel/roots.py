@@ -366,9 +366,11 @@ class Roots:
         count = n // max(out, 1)
         trailing = not kept or max(kept) < first
         simple = d.init is not None and not d.op.startswith("arg") and d.op != "set"
-        if trailing and not (out == 1 and simple and (n > 4096 or len(shape) > 1)) and (count >= 4 or not simple):
+        base = self.view(source)[0]
+        given = self.leaf(base) and base not in self.roots          # it must be read from memory in any case
+        if trailing and (not simple or out > 1 and count >= 4):
             self.add(Root(v, "row", n, count, source, d, shape))
-        elif simple and (out <= 16384 or out * 64 <= n) and count >= 16:
+        elif simple and (out <= 16384 or out * 64 <= n) and not (given and count <= 64):
             same = d.post is build._identity and d.dtype is v.dtype
             raw = v if same else Value(Spec(v.shape, d.dtype), v.name + "_raw")
             if raw is not v:

@@ -37,6 +37,7 @@ class Group:
     node: Node | None = None
     n: int = 0
     c: int = 0                      # the row length; 0: no rows needed
+    soft: int = 0                   # a row length it would do well with: it reads one element per row of something
     anc: int = 0                    # ids of all groups it depends on
     preds: set[int] = field(default_factory=set)
     reads: dict[Value, int] = field(default_factory=dict)       # leaves from outside, and their bytes
@@ -51,8 +52,9 @@ class Group:
 class Grouping:
     """Merges roots into groups."""
 
-    def __init__(self, roots: Roots, options: Options):
-        self.roots, self.options = roots, options
+    def __init__(self, roots: Roots, options: Options, pinned: set[Value]):
+        self.roots, self.options, self.pinned = roots, options, pinned
+        self.scalars: Group | None = None           # the latest group of single numbers
         self.groups: list[Group] = []
         self.made: dict[Value, Group] = {}
         self.readers: dict[Value, list[Group]] = {}
@@ -69,6 +71,7 @@ class Grouping:
         else:
             g = Group(len(self.groups), "kernel", [item], n=item.n, c=item.k if item.kind == "row" else 0)
             g.cuts = cuts(item)
+            g.soft = min((k for ks in item.leaves.values() for k in ks if 16 <= k < item.n), default=0) if item.kind == "point" else 0
             leaves, outs = list(item.leaves), (item.value,)
             item.group = g
         self.groups.append(g)
@@ -96,9 +99,12 @@ class Grouping:
                     score[p.id] = score.get(p.id, 0) + 2 * size + 64
                     shared[p.id] = v.name
                 for q in self.readers.get(v, ())[-self.options.window:]:
-                    if not q.dead and size > 64:
+                    if not q.dead and (size > 64 or q.n == 1 or g.n == 1):
                         score[q.id] = score.get(q.id, 0) + size
                         shared.setdefault(q.id, v.name)
+            if g.n == 1 and self.scalars is not None and not self.scalars.dead:
+                score.setdefault(self.scalars.id, 1)
+                shared.setdefault(self.scalars.id, "both are numbers")
             for other, gain in sorted(score.items(), key=lambda s: (-s[1], s[0])):
                 if other in tried:
                     continue
@@ -112,6 +118,8 @@ class Grouping:
                 break
             g = self.merge(best, g)
             tried.add(g.id)
+        if g.n == 1:
+            self.scalars = g
         for v in g.reads:
             known = self.readers.setdefault(v, [])
             if g not in known:
@@ -126,10 +134,10 @@ class Grouping:
             n, c = a.n, a.c or b.c
             if a.c and b.c and a.c != b.c:
                 return f"rows of {a.c} and of {b.c} elements"
-        elif a.c and not b.c and b.n * a.c == a.n:
-            n, c = a.n, a.c
-        elif b.c and not a.c and a.n * b.c == b.n:
-            n, c = b.n, b.c
+        elif (a.c or a.soft) and not b.c and b.n * (a.c or a.soft) == a.n or self.rides(b, a):
+            n, c = a.n, a.c or a.soft
+        elif (b.c or b.soft) and not a.c and a.n * (b.c or b.soft) == b.n or self.rides(a, b):
+            n, c = b.n, b.c or b.soft
         else:
             return f"iteration spaces of {a.n} and {b.n} elements"
         for x, y in ((a, b), (b, a)):
@@ -144,6 +152,10 @@ class Grouping:
             return "too many buffers for one kernel"
         return None
 
+    def rides(self, a: Group, b: Group) -> bool:
+        """Whether `a` is single numbers that the first row of `b` can store by the way."""
+        return a.n == 1 < b.n and (b.c or b.soft) > 0 and all(r.kind == "point" and r.n == 1 and r.value not in self.pinned for r in a.roots)
+
     @staticmethod
     def edges(a: Group, b: Group, n: int, c: int) -> str | None:
         """Whether what `b` reads of `a` is there when it reads it."""
@@ -155,10 +167,14 @@ class Grouping:
                     continue
                 if p.kind in ("accum", "scatter"):
                     return f"{v.name} is complete only after all elements"
+                if p.n == 1 and n > max(c, 1):
+                    continue                        # a number, computed by whoever reads it
                 per_row = p.kind == "row" or p.n != n
                 want = 1 if not per_row or r.n != n else c
                 if per_row and p.kind == "row" and p.n != n:
                     return f"{v.name} reduces rows of rows"
+                if r.n == 1 and n > max(c, 1):
+                    return f"{r.value.name} needs all of {v.name}"
                 if not per_row and r.n != n:
                     return f"{v.name} is read by row"
                 if where != {want}:
@@ -171,7 +187,13 @@ class Grouping:
             a, b = b, a
         n = max(a.n, b.n)
         a.cuts = scaled(a, n) | scaled(b, n)
-        a.c, a.n = a.c or b.c, n
+        if a.n != b.n:                              # one lives on the rows of the other
+            big = a if a.n > b.n else b
+            a.c = big.c or big.soft
+        else:
+            a.c = a.c or b.c
+            a.soft = min(filter(None, (a.soft, b.soft)), default=0)
+        a.n = n
         a.roots = sorted(a.roots + b.roots, key=lambda r: r.order)
         for r in b.roots:
             r.group = a
@@ -203,7 +225,7 @@ def cuts(r: Root) -> frozenset[int]:
 
 def scaled(g: Group, n: int) -> frozenset[int]:
     """A group's cuts, in a space of `n` elements whose rows are its elements."""
-    return g.cuts if g.n == n else frozenset(c * (n // g.n) for c in g.cuts)
+    return g.cuts if g.n == n or g.n == 1 else frozenset(c * (n // g.n) for c in g.cuts)
 
 
 def chain(found: set[int]) -> bool:
@@ -233,7 +255,7 @@ class Planner:
         for k, v in enumerate(graph.consts):
             self.place(v, "const", k)
         self.leaving()
-        self.grouping = Grouping(self.roots, options)
+        self.grouping = Grouping(self.roots, options, set(self.direct))
         self.plan.whynot = self.grouping.whynot
         self.plan.seconds["group"] = time.perf_counter() - start
         self.groups = [g for g in self.grouping.groups if not g.dead]
