@@ -9,6 +9,7 @@ layout the primitive prefers: each time, or once if they are constant.
 """
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -162,7 +163,7 @@ def product(a: Operand, b: Operand, out: Operand, post: list[tuple[str, Operand 
             else:
                 x = like_result(x, out)
             posts.append(("add", x.md))
-            extra.append((POST * len(posts) | 2, x))
+            extra.append((POST * len(posts) | dnn.SRC_1, x))
     weights = b.any if b.constant else b.md
     pd = primitive_description("matmul", a.md, weights, None if bias is None else bias.md, out.md, attributes(posts))
     if slow(pd):
@@ -269,19 +270,19 @@ def geometry(attrs) -> tuple[tuple, tuple, tuple, tuple]:
     return attrs["stride"], tuple(d - 1 for d in attrs["dilation"]), attrs["padding"], attrs["padding"]
 
 
-def conv_posts(c: Call, rank: int):
+def conv_posts(c: Call, post: list, rank: int):
     """(bias, attributes, arguments of post-operations)."""
     bias, posts, extra = None, [], []
-    for i, (kind, x) in enumerate(c.post):
+    for i, (kind, x) in enumerate(post):
         if kind == "relu":
             posts.append(("relu",))
         elif kind == "bias" and i == 0 and (len(c.operands) < 3 or c.operands[2] is None):
             bias = x
         else:
             if kind == "bias":
-                x = x.like((1, x.shape[-1]) + (1,) * (rank - 2), (x.shape[-1], 1) + (1,) * (rank - 2))
+                x = channel_bias(x, rank)
             posts.append(("add", x.md))
-            extra.append((POST * len(posts) | 2, x))
+            extra.append((POST * len(posts) | dnn.SRC_1, x))
     return bias, attributes(posts), extra
 
 
@@ -301,7 +302,66 @@ def dense(x: Operand) -> Operand:
     return x.like(x.shape, strides)
 
 
+def channels_first(x: Operand) -> Operand:
+    """(N, *spatial, C) read as (N, C, *spatial)."""
+    order = (0, len(x.shape) - 1, *range(1, len(x.shape) - 1))
+    return x.like([x.shape[d] for d in order], [x.strides[d] for d in order])
+
+
+def last_to_first(c: Call) -> Call:
+    """A call on channels-last operands as the usual one."""
+    rank = len(c.outs[0].shape)
+
+    def turned(x):
+        return channels_first(x) if isinstance(x, Operand) and len(x.shape) == rank else x
+
+    match c.name:
+        case "conv_nhwc":
+            c.operands = [turned(c.operands[0]), *c.operands[1:]]
+            c.attrs = {**c.attrs, "transposed": False, "output_padding": (0,) * (rank - 2)}
+            c.post = [(kind, x if kind == "bias" else turned(x)) for kind, x in c.post]
+            c.outs = [turned(c.outs[0])]
+        case "conv_nhwc_input":
+            c.operands = [turned(c.operands[0]), c.operands[1]]
+            c.outs = [turned(c.outs[0])]
+        case _:
+            c.operands = [turned(x) for x in c.operands]
+    return c
+
+
 def make_convolution(c: Call) -> Primitive:
+    """A convolution or a transposed one; post-steps that the fast code does not do follow as primitives of their own."""
+    if c.name == "conv_nhwc":
+        c = last_to_first(c)
+    try:
+        return convolution(c, c.post)
+    except Unavailable:
+        if not c.post:
+            raise
+        p = convolution(c, [])
+        after(p, dense(c.outs[0]), c.post)
+        return p
+
+
+def after(p: Primitive, out: Operand, post: list) -> None:
+    """Post-steps in place, one primitive each."""
+    md = out.md
+    for kind, x in post:
+        if kind == "relu":
+            pd = primitive_description("eltwise_forward", INFERENCE, dnn.RELU, md, md, ctypes.c_float(0.0), ctypes.c_float(0.0), None)
+            p.add(pd, {SRC: p.view(out.index, md), DST: p.view(out.index, md)})
+            continue
+        if kind == "bias":
+            x = channel_bias(x, len(out.shape))
+        pd = primitive_description("binary", dnn.BINARY_ADD, md, x.md, md, None)
+        p.add(pd, {SRC: p.view(out.index, md), dnn.SRC_1: p.view(x.index, x.md), DST: p.view(out.index, md)})
+
+
+def channel_bias(x: Operand, rank: int) -> Operand:
+    return x.like((1, x.shape[-1]) + (1,) * (rank - 2), (x.shape[-1], 1) + (1,) * (rank - 2))
+
+
+def convolution(c: Call, post: list) -> Primitive:
     x, w, b = (*c.operands, None)[:3]
     out, groups = dense(c.outs[0]), c.attrs["groups"]
     x = dense(x)
@@ -315,7 +375,7 @@ def make_convolution(c: Call) -> Primitive:
         k = w.shape[n:]
         after = tuple((m - 1) * s + (j - 1) * (d + 1) + 1 - o - p
                       for m, s, j, d, o, p in zip(x.shape[2:], strides, k, dilates, out.shape[2:], before))
-    bias, attr, extra = conv_posts(c, len(x.shape))
+    bias, attr, extra = conv_posts(c, post, len(x.shape))
     b = b if b is not None else bias
     pd = primitive_description("deconvolution_forward" if transposed else "convolution_forward", INFERENCE,
                                DECONV_DIRECT if transposed else CONV_DIRECT, x.md, w.any, None if b is None else b.md, out.md,
@@ -341,6 +401,8 @@ def hint(x: Operand, w: Operand, y: Operand, attrs):
 
 def make_convolution_input(c: Call) -> Primitive:
     """The gradient to a convolution's input."""
+    if c.name == "conv_nhwc_input":
+        c = last_to_first(c)
     if c.post:
         raise Unavailable("post-steps of a gradient")
     y, w = c.operands
@@ -357,6 +419,8 @@ def make_convolution_input(c: Call) -> Primitive:
 
 def make_convolution_weight(c: Call) -> Primitive:
     """The gradient to a convolution's weight."""
+    if c.name == "conv_nhwc_weight":
+        c = last_to_first(c)
     if c.post:
         raise Unavailable("post-steps of a gradient")
     y, x = c.operands
@@ -441,5 +505,6 @@ TABLE: dict[str, Callable[[Call], Primitive]] = {
     "mm": make_product, "bmm": make_product, "gemm": make_product, "bgemm": make_product, "addmm": make_added,
     "baddbmm": make_added, "linear": make_linear, "mv": make_mv, "convolution": make_convolution,
     "convolution_input": make_convolution_input, "convolution_weight": make_convolution_weight,
+    "conv_nhwc": make_convolution, "conv_nhwc_input": make_convolution_input, "conv_nhwc_weight": make_convolution_weight,
     "max_pool": make_max_pool, "avg_pool": make_avg_pool, "avg_pool_grad": make_avg_pool_grad,
 }

@@ -217,3 +217,14 @@ def test_pooling(layout, kernel, stride, padding, ceil):
 def test_the_version_is_known():
     assert onednn.library().version[0] == 3 and "oneDNN 3." in repr(onednn.library())
     assert pellucid.__version__
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_convolution_of_channels_last_operands(case):
+    x, w, b, attrs = operands(case)
+    y = forward(x, w, b, attrs)
+    x, g = (np.ascontiguousarray(np.moveaxis(a, 1, -1)) for a in (x, t(*y.shape)))
+    agree("conv_nhwc", x, w, b, **attrs)
+    agree("conv_nhwc", x, w, None, post=[("add", g), ("relu", None)], **attrs)
+    agree("conv_nhwc_input", g, w, shape=x.shape, **attrs)
+    agree("conv_nhwc_weight", g, x, shape=w.shape, **attrs)
