@@ -527,6 +527,11 @@ class Builder:
         top = self.value(ix(n - 1))
         return index.value(self.max(self.min(e, top), self.const(0, dt.int64)), 0, n - 1)
 
+    def kept(self, x: Expr, extent: int) -> Ix:
+        """A loaded index that is known to lie in [0, extent): kept inside, without a check."""
+        e = self.cast(x, dt.int64)
+        return index.value(self.max(self.min(e, extent - 1), 0), 0, extent - 1)
+
     def flatten(self, idx: Sequence, shape: Sequence, strides: Sequence | None = None) -> Ix:
         return index.flatten(idx, shape, strides)
 

@@ -63,15 +63,10 @@ def apply(name: str, d: dtype, *args):
 
 
 def cast(x, d: dtype):
-    """The value in another dtype: cut towards zero, wrapped, or whether it is not 0."""
+    """The value in another dtype: cut towards zero, wrapped, or whether it is not 0. What no integer can hold (nan, 1e30)
+    gives what the processor gives."""
     x = np.asarray(x)
-    if d is dt.bool_:
-        return (x != 0)[()]
-    if d.category == dt.INT and x.dtype.kind not in "iub":
-        if d.itemsize < 8:
-            x = x.astype(np.int64)                     # then the low bits
-        return x.astype(d.np)[()]
-    return x.astype(d.np)[()]
+    return (x != 0)[()] if d is dt.bool_ else x.astype(d.np)[()]
 
 
 def evaluate(e: Expr, env: dict, memo: dict | None = None):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 
 from ..core.layout import channels_last, channels_last_3d, empty_in
-from ._common import as_ints, fail, np
+from ._common import as_ints, dt, fail, np
 
 as_strided = np.lib.stride_tricks.as_strided
 
@@ -83,3 +83,21 @@ def in_format_of(y: np.ndarray, *operands: np.ndarray) -> np.ndarray:
             r[...] = y
             return r
     return y
+
+
+# ---------------------------------------------------------------------------------------------------- for kernels
+MOST_TAPS = 64              # a window as one expression: larger ones are left to the reference
+
+
+def taps_of(b, i, sizes, kernel, stride, padding, dilation):
+    """What the window at result index `i` = (n, c, *out) sees, in row-major order of the kernel: for each offset, whether it
+    lies inside the input, and its index there (kept inside)."""
+    if np.prod(kernel) > MOST_TAPS:
+        b.refuse(f"windows of more than {MOST_TAPS} elements")
+    for offset in offsets(kernel):
+        hit, at = b.const(True, dt.bool_), []
+        for o, w, n, s, p, d in zip(offset, i[2:], sizes, stride, padding, dilation):
+            x = b.iadd(b.imul(w, s), o * d - p)
+            hit = b.and_(hit, b.iwithin(x, 0, n))
+            at.append(b.clamp(x, 0, n - 1))
+        yield hit, (i[0], i[1], *at)

@@ -38,7 +38,7 @@ def activation(name, ref, slope, curve=None, *, scalar, rise, defaults=None, ref
         return g * (np.conj(s) if s.dtype.kind == "c" else s)
 
     def backward_scalar(b, g, x, **attrs):
-        s = rise(b, x, **attrs)
+        s = rise(b, needs_float(b, x), **attrs)
         return b.select(s, g, b.const(0, g)) if s.dtype is dt.bool_ else b.mul(g, s)
 
     def second(g, grad, input, attrs_):
@@ -75,6 +75,11 @@ def activation(name, ref, slope, curve=None, *, scalar, rise, defaults=None, ref
     kw.setdefault("promote", SAME)
     point(name, ref, rule, scalar=scalar, front=front, infer=point_infer, module=__name__, samples=samples or (lambda m: both(m, **defaults)),
           **kw)
+
+
+def needs_float(b, x):
+    """An operand that has a gradient: what the references make of integers here has no use."""
+    return x if x.dtype.is_floating_point else b.refuse("gradients of integers")
 
 
 def functional(name, body, doc, *, samples=None, also=()):
@@ -261,7 +266,7 @@ def sigmoid_backward_ref(g, out):
 binary("sigmoid_backward", sigmoid_backward_ref,
        {"input": lambda g, other: F.sigmoid_backward(g, conj(other)),
         "other": lambda g, input, other: F.mul(F.mul(conj(g), input), conj(F.sub(1, F.mul(other, 2))))},
-       takes="TT", forms="", ns=(), module=__name__, scalar=lambda b, g, out: b.mul(g, b.mul(b.sub(1, out), out)),
+       takes="TT", forms="", ns=(), module=__name__, scalar=lambda b, g, out: b.mul(g, b.mul(b.sub(1, needs_float(b, out)), out)),
        doc="The gradient `input` of sigmoid's result `other`, as that of its argument.")
 unary("sigmoid", sigmoid_ref, lambda g, out: F.sigmoid_backward(g, out), promote=FLOAT, ns=("", "nn.functional"),
       onnx="Sigmoid", scalar=lambda b, x: b.sigmoid(x),
@@ -479,7 +484,7 @@ def _prelu_vjp(g, input, weight, needs):
 
 
 @primitive(POINT, args="input weight", name="prelu_kernel", ref=prelu_ref, infer=point_infer, promote=SAME, vjp=_prelu_vjp,
-           scalar=lambda b, x, w: b.add(b.max(x, 0), b.mul(w, b.min(x, 0))), forms="", ns=(), onnx="PRelu",
+           scalar=lambda b, x, w: b.add(b.max(needs_float(b, x), 0), b.mul(w, b.min(x, 0))), forms="", ns=(), onnx="PRelu",
            samples=lambda m: [((m.t(3, 4), m.t(4)), {}), ((m.t(2, 0), m.t(1)), {}), ((m.t(5), m.t()), {})])
 def prelu_kernel(input, weight):
     """`input` where positive, `weight * input` elsewhere."""

@@ -21,7 +21,7 @@ def conj(input):
     return F.conj_physical(input) if input.is_complex() else input
 
 
-unary("conj_physical", np.conjugate, lambda g: F.conj(g), promote=SAME, module=__name__, scalar=lambda b, x: x,
+unary("conj_physical", np.conjugate, lambda g: F.conj(g), promote=SAME, module=__name__, scalar=lambda b, x: b.cast(x, dt.int8) if x.dtype is dt.bool_ else x,
       doc="The complex conjugate, computed at once.")
 
 

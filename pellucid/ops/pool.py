@@ -6,7 +6,7 @@ whose own transpose is `plane_gather`. `avg_pool` and `avg_pool_grad` are each o
 from __future__ import annotations
 
 from ._common import Spec, as_int, describe, dt, fail, need_tensor, np
-from ._windows import at_offset, in_format_of, inner, offsets, pad_spatial, per_dim
+from ._windows import MOST_TAPS, at_offset, in_format_of, inner, offsets, pad_spatial, per_dim, taps_of
 from .op import GATHER, REDUCE, SCATTER, F, composite, primitive
 
 
@@ -78,12 +78,28 @@ def plane_scatter_ref(g, index, *, sizes, unique):
     return r.reshape(index.shape[:2] + tuple(sizes))
 
 
+def plane_place(b, load, i, sizes, guard=False):
+    """Where in planes of `sizes` operand 1 points at `i`."""
+    volume = int(np.prod(sizes))
+    at = b.guarded(load(1, i), volume) if guard else b.kept(load(1, i), volume)
+    return (i[0], i[1], *b.unflatten(at, sizes))
+
+
+def plane_scatter_lower(b, g, index, *, sizes, unique):
+    return b.scatter(g.shape, b.zero(g.dtype), "add", lambda i, load: (plane_place(b, load, i, sizes), load(0, i)))
+
+
+def max_unpool_lower(b, s, index, *, sizes):
+    return b.scatter(s.shape, b.zero(s.dtype), "set", lambda i, load: (plane_place(b, load, i, sizes, guard=True), load(0, i)))
+
+
 def plane_samples(m):
     return [((m.t(2, 3, 5), m.i(2, 3, 4, high=5)), {}), ((m.t(1, 2, 3, 2), m.i(1, 2, 2, 2, high=6)), {}),
             ((m.t(0, 2, 3), m.i(0, 2, 2, high=3)), {})]
 
 
 @primitive(GATHER, args="input index", forms="", ns=(), ref=plane_gather_ref, infer=lambda x, i: x.like(i.shape), low=False,
+           lower=lambda b, i, load, x, index: load(0, plane_place(b, load, i, x.shape[2:])),
            samples=plane_samples,
            vjp={"input": lambda g, index, input_shape: F.plane_scatter(g, index, input_shape[2:])})
 def plane_gather(input, index):
@@ -91,7 +107,7 @@ def plane_gather(input, index):
     return (input, index), {}
 
 
-@primitive(SCATTER, args="g index", forms="", ns=(), ref=plane_scatter_ref,
+@primitive(SCATTER, args="g index", forms="", ns=(), ref=plane_scatter_ref, lower=plane_scatter_lower,
            infer=lambda g, i, *, sizes, unique: g.like((*i.shape[:2], *sizes)),
            samples=lambda m: [((*a, (2, 3)[:1] if a[0].ndim == 3 else (2, 3)), k) for a, k in scatter_samples(m)],
            vjp={"g": lambda g, index: F.plane_gather(g, index)})
@@ -150,6 +166,29 @@ def fix_padding_ties(which, best, x, sizes, kernel, stride, padding, dilation, o
     return np.where(tied, first, which)
 
 
+def max_pool_element(b, i, load, s, kernel, stride, padding, dilation):
+    """The maximum of a window; for the second result its place in the plane, the first of equals, the last nan."""
+    sizes = s.shape[2:]
+    best = b.const(lowest(s.dtype.np) if s.dtype not in dt.LOW_PRECISION else -np.inf, s.dtype)
+    first = []
+    for w, st, p, d in zip(i[2:], stride, padding, dilation):
+        x = b.isub(b.imul(w, st), p)
+        first.append(b.iselect(b.ilt(x, 0), b.imod(x, d), x) if p else x)
+    where = b.value(b.flatten(first, sizes))
+    for hit, at in taps_of(b, i, sizes, kernel, stride, padding, dilation):
+        v = load(0, at)
+        if b.out == 0:
+            best = b.max(best, b.select(hit, v, best))
+        else:
+            wins = b.and_(hit, b.or_(b.gt(v, best), b.isnan(v)))
+            best, where = b.select(wins, v, best), b.select(wins, b.value(b.flatten(at[2:], sizes)), where)
+    return best if b.out == 0 else where
+
+
+def max_pool_lower(b, s, *, kernel, stride, padding, dilation, ceil_mode):
+    return b.element(lambda i, load: max_pool_element(b, i, load, s, kernel, stride, padding, dilation))
+
+
 def max_pool_infer(x: Spec, *, kernel, stride, padding, dilation, ceil_mode):
     shape = pool_shape(x, kernel, stride, padding, dilation, ceil_mode)
     return x.like(shape), x.like(shape, dt.int64)
@@ -160,7 +199,7 @@ def max_pool_vjp(gs, out, input_shape, kernel, stride, dilation):
     return (F.plane_scatter(gs[0], out[1], input_shape[2:], apart),)
 
 
-@primitive(REDUCE, args="input", forms="", ns=(), ref=max_pool_ref, infer=max_pool_infer, nout=2,
+@primitive(REDUCE, args="input", forms="", ns=(), ref=max_pool_ref, infer=max_pool_infer, nout=2, lower=max_pool_lower,
            vjp=max_pool_vjp,
            samples=lambda m: [((m.t(2, 3, 7), (3,), (2,), (1,), (1,), False), {}), ((m.t(1, 2, 5, 4), (2, 2), (2, 1), (0, 1), (1, 2), True), {}),
                               ((m.t(0, 2, 4), (2,), (2,), (0,), (1,), False), {})])
@@ -264,7 +303,7 @@ def max_unpool_infer(x: Spec, i: Spec, *, sizes) -> Spec:
     return x.like((*x.shape[:2], *sizes))
 
 
-@primitive(SCATTER, args="input index", forms="", ns=(), ref=max_unpool_ref, infer=max_unpool_infer, low=False,
+@primitive(SCATTER, args="input index", forms="", ns=(), ref=max_unpool_ref, lower=max_unpool_lower, infer=max_unpool_infer, low=False,
            vjp={"input": lambda g, index: F.plane_gather(g, index)},
            samples=lambda m: [((m.t(2, 3, 1), m.i(2, 3, 1, high=4), (4,)), {}), ((m.t(1, 2, 1, 1), m.i(1, 2, 1, 1, high=6), (2, 3)), {}),
                               ((m.t(0, 2, 2), m.i(0, 2, 2, high=3), (3,)), {})])
@@ -375,11 +414,59 @@ def avg_pool_grad_ref(g, *, sizes, kernel, stride, padding, ceil_mode, count_inc
     return np.ascontiguousarray(inner(z, padding, sizes))
 
 
+def shared(b, v, w, sizes, kernel, stride, padding, out, count_include_pad, divisor):
+    """`v` divided by what the window `w` of the plane is divided by."""
+    if not v.dtype.is_floating_point:
+        b.refuse("means of integers")
+    by = window_sizes(sizes, kernel, stride, padding, out, count_include_pad, divisor)
+    if np.ndim(by) == 0 or by.size == 0 or (by == by.flat[0]).all():
+        return b.div(v, float(by if np.ndim(by) == 0 else by.flat[0] if by.size else 1))
+    total = None
+    for x, n, k, s, p in zip(w, sizes, kernel, stride, padding):
+        start = b.value(b.isub(b.imul(x, s), p))
+        end = b.min(b.add(start, k), n + p)
+        size = b.sub(end, start) if count_include_pad else b.sub(b.min(end, n), b.max(start, 0))
+        total = size if total is None else b.mul(total, size)
+    return b.div(v, b.cast(total, v.dtype))
+
+
+def avg_pool_lower(b, s, *, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
+    sizes, ones = s.shape[2:], (1,) * len(kernel)
+    out = out_sizes(sizes, kernel, stride, padding, ones, ceil_mode)
+
+    def element(i, load):
+        total = b.zero(s.dtype)
+        for hit, at in taps_of(b, i, sizes, kernel, stride, padding, ones):
+            total = b.add(total, b.select(hit, load(0, at), b.zero(s.dtype)))
+        return shared(b, total, i[2:], sizes, kernel, stride, padding, out, count_include_pad, divisor)
+    return b.element(element)
+
+
+def avg_pool_grad_lower(b, g, *, sizes, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
+    """Each element gathers from the windows that saw it."""
+    out = g.shape[2:]
+    if np.prod(kernel) > MOST_TAPS:
+        b.refuse(f"windows of more than {MOST_TAPS} elements")
+
+    def element(i, load):
+        total = b.zero(g.dtype)
+        for offset in offsets(kernel):
+            hit, w = b.const(True, dt.bool_), []
+            for x, o, s, p, m in zip(i[2:], offset, stride, padding, out):
+                t = b.iadd(x, p - o)
+                hit = b.and_(hit, b.and_(b.ieq(b.imod(t, s), 0), b.iwithin(b.idiv(t, s), 0, m)))
+                w.append(b.clamp(b.idiv(t, s), 0, m - 1))
+            v = shared(b, load(0, (i[0], i[1], *w)), w, sizes, kernel, stride, padding, out, count_include_pad, divisor)
+            total = b.add(total, b.select(hit, v, b.zero(g.dtype)))
+        return total
+    return b.element(element)
+
+
 def avg_pool_infer(x: Spec, *, kernel, stride, padding, ceil_mode, count_include_pad, divisor) -> Spec:
     return x.like(pool_shape(x, kernel, stride, padding, (1,) * len(kernel), ceil_mode))
 
 
-@primitive(REDUCE, args="input", forms="", ns=(), ref=avg_pool_ref, infer=avg_pool_infer,
+@primitive(REDUCE, args="input", forms="", ns=(), ref=avg_pool_ref, infer=avg_pool_infer, lower=avg_pool_lower,
            vjp={"input": lambda g, input_shape, attrs_: F.avg_pool_grad(g, input_shape[2:], **attrs_)},
            samples=lambda m: [((m.t(2, 3, 7), (3,), (2,), (1,)), {}), ((m.t(1, 2, 5, 4), (2, 2), (2, 1), (0, 1), True, False), {}),
                               ((m.t(0, 2, 4), (2,), (2,), (0,)), {"divisor": 3})])
@@ -391,7 +478,7 @@ def avg_pool(input, kernel, stride, padding, ceil_mode=False, count_include_pad=
     return (input,), attrs
 
 
-@primitive(SCATTER, args="y", forms="", ns=(), ref=avg_pool_grad_ref, infer=lambda y, *, sizes, **kw: y.like((*y.shape[:2], *sizes)),
+@primitive(SCATTER, args="y", forms="", ns=(), ref=avg_pool_grad_ref, lower=avg_pool_grad_lower, infer=lambda y, *, sizes, **kw: y.like((*y.shape[:2], *sizes)),
            vjp={"y": lambda g, attrs_: F.avg_pool(g, **{k: v for k, v in attrs_.items() if k != "sizes"})},
            samples=lambda m: [((m.t(2, 3, 4), (7,), (3,), (2,), (1,)), {}), ((m.t(1, 2, 2, 3), (4, 4), (2, 2), (2, 1), (0, 0)), {"count_include_pad": False}),
                               ((m.t(0, 2, 2), (4,), (2,), (2,), (0,)), {"divisor": 3})])

@@ -6,8 +6,9 @@ products of one-dimensional windows, so every dimension is reduced in turn.
 from __future__ import annotations
 
 from ._common import as_int, describe, dt, fail, need_tensor, np
-from ._windows import in_format_of, per_dim
+from ._windows import in_format_of, per_dim, taps_of
 from .op import REDUCE, SCATTER, F, composite, primitive
+from .pool import max_pool_element
 
 
 def starts_ends(n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,18 +59,60 @@ def adaptive_avg_grad_ref(g, *, sizes):
     return np.array(g, order="C")
 
 
+def even_windows(b, sizes, out) -> tuple[int, ...]:
+    """The size of each window, where all are equal and do not overlap."""
+    if any(m == 0 or n % m for n, m in zip(sizes, out)):
+        b.refuse("adaptive windows of unequal sizes")
+    return tuple(n // m for n, m in zip(sizes, out))
+
+
+def adaptive_avg_lower(b, s, *, out):
+    sizes = s.shape[2:]
+    kernel = even_windows(b, sizes, out)
+    if s.dtype.category < dt.FLOAT:
+        b.refuse("means of integers")
+    if set(out) == {1}:
+        dims = tuple(range(2, s.ndim))
+        return b.reduction("add", s, dims, True, post=lambda total: b.div(total, int(np.prod(sizes))))
+    none, ones = (0,) * len(out), (1,) * len(out)
+
+    def element(i, load):
+        total = b.zero(s.dtype)
+        for _, at in taps_of(b, i, sizes, kernel, kernel, none, ones):
+            total = b.add(total, load(0, at))
+        return b.div(total, int(np.prod(kernel)))
+    return b.element(element)
+
+
+def adaptive_avg_grad_lower(b, g, *, sizes):
+    kernel = even_windows(b, sizes, g.shape[2:])
+
+    def element(i, load):
+        v = load(0, (i[0], i[1], *[b.idiv(x, k) for x, k in zip(i[2:], kernel)]))
+        for k in kernel:
+            v = b.div(v, k)
+        return v
+    return b.element(element)
+
+
+def adaptive_max_lower(b, s, *, out):
+    kernel = even_windows(b, s.shape[2:], out)
+    none, ones = (0,) * len(out), (1,) * len(out)
+    return b.element(lambda i, load: max_pool_element(b, i, load, s, kernel, kernel, none, ones))
+
+
 def adaptive_samples(m):
     return [((m.t(2, 3, 7), (3,)), {}), ((m.t(1, 2, 5, 4), (2, 2)), {}), ((m.t(0, 2, 4), (3,)), {})]
 
 
-@primitive(REDUCE, args="input", forms="", ns=(), ref=adaptive_avg_ref, infer=lambda x, *, out: x.like((*x.shape[:2], *out)),
+@primitive(REDUCE, args="input", forms="", ns=(), ref=adaptive_avg_ref, lower=adaptive_avg_lower, infer=lambda x, *, out: x.like((*x.shape[:2], *out)),
            samples=adaptive_samples, vjp={"input": lambda g, input_shape: F.adaptive_avg_pool_grad(g, input_shape[2:])})
 def adaptive_avg_pool(input, out):
     """The mean over adaptive windows of (N, C, *spatial): the result's spatial sizes are `out`."""
     return (input,), {"out": tuple(out)}
 
 
-@primitive(SCATTER, args="y", forms="", ns=(), ref=adaptive_avg_grad_ref, infer=lambda y, *, sizes: y.like((*y.shape[:2], *sizes)),
+@primitive(SCATTER, args="y", forms="", ns=(), ref=adaptive_avg_grad_ref, lower=adaptive_avg_grad_lower, infer=lambda y, *, sizes: y.like((*y.shape[:2], *sizes)),
            samples=lambda m: [((m.t(2, 3, 3), (7,)), {}), ((m.t(1, 2, 2, 2), (5, 4)), {}), ((m.t(0, 2, 3), (4,)), {})],
            vjp={"y": lambda g, y_shape: F.adaptive_avg_pool(g, y_shape[2:])})
 def adaptive_avg_pool_grad(y, sizes):
@@ -107,7 +150,7 @@ def adaptive_max_ref(a, *, out):
     return in_format_of(best, a), in_format_of(index, a)
 
 
-@primitive(REDUCE, args="input", forms="", ns=(), ref=adaptive_max_ref, nout=2, samples=adaptive_samples,
+@primitive(REDUCE, args="input", forms="", ns=(), ref=adaptive_max_ref, lower=adaptive_max_lower, nout=2, samples=adaptive_samples,
            infer=lambda x, *, out: (x.like((*x.shape[:2], *out)), x.like((*x.shape[:2], *out), dt.int64)),
            vjp=lambda gs, out, input_shape: (F.plane_scatter(gs[0], out[1], input_shape[2:]),))
 def adaptive_max_pool(input, out):

@@ -143,6 +143,69 @@ def resample_grad_ref(g, *, sizes, scales, mode, align_corners, antialias):
     return g
 
 
+def tap_scalars(b, x, n, m, scale, mode, align_corners, antialias, real, images):
+    """The taps of output `x` of `m` along a dimension of size `n`: (position, weight or None for 1) each, by arithmetic."""
+    if n == m and (antialias or mode in ("linear", "bilinear", "trilinear")):
+        return [(x, None)]
+    if antialias or mode == "bicubic":
+        b.refuse("cubic and antialiased resampling")
+    if mode.startswith("nearest"):
+        at, _ = nearest_taps(n, m, scale, mode == "nearest-exact", images)
+        whole = np.arange(m) * n // m
+        if not np.array_equal(at[:, 0], whole):
+            b.refuse("nearest neighbours at an uneven scale")
+        return [(b.idiv(b.imul(x, n), m), None)]
+    step = float(source_scale(n, m, scale, align_corners, real.np.type))
+    i = b.cast(b.value(x), real)
+    place = b.mul(i, step) if align_corners else b.max(b.sub(b.mul(b.add(i, 0.5), step), 0.5), 0)
+    low = b.min(b.cast(place, dt.int64), n - 1)
+    part = b.min(b.max(b.sub(place, b.cast(low, real)), 0), 1)
+    return [(b.as_index(low, 0, n - 1), b.sub(1, part)), (b.as_index(b.min(b.add(low, 1), n - 1), 0, n - 1), part)]
+
+
+def resample_lower(b, i, load, s, *, out, scales, mode, align_corners, antialias):
+    if s.dtype.category < dt.FLOAT and not mode.startswith("nearest"):
+        b.refuse("weighted sums of integers")
+    found = [tap_scalars(b, x, n, m, scale, mode, align_corners, antialias, b.compute(s.dtype), len(out) == 2)
+             for x, n, m, scale in zip(i[2:], s.shape[2:], out, scales)]
+
+    def along_dims(at):
+        """The weighted sum over the dimensions that `at` does not name yet, the last dimension innermost."""
+        d = len(at) - 2
+        if d == len(found):
+            return load(0, at)
+        total = None
+        for place, weight in found[d]:
+            v = along_dims((*at, place))
+            v = v if weight is None else b.mul(v, weight)
+            total = v if total is None else b.add(total, v)
+        return total
+    return along_dims(i[:2])
+
+
+def resample_grad_lower(b, g, *, sizes, scales, mode, align_corners, antialias):
+    """One update per tap: the taps are further dimensions of what is scattered."""
+    if g.dtype.category < dt.FLOAT:
+        b.refuse("gradients of integers")
+    args = [(n, m, scale, mode, align_corners, antialias, b.compute(g.dtype), len(sizes) == 2)
+            for n, m, scale in zip(sizes, g.shape[2:], scales)]
+    counts = [len(tap_scalars(b, b.iadd(0, 0), *a)) for a in args]
+
+    def at(i, load):
+        k, value, place = i[g.ndim:], load(0, i[:g.ndim]), list(i[:2])
+        for x, t, a in zip(i[2:g.ndim], k, args):
+            found = tap_scalars(b, x, *a)
+            if len(found) == 1:
+                place.append(found[0][0])
+                value = value if found[0][1] is None else b.mul(value, found[0][1])
+            else:
+                second = b.ieq(t, 1)
+                place.append(b.iselect(second, found[1][0], found[0][0]))
+                value = b.mul(value, b.select(second, found[1][1], found[0][1]))
+        return tuple(place), value
+    return b.scatter((*g.shape, *counts), b.zero(g.dtype), "add", at)
+
+
 def resample_samples(m):
     o = dict(scales=(None,), mode="linear", align_corners=False, antialias=False)
     two = dict(scales=(None, 0.7), mode="bicubic", align_corners=False, antialias=False)
@@ -154,7 +217,7 @@ def grad_samples(m):
     return [((m.t(x.shape[0], x.shape[1], *out), tuple(x.shape[2:])), k) for (x, out), k in resample_samples(m)]
 
 
-@primitive(GATHER, args="input", forms="", ns=(), ref=resample_ref, infer=lambda x, *, out, **kw: x.like((*x.shape[:2], *out)),
+@primitive(GATHER, args="input", forms="", ns=(), ref=resample_ref, lower=resample_lower, infer=lambda x, *, out, **kw: x.like((*x.shape[:2], *out)),
            samples=resample_samples,
            vjp={"input": lambda g, input_shape, attrs_: F.resample_grad(g, input_shape[2:], **_options(attrs_))})
 def resample(input, out, scales, mode, align_corners, antialias):
@@ -162,7 +225,7 @@ def resample(input, out, scales, mode, align_corners, antialias):
     return (input,), {"out": tuple(out), "scales": tuple(scales), "mode": mode, "align_corners": align_corners, "antialias": antialias}
 
 
-@primitive(SCATTER, args="y", forms="", ns=(), ref=resample_grad_ref, infer=lambda y, *, sizes, **kw: y.like((*y.shape[:2], *sizes)),
+@primitive(SCATTER, args="y", forms="", ns=(), ref=resample_grad_ref, lower=resample_grad_lower, infer=lambda y, *, sizes, **kw: y.like((*y.shape[:2], *sizes)),
            samples=grad_samples,
            vjp={"y": lambda g, y_shape, attrs_: F.resample(g, y_shape[2:], **_options(attrs_))})
 def resample_grad(y, sizes, scales, mode, align_corners, antialias):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from ._common import fail, np
+from ._common import dt, fail, np
 from .activation import activation
 from .elementwise import unary
 from .op import FLOAT, F, composite

@@ -165,10 +165,16 @@ def tanh_backward_ref(g, out):
     return np.multiply(g, r if r.dtype.kind != "c" else np.conj(r))
 
 
+def tanh_backward_scalar(b, g, out):
+    if not out.dtype.is_floating_point:
+        b.refuse("gradients of integers")
+    return b.mul(g, b.sub(1, b.mul(out, out)))
+
+
 binary("tanh_backward", tanh_backward_ref,
        {"input": lambda g, other: F.tanh_backward(g, conj(other)),
         "other": lambda g, input, other: F.mul(F.mul(conj(g), input), conj(F.mul(other, -2)))},
-       forms="", ns=(), module=__name__, scalar=lambda b, g, out: b.mul(g, b.sub(1, b.mul(out, out))),
+       takes="TT", forms="", ns=(), module=__name__, scalar=tanh_backward_scalar,
        doc="The gradient `input` of tanh's result `other`, as that of its argument.")
 fn("tanh", np.tanh, lambda g, out: F.tanh_backward(g, out), onnx="Tanh", ns=("", "nn.functional"),
    doc="The hyperbolic tangent.")
