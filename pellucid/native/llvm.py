@@ -159,10 +159,12 @@ class _Kernel:
     def run(self, group: Sequence[Stmt], before: list[Let], shared: dict[str, str]) -> None:
         w = self.writer()
         sizes = self.sizes(w)
-        pointers = {b.name: f"%buf.{k}" for k, b in enumerate(self.outer)} | {b.name: f"%local.{k}" for k, b in enumerate(self.locals)}
-        copies = {name: (f"%part.{k}", p.dtype) for k, (name, p) in enumerate(self.partials.items()) if name in shared}
-        for name, (address, d) in copies.items():
-            self.fill(w, address, self.size(w, sizes, self.bufs[name].size), d, zero(w, shared[name], d))
+        pointers = self.addresses(w, sizes)
+        copies = {}
+        for name in shared:
+            d = self.partials[name].dtype
+            copies[name] = pointers["partial:" + name], d
+            self.fill(w, copies[name][0], self.size(w, sizes, self.bufs[name].size), d, zero(w, shared[name], d))
         nest = Nest(w, self.kernel, pointers, sizes, copies, self.overlap)
         lo, hi = Num(w, "%lo", dt.int64), Num(w, "%hi", dt.int64)
         for let in before:
@@ -197,30 +199,26 @@ class _Kernel:
     def size(self, w: Writer, sizes: dict[str, Num], n: Size) -> Num:
         return w.int(n) if isinstance(n, int) else sizes[n]
 
-    def finish(self, w: Writer, symbol: str) -> None:
-        """Two functions: the work, whose pointers do not overlap, and the one that is called."""
-        params = [f"ptr {'' if b.name in self.overlap else 'noalias '}%buf.{k}" for k, b in enumerate(self.outer)]
-        params += [f"ptr noalias %local.{k}" for k in range(len(self.locals))] + [f"ptr noalias %part.{k}" for k in range(len(self.partials))]
-        params += ["ptr %sizes", "i64 %lo", "i64 %hi"]
-        head = f"define internal void @{symbol}.body({', '.join(params)}) noinline #0 {{\nentry:"
-        self.functions.append("\n".join([head, *w.slots, *w.lines, "  ret void", "}"]))
-        c = self.writer()
-        for k in range(len(self.outer)):
-            c.put(f"%q{k} = getelementptr ptr, ptr %bufs, i64 {k}")
-            c.put(f"%buf.{k} = load ptr, ptr %q{k}, align 8")
-        sizes = self.sizes(c) if self.locals or self.partials else {}
-        for stem, origin, wanted in (("local", "%scratch", [(b.size, b.dtype.itemsize) for b in self.locals]),
-                                     ("part", "%partial", [(p.size, p.dtype.itemsize) for p in self.partials.values()])):
-            at = c.int(0)
-            for k, (n, item) in enumerate(wanted):
-                c.put(f"%{stem}.{k} = getelementptr i8, ptr {origin}, i64 {at.text}")
-                if isinstance(n, int):
-                    at = at + padded(n * item)
-                else:
-                    at = at + ((self.size(c, sizes, n) * item + (ALIGN - 1)) & -ALIGN)
-        args = [p.replace("noalias ", "") for p in params]
-        self.functions.append("\n".join([f"define void @{symbol}({SIGNATURE}) #0 {{", "entry:", *c.lines,
-                                         f"  call void @{symbol}.body({', '.join(args)})", "  ret void", "}"]))
+    def addresses(self, w: Writer, sizes: dict[str, Num], partials: bool = True) -> dict[str, str]:
+        """Where buffers are, local ones and the thread's partial results ("partial:" and the buffer's name)."""
+        found = {}
+        for k, b in enumerate(self.outer):
+            p = w.raw(f"getelementptr ptr, ptr %bufs, i64 {k}")
+            found[b.name] = w.raw(f"load ptr, ptr {p}, align 8, !invariant.load !1")
+        for origin, wanted in (("%scratch", [(b.name, b.size, b.dtype) for b in self.locals]),
+                               ("%partial", [("partial:" + p.buf, p.size, p.dtype) for p in self.partials.values()])):
+            at = w.int(0)
+            for name, n, d in wanted:
+                found[name] = w.raw(f"getelementptr i8, ptr {origin}, i64 {at.text}")
+                at = at + self.bytes(w, sizes, n, d)
+        return found
+
+    def bytes(self, w: Writer, sizes: dict[str, Num], n: Size, d: dtype) -> Num:
+        """The bytes of `n` elements, padded."""
+        return w.int(padded(n * d.itemsize)) if isinstance(n, int) else (sizes[n] * d.itemsize + (ALIGN - 1)) & -ALIGN
+
+    def finish(self, w: Writer, symbol: str, params: str = SIGNATURE) -> None:
+        self.functions.append("\n".join([f"define void @{symbol}({params}) #0 {{", "entry:", *w.slots, *w.lines, "  ret void", "}"]))
 
     def fill(self, w: Writer, p: str, n: Num, d: dtype, x: Num) -> None:
         with w.when(w.int(0) < n):
@@ -230,30 +228,28 @@ class _Kernel:
     def init(self, b: Buf) -> None:
         w = self.writer()
         lo, hi = Num(w, "%lo", dt.int64), Num(w, "%hi", dt.int64)
-        p = w.at(f"%buf.{self.outer.index(b)}", lo, b.dtype)
+        p = w.at(self.addresses(w, self.sizes(w))[b.name], lo, b.dtype)
         self.fill(w, p, hi - lo, b.dtype, w.const(b.init, held(b.dtype)))
         self.phases.append(Phase(self.next_symbol("init"), "init", b.size, ALIGN))
-        partials, self.partials, local, self.locals = self.partials, {}, self.locals, []
         self.finish(w, self.phases[-1].symbol)
-        self.partials, self.locals = partials, local
 
     def combine(self, p: Partial, fresh: bool) -> None:
         """out[lo:hi) = what is there (or init), then every thread's partial result, in order."""
         w = self.writer()
         b = self.bufs[p.buf]
-        w.put(f"%q = getelementptr ptr, ptr %bufs, i64 {self.outer.index(b)}")
-        w.put("%out = load ptr, ptr %q, align 8")
+        q = w.raw(f"getelementptr ptr, ptr %bufs, i64 {self.outer.index(b)}")
+        out = w.raw(f"load ptr, ptr {q}, align 8")
         sizes = self.sizes(w)
         at = w.int(0)
         for other in self.partials.values():
             if other is p:
                 break
-            at = at + ((self.size(w, sizes, other.size) * other.dtype.itemsize + (ALIGN - 1)) & -ALIGN)
+            at = at + self.bytes(w, sizes, other.size, other.dtype)
         lo, hi, threads, stride = [Num(w, f"%{x}", dt.int64) for x in ("lo", "hi", "threads", "stride")]
         lanes = self.isa.bits // 8 // p.dtype.itemsize
 
         def some(i: Num, lanes: int) -> None:
-            here = w.at("%out", i, b.dtype)
+            here = w.at(out, i, b.dtype)
             old = w.const(b.init, p.dtype) if fresh and b.init is not None else w.cast(w.load(here, b.dtype, lanes), p.dtype)
             total = w.slot(p.dtype, lanes, old)
             with w.loop(w.int(0), threads, 1) as t:
@@ -271,8 +267,7 @@ class _Kernel:
                 some(i, 1)
         symbol = self.next_symbol("combine")
         self.phases.append(Phase(symbol, "combine", p.size, ALIGN))
-        params = "ptr %bufs, ptr %sizes, i64 %lo, i64 %hi, ptr %partials, i64 %threads, i64 %stride"
-        self.functions.append("\n".join([f"define void @{symbol}({params}) #0 {{", "entry:", *w.slots, *w.lines, "  ret void", "}"]))
+        self.finish(w, symbol, "ptr %bufs, ptr %sizes, i64 %lo, i64 %hi, ptr %partials, i64 %threads, i64 %stride")
 
 
 def parallel(group: Sequence[Stmt]) -> bool:
