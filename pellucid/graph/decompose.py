@@ -14,7 +14,7 @@ from math import prod
 
 from ..core import dtype as dt
 from ..core.late import late
-from ..core.spec import Spec
+from ..core.spec import Spec, contiguous_strides
 from ..ops.op import Op
 from .build import emit, outs_of
 from .ir import Graph, Loc, Node, Value
@@ -44,6 +44,8 @@ def decompose(graph: Graph, keep: Keep = kept_whole) -> Graph:
 def replace(g: Graph, node: Node, args: tuple, keep: Keep) -> tuple[Value, ...] | None:
     """What stands for the node's results; None to leave it as it is."""
     op = node.op
+    if op.name == "dropout_noise":
+        return (drawn(g, node),)
     product = PRODUCTS.get(op.name)
     if product is None and (op.body is None or op.front is None) or keep(node) or is_complex(node):
         return None
@@ -51,6 +53,16 @@ def replace(g: Graph, node: Node, args: tuple, keep: Keep) -> tuple[Value, ...] 
         r = product(g, node.loc, *args, **node.attrs)
         return None if r is None else (r,)
     return parts(g, op, args, node, keep)
+
+
+def drawn(g: Graph, node: Node) -> Value:
+    """Noise without the tensor it is for. Numbers are drawn in the order in which eager's tensor lies in memory."""
+    shape, strides = node.out.shape, node.out.spec.strides or contiguous_strides(node.out.shape)
+    order = sorted(range(len(shape)), key=lambda d: (-strides[d], d))
+    noise = emit(g, "dropout_draw", loc=node.loc, shape=tuple([shape[d] for d in order]), dtype=node.out.dtype, **node.attrs)
+    if order == list(range(len(shape))):
+        return noise
+    return emit(g, "permute", noise, loc=node.loc, dims=tuple([order.index(d) for d in range(len(shape))]))
 
 
 def is_complex(node: Node) -> bool:

@@ -84,8 +84,8 @@ class Walk:
         return self.g.const(np.ascontiguousarray(array).reshape(array.shape), spec)
 
 
-def simplify(graph: Graph) -> Graph:
-    """The simplified graph."""
+def begin(graph: Graph) -> Walk:
+    """A walk that has the inputs and constants of `graph`."""
     walk = Walk(graph)
     g, value = walk.g, walk.value
     for v in graph.inputs:
@@ -95,6 +95,24 @@ def simplify(graph: Graph) -> Graph:
     for v, a in graph.consts.items():
         value[v] = new = Value(v.spec, v.name)
         g.consts[new] = a
+    return walk
+
+
+def end(walk: Walk, graph: Graph) -> Graph:
+    """The walk's graph, with the results of `graph` and nothing that they do not need."""
+    g, value = walk.g, walk.value
+    g.outputs = [value[v] for v in graph.outputs]
+    g.writebacks = [(value[t], value[v]) for t, v in graph.writebacks if value[t] is not value[v]]
+    for old, new in zip(graph.outputs, g.outputs):                  # an output keeps the layout it has in eager
+        if odd_strides(old.spec) and new.spec.strides != old.spec.strides and new.node is not None:
+            new.spec = Spec(new.spec.shape, new.spec.dtype, old.spec.strides, new.spec.device)
+    return prune(g)
+
+
+def simplify(graph: Graph) -> Graph:
+    """The simplified graph."""
+    walk = begin(graph)
+    value = walk.value
     pinned = {v for v in graph.outputs if odd_strides(v.spec)}
     needed = live(graph)
     for node in graph.nodes:
@@ -105,12 +123,10 @@ def simplify(graph: Graph) -> Graph:
         specs = tuple([v.spec for v in node.outs])
         outs = walk.outs(node.op, args, node.attrs, specs)
         for old, new in zip(node.outs, outs):
-            if old in pinned and new.spec.strides != old.spec.strides:      # an output keeps the layout it had in eager
+            if old in pinned and new.spec.strides != old.spec.strides:      # a value of its own for that layout
                 new = walk.append(node.op, args, node.attrs, specs)[old.index]
             value[old] = new
-    g.outputs = [value[v] for v in graph.outputs]
-    g.writebacks = [(value[t], value[v]) for t, v in graph.writebacks if value[t] is not value[v]]
-    return prune(g)
+    return end(walk, graph)
 
 
 def reserve(g: Graph) -> None:
@@ -598,6 +614,42 @@ def neighbours(walk, op, args, attrs):
     if (start, end) == (0, n):
         return both
     return walk.call("constant_pad_nd", both, pads=tuple([(start, n - end) if i == d else (0, 0) for i in range(len(x.shape))]), value=0)
+
+
+# ---------------------------------------------------------------------------------------------------- pooling
+def whole_windows(sizes, out) -> dict | None:
+    """The attributes of the plain average pooling that an adaptive one is; None if its windows differ in size."""
+    if any(m == 0 or n % m for n, m in zip(sizes, out)):
+        return None
+    kernel = tuple([n // m for n, m in zip(sizes, out)])
+    return {"kernel": kernel, "stride": kernel, "padding": (0,) * len(kernel), "ceil_mode": False, "count_include_pad": True, "divisor": None}
+
+
+@rule("adaptive_avg_pool")
+def adaptive_rules(walk, op, args, attrs):
+    x, out = args[0], tuple(attrs["out"])
+    sizes = x.shape[2:]
+    if sizes == out:
+        return x
+    if all(m == 1 for m in out) and 0 not in sizes:
+        return walk.call("mean", x, dims=tuple(range(2, len(x.shape))), keepdim=True)
+    plain = whole_windows(sizes, out)
+    return None if plain is None else walk.call("avg_pool", x, **plain)
+
+
+@rule("adaptive_avg_pool_grad")
+def adaptive_grad_rules(walk, op, args, attrs):
+    y, sizes = args[0], tuple(attrs["sizes"])
+    out = y.shape[2:]
+    if sizes == out:
+        return y
+    if all(m == 1 for m in out) and 0 not in sizes:
+        n = 1
+        for k in sizes:
+            n *= k
+        return walk.call("expand", walk.call("div", y, float(n)), shape=(*y.shape[:2], *sizes))
+    plain = whole_windows(sizes, out)
+    return None if plain is None else walk.call("avg_pool_grad", y, sizes=sizes, **plain)
 
 
 @rule("gemm", "bgemm")

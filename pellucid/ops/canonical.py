@@ -18,7 +18,7 @@ from ..core import dtype as dt
 from ..core.late import late
 from ..core.layout import contiguous_format
 from .dispatch import below, local, state
-from .op import NONE, REGISTRY, Op
+from .op import NONE, RANDOM, REGISTRY, Op
 
 F32 = np.dtype(np.float32)
 _LOW = frozenset(d.np for d in dt.LOW_PRECISION)
@@ -60,7 +60,7 @@ def evaluate(op: Op, args: tuple, attrs: dict[str, Any]) -> tuple[np.ndarray, ..
         common = next((dt.of(a.dtype) for a in operands if isinstance(a, np.ndarray)), None)
         if common is not None:
             operands = [a if a is None or isinstance(a, np.ndarray) else weak(a, common) for a in operands]
-    if op.name in IN_ORDER:
+    if op.name in IN_ORDER or op.kind is RANDOM and operands and isinstance(operands[0], np.ndarray):
         operands[0] = in_order(operands[0])
     low = None
     if op.low:

@@ -486,6 +486,13 @@ def dropout_noise(input, p, scaled=True, generator=None):
     return (input,), {"p": p, "scaled": scaled, "engine": engine_of(generator, "dropout")}
 
 
+@primitive(RANDOM, args="", forms="", ns=(), low=False, grads=False, infer=lambda *, shape, dtype, **attrs: Spec(shape, dtype),
+           ref=lambda *, shape, dtype, **attrs: dropout_noise_ref(np.empty(shape, dtype.np), **attrs))
+def dropout_draw(shape, dtype, p, scaled, engine=None):
+    """`dropout_noise` for a tensor of `shape` that lies in order in memory: what graphs draw, needing no such tensor."""
+    return (), {"shape": tuple(shape), "dtype": dtype, "p": p, "scaled": scaled, "engine": engine}
+
+
 def rrelu_noise_ref(a, *, lower, upper, engine):
     kind = np.float64 if a.dtype == np.float64 else np.float32
     lower, upper = float(kind(lower)), float(kind(upper))
