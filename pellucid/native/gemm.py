@@ -392,37 +392,43 @@ def emit_gemm(symbol: str, g: Gemm, isa: Isa, batch: tuple = (), tiling: Tiling 
     module = Module(isa)
     product = Product(module, f"{symbol}_block", g, tiling).write()
     f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", g.ty)
-    others = [p for p in g.post if p != "relu"]
-    bases = [f.load(f.p_views, i, "ptr") for i in range(3 + len(others))]
-    a, b, c, *x = bases
-    if tiling.share_b:
-        product.share(f, b, f.p_shared, f.p_tid, f.p_nth)
-        barrier(f, f.p_nth)
-    size, unit = (g.n, tiling.width) if tiling.along_n else (g.m, tiling.rows)
-    units = ceil(size, unit)
-    lo, hi = f.div(units * count * f.p_tid, f.p_nth), f.div(units * count * (f.p_tid + 1), f.p_nth)
-    if count == 1:
-        product_call(f, product, bases, lo, hi, unit, size)
-    else:
-        with f.loop(f.div(lo, units), f.ceil_div(hi, units)) as item:
-            start, stop = f.most(lo - item * units, 0), f.least(hi - item * units, units)
-            offsets, left = [0] * len(bases), item
-            for dim, *strides in reversed(batch):
-                index, left = f.rem(left, dim), f.div(left, dim)
-                offsets = [o + index * s for o, s in zip(offsets, strides)]
-            product_call(f, product, [f.at(p, o) for p, o in zip(bases, offsets)], start, stop, unit, size)
+    bases = [f.load(f.p_views, i, "ptr") for i in range(3 + len([p for p in g.post if p != "relu"]))]
+    run_product(f, product, bases, count, batch)
     f.end()
     return Extern(module.text, symbol, parallel=g.flops * count > 200_000, scratch=product.scratch, shared=product.shared,
                   flops=g.flops * count)
 
 
-def product_call(f: Fn, product: Product, pointers, lo, hi, unit: int, size: int) -> None:
-    """Run the block of units [lo, hi) along the dimension that threads split."""
-    g = product.g
-    lo, hi = lo * unit, f.least(hi * unit, size)
-    m, n = ((0, g.m), (lo, hi)) if product.t.along_n else ((lo, hi), (0, g.n))
-    a, b, c, *x = pointers
-    f.invoke(product.name, a, b, c, *x, *m, *n, f.p_scratch, f.p_shared)
+def run_product(f: Fn, product: Product, pointers, count: int = 1, batch: tuple = (), shared=None) -> None:
+    """This thread's part of a product, in a function with `tid`, `nth` and `scratch`: all threads run it together."""
+    g, t = product.g, product.t
+    shared = f.p_shared if shared is None else shared
+    if t.share_b:
+        product.share(f, pointers[1], shared, f.p_tid, f.p_nth)
+        barrier(f, f.p_nth)
+    size, unit = (g.n, t.width) if t.along_n else (g.m, t.rows)
+    units = ceil(size, unit)
+    lo, hi = share_of(f, units * count)
+
+    def part(pointers, lo, hi):
+        lo, hi = lo * unit, f.least(hi * unit, size)
+        m, n = ((0, g.m), (lo, hi)) if t.along_n else ((lo, hi), (0, g.n))
+        f.invoke(product.name, *pointers, *m, *n, f.p_scratch, shared)
+    if count == 1:
+        part(pointers, lo, hi)
+        return
+    with f.loop(f.div(lo, units), f.ceil_div(hi, units)) as item:
+        start, stop = f.most(lo - item * units, 0), f.least(hi - item * units, units)
+        offsets, left = [0] * len(pointers), item
+        for dim, *strides in reversed(batch):
+            index, left = f.rem(left, dim), f.div(left, dim)
+            offsets = [o + index * s for o, s in zip(offsets, strides)]
+        part([f.at(p, o) for p, o in zip(pointers, offsets)], start, stop)
+
+
+def share_of(f: Fn, n: int) -> tuple:
+    """This thread's share of n things: first, and one past the last."""
+    return f.div(n * f.p_tid, f.p_nth), f.div(n * (f.p_tid + 1), f.p_nth)
 
 
 def barrier(f: Fn, nth) -> None:

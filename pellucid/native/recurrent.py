@@ -1,0 +1,437 @@
+"""One LSTM layer in one direction, forward and backward, as one native function each.
+
+In: the operands of `lstm_layer` and `lstm_layer_backward` (see ops/recurrent.py), every step with all sequences, float32 or
+float64, no projection. Out: externs. What the products of all steps can share is one product: the inputs' part of the gates
+before the loop, the gradients of the weights after it. In the loop a thread keeps to its own sequences, so that no step waits
+for another thread; with too few sequences threads split the units and meet after each step.
+
+The recurrent weights are packed so that the four gates of a vector of units lie side by side: they meet in registers, and
+the cell is updated there. They are walked in blocks of `BLOCK` steps, which stay in the first cache for all sequences; partial
+sums wait in the gates' own memory.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from . import vmath
+from .backend import Extern, extern
+from .emit import SIZES, Fn, Isa, Module
+from .gemm import REAL, Gemm, Product, Tiling, accumulate, barrier, ceil, choose, matrix_strides, run_product, share_of, transpose
+
+BLOCK = 128                 # rows of the packed weights at a time
+UNIT = 8                    # sequences that stay together when threads split them
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Sizes of a layer, and whether it runs backwards in time."""
+
+    steps: int
+    batch: int
+    inputs: int
+    hidden: int
+    ty: str
+    reverse: bool
+
+    @property
+    def rows(self) -> int:
+        return self.steps * self.batch
+
+
+def layer_of(call, x, w_hh, w_hr) -> Layer | None:
+    """The layer that a call computes; None if it is not for this module."""
+    sizes = call.attrs["batch_sizes"]
+    if w_hr is not None or x.dtype not in REAL or len(set(sizes)) != 1 or 0 in x.shape or w_hh.shape[0] == 0:
+        return None
+    return Layer(len(sizes), sizes[0], x.shape[1], w_hh.shape[1], REAL[x.dtype], bool(call.attrs["reverse"]))
+
+
+def plain(*views) -> bool:
+    """Whether all views are contiguous."""
+    return all(v is None or v.contiguous for v in views)
+
+
+class Memory:
+    """Places in a block of memory."""
+
+    def __init__(self, size: int):
+        self.size, self.used = size, 0
+
+    def room(self, elements: int) -> int:
+        at, step = self.used, 64 // self.size
+        self.used += ceil(elements, step) * step
+        return at
+
+    @property
+    def nbytes(self) -> int:
+        return self.used * self.size
+
+
+def in_order(f: Fn, s: Layer, body, backwards: bool = False) -> None:
+    """`body(t)` for the steps in the layer's order, or against it; t is what the loop counts."""
+    with f.loop(0, s.steps) as i:
+        body(i if s.reverse == backwards else f.sub(s.steps - 1, i), i)
+
+
+def by_sequences(f: Fn, s: Layer):
+    """Whether threads split the sequences: there are enough for each."""
+    return f.compare("ge", s.batch, f.p_nth * UNIT)
+
+
+def ranges(f: Fn, s: Layer, units: int) -> tuple:
+    """(whether sequences are split, sequences [lo, hi), units of the other dimension [lo, hi)) of this thread."""
+    split = by_sequences(f, s)
+    lo, hi = share_of(f, ceil(s.batch, UNIT))
+    first, last = share_of(f, units)
+    return (split, (f.select(split, lo * UNIT, 0), f.select(split, f.least(hi * UNIT, s.batch), s.batch)),
+            (f.select(split, 0, first), f.select(split, units, last)))
+
+
+# ---------------------------------------------------------------------------------------------------- forward
+class Forward:
+    """Writes the functions of the forward loop. Panels of weights: [block of units][k][gate][lane]."""
+
+    def __init__(self, module: Module, name: str, s: Layer, w: tuple[int, int]):
+        self.module, self.name, self.s, self.w = module, name, s, w
+        self.lanes = module.isa.lanes(s.ty)
+        self.blocks = ceil(s.hidden, self.lanes)
+        self.tail = s.hidden % self.lanes
+        self.group = min(4 if module.isa.registers == 32 else 2, s.batch)
+        self.panel = s.hidden * 4 * self.lanes
+        for count in {min(self.lanes, s.hidden), self.tail} - {0}:
+            self.pack(count)
+            for rows in {self.group, s.batch % self.group} - {0}:
+                self.cell(rows, count)
+                if s.hidden > BLOCK:
+                    self.sum(rows, count)
+
+    def pack(self, count: int) -> None:
+        """`NAME_pack_count(w, to)`: the panel of `count` units; zeros for the lanes that are left."""
+        s, w, lanes = self.s, self.w, self.lanes
+        f = Fn(self.module, f"{self.name}_pack_{count}", "ptr w, ptr to", s.ty, internal=True)
+        for gate in range(4):
+            def row(i, k, n, gate=gate):
+                at = f.add(k * w[1], (gate * s.hidden + i) * w[0])
+                if w[1] == 1:
+                    return f.load(f.p_w, at, mask=f.mask(n))
+                out = f.zero()
+                for j in range(n):
+                    out = f.insert(out, f.load(f.p_w, at + j * w[1], s.ty), j)
+                return out
+
+            def body(k, n, gate=gate, row=row):
+                rows = [row(i, k, n) if i < count else f.zero() for i in range(lanes)]
+                for j, column in enumerate(transpose(f, rows)[:n]):
+                    f.store(column, f.p_to, (f.add(k, j) * 4 + gate) * lanes)
+            whole = s.hidden - s.hidden % lanes
+            with f.loop(0, whole, lanes) as k:
+                body(k, lanes)
+            if s.hidden % lanes:
+                body(whole, s.hidden % lanes)
+        f.end()
+
+    def gates(self, f: Fn, rows: int, mask) -> list:
+        """The gates' sums so far, in registers: [row][gate]."""
+        s = self.s
+        return [[f.var(f.load(f.p_a, i * 4 * s.hidden + gate * s.hidden, mask=mask)) for gate in range(4)] for i in range(rows)]
+
+    def sum(self, rows: int, count: int) -> None:
+        """`NAME_sum_rows_count(h, w, a)`: a += h w for one block of k."""
+        s = self.s
+        f = Fn(self.module, f"{self.name}_sum_{rows}_{count}", "ptr h, ptr w, ptr a", s.ty, internal=True)
+        mask = f.mask(count)
+        acc = self.gates(f, rows, mask)
+        accumulate(f, acc, BLOCK, f.p_h, (s.hidden, 1), f.p_w, 4 * self.lanes)
+        for i, row in enumerate(acc):
+            for gate, x in enumerate(row):
+                f.store(x.get(), f.p_a, i * 4 * s.hidden + gate * s.hidden, mask)
+        f.end()
+
+    def cell(self, rows: int, count: int) -> None:
+        """`NAME_cell_rows_count(h, c, w, a, g, y, h_next, c_next)`: the last block of k, then the cell. `a` receives the
+        sigmoids, `g` the candidates."""
+        s = self.s
+        f = Fn(self.module, f"{self.name}_cell_{rows}_{count}", "ptr h, ptr c, ptr w, ptr a, ptr g, ptr y, ptr hn, ptr cn", s.ty, internal=True)
+        mask = f.mask(count)
+        acc = self.gates(f, rows, mask)
+        accumulate(f, acc, s.hidden - (ceil(s.hidden, BLOCK) - 1) * BLOCK, f.p_h, (s.hidden, 1), f.p_w, 4 * self.lanes)
+        for i, row in enumerate(acc):
+            at = i * s.hidden
+            i_gate, f_gate, rest, o_gate = (vmath.sigmoid(f, x.get()) for x in row)
+            new = vmath.tanh(f, row[2].get())
+            c = f.fma(i_gate, new, f.mul(f_gate, f.load(f.p_c, at, mask=mask)))
+            h = f.mul(o_gate, vmath.tanh(f, c))
+            for gate, x in enumerate((i_gate, f_gate, rest, o_gate)):
+                f.store(x, f.p_a, 4 * at + gate * s.hidden, mask)
+            for x, to in ((new, f.p_g), (h, f.p_y), (h, f.p_hn), (c, f.p_cn)):
+                f.store(x, to, at, mask)
+        f.end()
+
+    # ------------------------------------------------------------------------------------------------ the loop
+    def for_block(self, f: Fn, block, act) -> None:
+        """`act(units)` for a block of units: all lanes, or the last ones."""
+        full = min(self.lanes, self.s.hidden)
+        if not self.tail or self.blocks == 1:
+            act(full)
+            return
+        is_last = f.compare("eq", block, self.blocks - 1)
+        with f.when(is_last):
+            act(self.tail)
+        with f.unless(is_last):
+            act(full)
+
+    def for_rows(self, f: Fn, lo, hi, act) -> None:
+        """`act(row, rows)` for groups of sequences; `lo` and `hi` are multiples of UNIT, or hi the end."""
+        left = self.s.batch % self.group
+        with f.loop(lo, f.least(hi, self.s.batch - left), self.group) as r:
+            act(r, self.group)
+        if left:
+            with f.when(f.compare("eq", hi, self.s.batch)):
+                act(self.s.batch - left, left)
+
+    def share(self, f: Fn, w, packed) -> None:
+        """This thread's part of packing the weights."""
+        with f.loop(*share_of(f, self.blocks)) as b:
+            source, to = f.at(w, b * (self.lanes * self.w[0])), f.at(packed, b * self.panel)
+            self.for_block(f, b, lambda n: f.invoke(f"{self.name}_pack_{n}", source, to))
+
+    def loop(self, f: Fn, packed, a, g, y, begun_h, begun_c, h_n, c_n) -> None:
+        """All steps. The state before step t is in begun_h[t], begun_c[t]."""
+        s = self.s
+        split, (r0, r1), (b0, b1) = ranges(f, s, self.blocks)
+        step = s.batch * s.hidden
+
+        def one(t, i):
+            at = t * step
+            after = at - step if s.reverse else at + step
+            is_last = f.compare("eq", i, s.steps - 1)
+            hn = f.select(is_last, h_n, f.at(begun_h, after))
+            cn = f.select(is_last, c_n, f.at(begun_c, after))
+            with f.loop(b0, b1) as b:
+                u, w = b * self.lanes, f.at(packed, b * self.panel)
+                k = (ceil(s.hidden, BLOCK) - 1) * BLOCK
+                if k:
+                    with f.loop(0, k, BLOCK) as k0:
+                        part = f.at(w, k0 * (4 * self.lanes))
+                        self.for_block(f, b, lambda n: self.for_rows(f, r0, r1, lambda r, rows: f.invoke(
+                            f"{self.name}_sum_{rows}_{n}", f.at(begun_h, at + r * s.hidden + k0), part, f.at(a, (at + r * s.hidden) * 4 + u))))
+                part = f.at(w, k * 4 * self.lanes)
+
+                def cell(n, r, rows):
+                    row = f.mul(r, s.hidden)
+                    here = at + row + u
+                    f.invoke(f"{self.name}_cell_{rows}_{n}", f.at(begun_h, at + row + k), f.at(begun_c, here), part,
+                             f.at(a, (at + row) * 4 + u), f.at(g, here), f.at(y, here), f.at(hn, row + u), f.at(cn, row + u))
+                self.for_block(f, b, lambda n: self.for_rows(f, r0, r1, lambda r, rows: cell(n, r, rows)))
+            with f.unless(split):
+                barrier(f, f.p_nth)
+        in_order(f, s, one)
+
+
+def copy(f: Fn, source, strides, rows: int, columns: int, to) -> None:
+    """A matrix to contiguous memory."""
+    with f.loop(0, rows) as i:
+        if strides[1] == 1:
+            whole = columns - columns % f.lanes
+            with f.loop(0, whole, f.lanes) as j:
+                f.store(f.load(source, i * strides[0] + j), to, i * columns + j)
+            if columns % f.lanes:
+                mask = f.mask(columns % f.lanes)
+                f.store(f.load(source, i * strides[0] + whole, mask=mask), to, i * columns + whole, mask)
+        else:
+            with f.loop(0, columns) as j:
+                f.store(f.load(source, i * strides[0] + j * strides[1], f.ty), to, i * columns + j)
+
+
+def fill_zero(f: Fn, to, count: int) -> None:
+    whole = count - count % f.lanes
+    with f.loop(0, whole, f.lanes) as i:
+        f.store(f.zero(), to, i)
+    if count % f.lanes:
+        f.store(f.zero(), to, whole, f.mask(count % f.lanes))
+
+
+def loader(f: Fn):
+    """A function that gives the pointer of an operand, None for one that is not there; the views are taken in order."""
+    count = iter(range(99))
+    return lambda view: None if view is None else f.load(f.p_views, next(count), "ptr")
+
+
+def on_first(f: Fn):
+    return f.when(f.compare("eq", f.p_tid, 0))
+
+
+@extern("lstm_layer")
+def lstm_extern(call, isa: Isa, symbol: str) -> Extern | None:
+    """The forward pass: (y, h_n, c_n, sigmoids of the gates, candidates, h and c each step began with)."""
+    x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr = call.operands
+    s = layer_of(call, x, w_hh, w_hr)
+    if s is None or call.post or not plain(*call.outs, b_ih, b_hh):
+        return None
+    module, n = Module(isa), s.hidden
+    forward = Forward(module, f"{symbol}_step", s, tuple(w_hh.strides))
+    biases = [b for b in (b_ih, b_hh) if b is not None]
+    g = Gemm(s.rows, 4 * n, s.inputs, matrix_strides(x, False), matrix_strides(w_ih, True), 4 * n, s.ty, ("bias",) * len(biases))
+    first = Product(module, f"{symbol}_inputs", g, choose(g, isa)).write()
+    f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
+    pointer = loader(f)
+    px, ph, pc, pw_ih, pw_hh, pb_ih, pb_hh, _ = [pointer(v) for v in call.operands]
+    y, h_n, c_n, a, new, begun_h, begun_c = [pointer(v) for v in call.outs]
+    memory = Memory(SIZES[s.ty])
+    packed = f.at(f.p_shared, memory.room(forward.blocks * forward.panel))
+    extra = f.at(f.p_shared, memory.room(first.shared // SIZES[s.ty]))
+    with on_first(f):
+        start = (s.steps - 1) * s.batch * n if s.reverse else 0
+        copy(f, ph, h0.strides, s.batch, n, f.at(begun_h, start))
+        copy(f, pc, c0.strides, s.batch, n, f.at(begun_c, start))
+    forward.share(f, pw_hh, packed)
+    run_product(f, first, [px, pw_ih, a, *[p for p in (pb_ih, pb_hh) if p is not None]], shared=extra)
+    barrier(f, f.p_nth)
+    forward.loop(f, packed, a, new, y, begun_h, begun_c, h_n, c_n)
+    f.end()
+    flops = 2 * s.rows * 4 * n * (s.inputs + n)
+    return Extern(module.text, symbol, scratch=first.scratch, shared=memory.nbytes, flops=flops, parallel=flops > 400_000)
+
+
+# ---------------------------------------------------------------------------------------------------- backward
+class Backward:
+    """Writes the functions of the backward loop."""
+
+    def __init__(self, module: Module, name: str, s: Layer, gy: bool, w: tuple[int, int]):
+        self.module, self.name, self.s, self.gy = module, name, s, gy
+        lanes = module.isa.lanes(s.ty)
+        g = Gemm(s.batch, s.hidden, 4 * s.hidden, (4 * s.hidden, 1), w, s.hidden, s.ty)
+        vectors = min(2, ceil(s.hidden, lanes))
+        rows = min(UNIT if module.isa.registers == 32 else UNIT // 2, s.batch)
+        kc = min(256, 4 * s.hidden)
+        self.tiling = Tiling(rows, vectors, lanes, kc, s.batch + rows, s.hidden + vectors * lanes, False, True, True, False)
+        self.through = Product(module, f"{name}_through", g, self.tiling).write()
+        self.width = self.tiling.width
+        self.panels = ceil(s.hidden, self.width)
+        self.point()
+
+    def point(self) -> None:
+        """`NAME_point(gy, dh, dc, s, g, c, da, u0, u1)`: the gradients through the cells of one sequence's units [u0, u1), u0 a
+        multiple of the lanes. `dc` is replaced by that of the cells before."""
+        s = self.s
+        n = s.hidden
+        f = Fn(self.module, f"{self.name}_point", "ptr gy, ptr dh, ptr dc, ptr s, ptr g, ptr c, ptr da, i64 u0, i64 u1", s.ty, internal=True)
+
+        def units(u, mask):
+            def at(p, gate=0):
+                return f.load(p, f.add(u, gate * n), mask=mask)
+            i, forget, o = at(f.p_s), at(f.p_s, 1), at(f.p_s, 3)
+            g, c, dh = at(f.p_g), at(f.p_c), at(f.p_dh)
+            if self.gy:
+                dh = dh + at(f.p_gy)
+            tc = vmath.tanh(f, f.fma(i, g, f.mul(forget, c)))
+            dc = f.fma(f.mul(dh, o), f.sub(1.0, f.mul(tc, tc)), at(f.p_dc))
+            di, df = f.mul(f.mul(dc, g), f.mul(i, f.sub(1.0, i))), f.mul(f.mul(dc, c), f.mul(forget, f.sub(1.0, forget)))
+            dg, do = f.mul(f.mul(dc, i), f.sub(1.0, f.mul(g, g))), f.mul(f.mul(dh, tc), f.mul(o, f.sub(1.0, o)))
+            for gate, x in enumerate((di, df, dg, do)):
+                f.store(x, f.p_da, f.add(u, gate * n), mask)
+            f.store(f.mul(dc, forget), f.p_dc, u, mask)
+        whole = n - n % f.lanes
+        with f.loop(f.p_u0, f.least(f.p_u1, whole), f.lanes) as u:
+            units(u, None)
+        if n % f.lanes:
+            with f.when(f.compare("gt", f.p_u1, whole)):
+                units(whole, f.mask(n % f.lanes))
+        f.end()
+
+    def loop(self, f: Fn, packed, gy, dh, dc, sigmoids, g, begun_c, da) -> None:
+        """All steps, last first. `dh` and `dc` hold the gradients of the last states, then of each step's before."""
+        s = self.s
+        n = s.hidden
+        split, (r0, r1), (p0, p1) = ranges(f, s, self.panels)
+        u0, u1 = p0 * self.width, f.least(p1 * self.width, n)
+
+        def one(t, _):
+            at = t * (s.batch * n)
+            with f.loop(r0, r1) as r:
+                row = r * n
+                here = at + row
+                f.invoke(f"{self.name}_point", f.at(gy, here) if self.gy else f.val("null", "ptr"), f.at(dh, row), f.at(dc, row),
+                         f.at(sigmoids, here * 4), f.at(g, here), f.at(begun_c, here), f.at(da, here * 4), u0, u1)
+            with f.unless(split):
+                barrier(f, f.p_nth)
+            f.invoke(self.through.name, f.at(da, at * 4), f.val("null", "ptr"), dh, r0, r1, u0, u1, f.p_scratch, packed)
+            with f.unless(split):
+                barrier(f, f.p_nth)
+        in_order(f, s, one, backwards=True)
+
+
+def column_sums(f: Fn, a, rows: int, columns: int, outs) -> None:
+    """This thread's part of the sums of the columns of a contiguous matrix, to each of `outs`; rows are added up in runs."""
+    run = 64
+    unit = f.lanes * 4
+    lo, hi = share_of(f, ceil(columns, unit))
+
+    def part(j, masks):
+        total = [f.var(f.zero()) for _ in masks]
+        with f.loop(0, rows, run) as i0:
+            some = [f.var(f.zero()) for _ in masks]
+            with f.loop(i0, f.least(i0 + run, rows)) as i:
+                for x, mask in enumerate(masks):
+                    some[x].set(some[x].get() + f.load(a, i * columns + j + x * f.lanes, mask=mask))
+            for x, y in zip(total, some):
+                x.set(x.get() + y.get())
+        for out in outs:
+            for x, mask in enumerate(masks):
+                f.store(total[x].get(), out, f.add(j, x * f.lanes), mask)
+    whole = columns // unit
+    with f.loop(lo, f.least(hi, whole)) as b:
+        part(b * unit, [None] * 4)
+    if columns % unit:
+        with f.when(f.compare("gt", hi, whole)):
+            left = columns - whole * unit
+            part(whole * unit, [f.mask(min(left - at, f.lanes)) for at in range(0, left, f.lanes)])
+
+
+@extern("lstm_layer_backward")
+def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
+    """The gradients that `needs` asks for, of (input, h0, c0, w_ih, w_hh, b_ih, b_hh)."""
+    gy, gh, gc, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, sigmoids, new, begun_h, begun_c = call.operands
+    s = layer_of(call, x, w_hh, w_hr)
+    needs = tuple(call.attrs["needs"])
+    if s is None or call.post or not plain(gy, sigmoids, new, begun_h, begun_c, *call.outs):
+        return None
+    n, size = s.hidden, SIZES[s.ty]
+    module = Module(isa)
+    backward = Backward(module, f"{symbol}_step", s, gy is not None, tuple(w_hh.strides))
+    wide, tall = (4 * n, 1), (1, 4 * n)
+    products = {0: Gemm(s.rows, s.inputs, 4 * n, wide, matrix_strides(w_ih, False), s.inputs, s.ty),
+                3: Gemm(4 * n, s.inputs, s.rows, tall, matrix_strides(x, False), s.inputs, s.ty),
+                4: Gemm(4 * n, n, s.rows, tall, (n, 1), n, s.ty)}
+    products = {i: Product(module, f"{symbol}_product{i}", g, choose(g, isa)).write() for i, g in products.items() if needs[i]}
+    f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
+    pointer = loader(f)
+    p_gy, p_gh, p_gc, p_x, _, _, p_w_ih, p_w_hh, _, _, _, p_s, p_new, p_h, p_c = [pointer(v) for v in call.operands]
+    outs = iter([pointer(v) for v in call.outs])
+    out = [next(outs) if need else None for need in needs]
+    memory = Memory(size)
+    da = f.at(f.p_shared, memory.room(s.rows * 4 * n))
+    packed = f.at(f.p_shared, memory.room(max([backward.through.shared, *[p.shared for p in products.values()]]) // size))
+    dh = f.at(f.p_shared, memory.room(s.batch * n)) if out[1] is None else out[1]
+    dc = f.at(f.p_shared, memory.room(s.batch * n)) if out[2] is None else out[2]
+    with on_first(f):
+        for view, p, to in ((gh, p_gh, dh), (gc, p_gc, dc)):
+            if p is not None:
+                copy(f, p, view.strides, s.batch, n, to)
+            else:
+                fill_zero(f, to, s.batch * n)
+    backward.through.share(f, p_w_hh, packed, f.p_tid, f.p_nth)
+    barrier(f, f.p_nth)
+    backward.loop(f, packed, p_gy, dh, dc, p_s, p_new, p_c, da)
+    barrier(f, f.p_nth)
+    if needs[5] or needs[6]:
+        column_sums(f, da, s.rows, 4 * n, [p for p in out[5:7] if p is not None])
+    for i, product in products.items():
+        a, b = (da, p_w_ih) if i == 0 else (da, p_x) if i == 3 else (da, p_h)
+        run_product(f, product, [a, b, out[i]], shared=packed)
+        if i != max(products):
+            barrier(f, f.p_nth)
+    f.end()
+    flops = 2 * s.rows * 4 * n * (n + sum(p.g.flops for p in products.values()) // (2 * s.rows * 4 * n))
+    scratch = max([backward.through.scratch, *[p.scratch for p in products.values()]])
+    return Extern(module.text, symbol, scratch=scratch, shared=memory.nbytes, flops=flops, parallel=flops > 400_000)
