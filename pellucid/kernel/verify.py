@@ -42,6 +42,7 @@ class _Checker:
         self.extents: dict[str, Size] = {}
         self.loops: list[Loop] = []
         self.guarded = 0                              # branches around: their conditions may be what keeps indices in range
+        self.once: list[str] = []
         self.at = ""
         self.good: dict[int, dtype] = {}              # expressions seen in this statement
 
@@ -84,8 +85,11 @@ class _Checker:
             self.loop(s)
         elif isinstance(s, If):
             self.need(self.expr(s.cond) is dt.bool_, "a condition is not bool")
+            once = s.cond.args[0].name if isinstance(s.cond, Apply) and s.cond.name == "eq" and isinstance(s.cond.args[0], Var) else ""
             self.guarded += 1
+            self.once.append(once)                    # only one iteration of this loop comes here
             self.block(s.body)
+            self.once.pop()
             self.guarded -= 1
         elif isinstance(s, (Let, Local)):
             d = self.expr(s.expr if isinstance(s, Let) else s.init)
@@ -203,7 +207,7 @@ class _Checker:
         computed = any(n not in self.extents for n in names)
         for loop in self.loops:
             n = loop.axis.extent
-            if loop.axis.kind == "par" and not computed and not (isinstance(n, int) and n <= 1):
+            if loop.axis.kind == "par" and loop.axis.var not in self.once and not computed and not (isinstance(n, int) and n <= 1):
                 self.need(loop.axis.var in names, f"every iteration of the par axis {loop.axis.var} stores to the same element of {s.buf}")
         if computed or any(isinstance(c, str) for _, c in s.index.terms) or any(isinstance(self.extents[n], str) for n in names):
             return
