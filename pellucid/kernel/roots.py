@@ -166,7 +166,12 @@ class Roots:
         self.b.out = v.index
         try:
             build.compute_dtype(v.dtype)
-            return describe(self.b, op, [a.spec if isinstance(a, Value) else a for a in node.args], node.attrs)
+            specs = [a.spec if isinstance(a, Value) else a for a in node.args]
+            found = describe(self.b, op, specs, node.attrs)
+            if numel(v.shape):
+                build.try_out(self.b, found, specs, v.spec)         # a definition may refuse only when it is asked
+                self.forget()
+            return found
         except Refused as why:
             self.refused.append((v.name, str(why)))
             return None
