@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc as _gc
 import warnings as _warnings
+from functools import wraps as _wraps
 from math import e, inf, nan, pi  # noqa: F401
 
 # NumPy's floating-point notices (division by zero, overflow) are silent in PyTorch; ours are, the user's are not.
@@ -39,7 +40,17 @@ globals().update({n: v for n, v in vars(_layout).items() if isinstance(v, (layou
 from . import autograd, backends, cuda, fft, linalg, nn, optim, random, special, utils, version  # noqa: E402
 from .core.lazy import lazily as _lazily  # noqa: E402
 
-__getattr__ = _lazily(__name__, ("amp", "serialization", "testing"), {"load": "serialization", "save": "serialization"})
+__getattr__ = _lazily(__name__, ("amp", "compiler", "serialization", "testing"), {"load": "serialization", "save": "serialization", "compile": "compiler"})
+
+_matrix_trace = globals()["trace"]
+
+
+@_wraps(_matrix_trace)
+def trace(input, *args, **kwargs):
+    """`trace(matrix)`: the sum of the diagonal. `trace(function, *args, **kwargs)`: the graph of what the function does with these
+    arguments (`compiler.trace`)."""
+    return (__getattr__("compiler").trace if callable(input) else _matrix_trace)(input, *args, **kwargs)
+
 
 if _collecting:
     _gc.enable()

@@ -39,6 +39,18 @@ def real() -> Iterator[None]:
         yield
 
 
+def guard_optimizer(optimizer: Any) -> None:
+    """Tell the tracer what a step relies on: that the optimiser has these groups and this state, which loading a checkpoint
+    replaces."""
+    guard = getattr(local.stack[-1], "guard_item", None)
+    if guard is not None:
+        fields = vars(optimizer)
+        guard(fields, ("param_groups",), optimizer.param_groups)
+        guard(fields, ("state",), optimizer.state)
+        for group in optimizer.param_groups:
+            guard(group, ("params",), group["params"])
+
+
 def seen_by_tracer(group: dict[str, Any]) -> dict[str, Any]:
     """The group with its numbers as the tracer's symbols. An interpreter that lifts no numbers gets the group itself."""
     tracer = local.stack[-1]

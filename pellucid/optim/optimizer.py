@@ -21,6 +21,7 @@ from ..core.errors import describe, fail
 from ..core import dtype as dt
 from ..tensor import Tensor, enable_grad, no_grad
 from ..utils.hooks import RemovableHandle
+from ._traced import guard_optimizer, tracing
 
 __all__ = [
     "Optimizer",
@@ -149,6 +150,8 @@ class Optimizer:
 
         @wraps(func)
         def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+            if tracing():
+                guard_optimizer(self)
             before, after = self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks
             if not (before or after or _global_pre_hooks or _global_post_hooks):
                 return func(self, *args, **kwargs)

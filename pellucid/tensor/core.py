@@ -13,6 +13,7 @@ from weakref import ref
 
 import numpy as np
 
+from ..core.errors import fail
 from ..core.spec import TensorLike
 from ..core.storage import ARRAYS, Storage
 from ..ops.dispatch import local, state
@@ -64,6 +65,17 @@ class Slots(TensorLike):
         if x is None:
             x = self._x = Extras()
         return x
+
+
+class Dropped:
+    """Stands in `_grad` for a gradient that a step compiled with keep_grads=False did not store: whoever reads it is told so."""
+
+    def __getattr__(self, name):
+        fail(RuntimeError, "P3106", "the gradient was not stored: the step that computed it was compiled with keep_grads=False",
+             fix="compile the step with keep_grads=True, or set .grad to None (optimizer.zero_grad()) before the next backward()")
+
+
+DROPPED = Dropped()
 
 
 class Node:

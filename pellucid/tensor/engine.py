@@ -126,6 +126,9 @@ def store(leaf, g, create_graph: bool) -> None:
 
 def store_traced(leaf, g) -> None:
     """`store` while tracing: an addition to the gradient that is there, or a gradient with memory of its own."""
+    tracer = g._a.cell.tracer
+    tracer.touch(leaf)
+    tracer.use_grad(leaf, True)
     if leaf._grad is not None:
         leaf._grad.add_(g)
     else:

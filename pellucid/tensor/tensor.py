@@ -14,7 +14,7 @@ from ..core.late import late
 from ..ops.dispatch import add_slow, local
 from ..ops.op import REGISTRY, F, Op, install
 from . import autograd, convert, eager, engine, hooks, html, indexing
-from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, new, touch, wrap
+from .core import DROPPED, Invalid, PLAIN, Slots, UNTRACKED, Untracked, new, touch, wrap
 from .inplace import make_inplace, make_relabel
 from .size import Size
 
@@ -265,6 +265,10 @@ class Tensor(Slots):
     def grad(self):
         if self._grad is None and self._fn is not None and self._fn is not UNTRACKED and self._rg and not (self._x is not None and self._x.retains):
             convert.warn_non_leaf_grad()
+        if local.stack:
+            use_grad(self, True)
+        if self._grad is DROPPED:
+            DROPPED.grad
         return self._grad
 
     @grad.setter
@@ -285,11 +289,13 @@ class Tensor(Slots):
                      "Please ensure that the gradient and the tensor are the same size", got=f"{describe(value)} for {describe(self)}",
                      fix="a gradient has the shape of its tensor")
         touch(self)
+        use_grad(self, False)
         self._grad = value
 
     @grad.deleter
     def grad(self) -> None:
         touch(self)
+        use_grad(self, False)
         self._grad = None
 
     @property
@@ -461,6 +467,12 @@ class Tensor(Slots):
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
+
+
+def use_grad(t: Tensor, read: bool) -> None:
+    """Tell a tracer that `t.grad` is about to be read or set."""
+    if local.stack and local.stack[-1].stays:
+        local.stack[-1].use_grad(t, read)
 
 
 def not_a_number(t: Tensor):

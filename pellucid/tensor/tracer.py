@@ -81,6 +81,7 @@ class Tracer(Interpreter):
         self.operands: dict = {}                       # (expression, dtype) -> the number as a 0-d tensor of that dtype
         self.items: dict = {}                          # what `guard_item` was told: {key: (container, path, value)}
         self.sources: dict[Value, tuple] = {}          # scalar input -> (container, path) it is read from, if any
+        self.grad_uses: dict[int, tuple] = {}          # id of a tensor -> (it, whether its .grad was first read, the .grad then)
         self._depth = 0                                # calls of operators inside the one the user made
         self._loc: Loc | None = None
         self._files: dict = {}
@@ -382,6 +383,11 @@ class Tracer(Interpreter):
         if saved is None:
             saved = self.saved[id(t)] = Saved(t)
         return saved
+
+    def use_grad(self, t, read: bool) -> None:
+        """`t.grad` is read or set: what counts for the caller is which came first."""
+        if id(t) not in self.grad_uses:
+            self.grad_uses[id(t)] = t, read, t._grad
 
     def lift(self, t, role: str | None = None, name: str | None = None) -> Fake:
         """Make a real tensor an input of the graph; its array is a fake until the end."""

@@ -34,7 +34,7 @@ LAYERS = {
     6: "nn optim data amp func linalg special fft distributions sparse serialization testing utils quantize "
     "distributed profiler autograd random backends cuda version __future__",
     7: "capture",
-    8: "compile",
+    8: "compiler",
     9: "explain train export vision text assist torch_alias cli demo __main__",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}

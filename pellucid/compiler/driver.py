@@ -1,0 +1,353 @@
+"""`compile` and `trace`: from a Python function to what runs in its place.
+
+In: a function, a module, or a training step. Out: `Compiled`, called like the function: it looks for a compiled version that
+fits the arguments and the state of things, and traces and compiles one if there is none. What stays true: the results are those
+of the function itself; a function that cannot be traced runs as it is, with one warning that names the line, unless
+`fullgraph=True` asks for the error.
+"""
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from ..autograd import grad as gradients
+from ..core import dtype as dt
+from ..core.errors import fail
+from ..core.spec import Spec
+from ..graph.ir import Graph
+from ..nn import Module
+from ..nn.modules.module import register_module_forward_pre_hook
+from ..ops.dispatch import local
+from ..optim._traced import FirstStep
+from ..tensor import Tensor
+from ..tensor.core import Node
+from ..tensor.fake import Fake
+from ..tensor.tracing import TraceError, Traced, Tracer, flatten, rebuild, trace as trace_function
+from . import backends
+from .entry import Entry
+from .guards import MISS, names
+from .history import Joint
+from .report import Report
+from .split import split
+
+__all__: list[str] = []
+
+LIMIT = 16                          # compiled versions of one function; past it the function runs as it is
+
+
+class Compiled:
+    """A compiled function. `compiles` counts traces that became executables; `report()` says what they consist of."""
+
+    def __init__(self, fn: Callable, *, backend: str | Callable, fullgraph: bool, keep_grads: bool, options: dict[str, Any]):
+        backends.check_backend(backend)
+        functools.update_wrapper(self, fn)
+        self.fn, self.backend, self.fullgraph, self.keep_grads, self.options = fn, backend, fullgraph, keep_grads, options
+        self.compiles = 0
+        self.gave_up: str | None = None             # why the function runs as it is, if it does
+        self.entries: dict[tuple, list[Entry]] = {}
+        self._calls: dict[tuple, list[Callable]] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        cast = local.autocast
+        key = (local.grad, local.inference, cast if cast is None else cast.dtype, dt._default)
+        for call in self._calls.get(key, ()):
+            r = call(args, kwargs)
+            if r is not MISS:
+                return r
+        if self.gave_up is not None or local.stack:
+            return self.fn(*args, **kwargs)
+        return self._miss(key, args, kwargs)
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """As a method, `compile` as a decorator in a class: bound to the instance, which becomes the first argument."""
+        return self if instance is None else functools.partial(self, instance)
+
+    def __repr__(self) -> str:
+        return f"<compiled {getattr(self.fn, '__qualname__', self.fn)}: {self.compiles} version{'s' * (self.compiles != 1)}>"
+
+    def _miss(self, key: tuple, args: tuple, kwargs: dict) -> Any:
+        """Make an entry for these arguments and call it."""
+        entries = self.entries.setdefault(key, [])
+        if sum(map(len, self.entries.values())) >= LIMIT:
+            return self._give_up(f"it was compiled {LIMIT} times for different arguments or states", args, kwargs)
+        try:
+            entry = make_entry(self, args, kwargs)
+        except FirstStep:
+            return self.fn(*args, **kwargs)
+        except TraceError as error:
+            if self.fullgraph:
+                raise
+            return self._give_up(str(error), args, kwargs)
+        self.compiles += 1
+        entries.insert(0, entry)
+        self._calls.setdefault(key, []).insert(0, entry.call)
+        r = entry.call(args, kwargs)
+        if r is MISS:
+            fail(RuntimeError, "P3104", f"{self!r}: the version just compiled does not fit the arguments it was compiled for",
+                 fix="a module or container that the function reads changes while it runs: move that change out of the function")
+        return r
+
+    def _give_up(self, why: str, args: tuple, kwargs: dict) -> Any:
+        self.gave_up = why
+        warnings.warn(f"{getattr(self.fn, '__qualname__', self.fn)} runs uncompiled: {why}", stacklevel=4)
+        return self.fn(*args, **kwargs)
+
+    # ------------------------------------------------------------------------------------------------ looking
+    @property
+    def graphs(self) -> list[Graph]:
+        """The traced graphs, one per compiled version, before any pass."""
+        return [e.traced.graph for entries in self.entries.values() for e in entries]
+
+    def report(self) -> Report:
+        """What the compiled versions consist of: kernels, library calls, memory, what was not fused and why, times."""
+        return Report(getattr(self.fn, "__qualname__", repr(self.fn)), [e for entries in self.entries.values() for e in entries], self.gave_up)
+
+    def reset(self) -> None:
+        """Forget all compiled versions."""
+        self.entries.clear()
+        self._calls.clear()
+        self.gave_up = None
+
+
+# ---------------------------------------------------------------------------------------------------- making an entry
+def make_entry(compiled: Compiled, args: tuple, kwargs: dict) -> Entry:
+    """Trace the function and compile what it does."""
+    start = time.perf_counter()
+    leaves: list[Tensor] = []
+    template = flatten((args, kwargs), leaves)
+    stands = {id(t): stand_in(t) for t in leaves}
+    seen = [stands[id(t)] for t in leaves]
+    tracer = Tracer(getattr(compiled.fn, "__name__", type(compiled.fn).__name__))
+    called = Called()
+    work = Work(compiled.fn, tracer, seen)
+    with called:
+        traced = trace_function(work, *rebuild(template, seen), name=tracer.graph.name, tracer=tracer, watch=called.watch(compiled.fn))
+    for container, path in (i.source for i in traced.inputs if i.source is not None):
+        check_unchanged(tracer, container, path)
+    traced.outputs, extra = traced.outputs[0], work.extra
+    joint, graph = None, traced.graph
+    seconds = {"trace": time.perf_counter() - start}
+    if not compiled.keep_grads:
+        drop_gradients(traced)
+    if work.live:
+        graph, joint = joint_of(compiled, traced, work, extra)
+    execute = backends.build(graph, compiled.backend, compiled.options)
+    entry = Entry(traced, execute, (args, kwargs), leaves, seen, called.modules(), called.roots(compiled.fn), tracer.grad_uses, joint, {},
+                  compiled.keep_grads)
+    seconds["all"] = time.perf_counter() - start
+    entry.seconds = seconds
+    return entry
+
+
+def stand_in(t: Tensor) -> Tensor:
+    """What the trace sees for an argument: a tensor without history or base, over the same memory."""
+    if t._fn is None and (t._x is None or t._x.base is None):
+        return t
+    s = Tensor._wrap(t._a)
+    s._rg = t._rg
+    return s
+
+
+class Work:
+    """The traced function: `fn`, and where its results want gradients, those too."""
+
+    def __init__(self, fn: Callable, tracer: Tracer, arguments: list[Tensor]):
+        self.fn, self.tracer, self.arguments = fn, tracer, arguments
+        self.wrt: list[Tensor] = []
+        self.live: list[int] = []
+        self.extra = 0
+        self.given: list[bool] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple:
+        out = self.fn(*args, **kwargs)
+        leaves: list[Tensor] = []
+        flatten(out, leaves)
+        if local.grad:
+            self.live = [k for k, t in enumerate(leaves) if isinstance(t._fn, Node) and alive(t._fn)]
+        if not self.live or self.stepped():
+            self.live = []
+            return out, []
+        tracer = self.tracer
+        live = [leaves[k] for k in self.live]
+        lifted = [t for t in tracer.lifted.values() if t._rg]
+        self.wrt = list({id(t): t for t in [*[t for t in self.arguments if t._rg], *lifted]}.values())
+        tangents = [tracer.tensor(tracer.graph.input(Spec(tuple(t.shape), t.dtype), "g", "tangent")) for t in live]
+        found = gradients(live, self.wrt, tangents, allow_unused=True)
+        self.given = [g is not None for g in found]
+        self.extra = sum(self.given)
+        return out, [g for g in found if g is not None]
+
+    def stepped(self) -> bool:
+        """Whether backward() ran inside: some tensor has a new gradient."""
+        return any(s.tensor._grad is not s.grad and s.tensor._grad is not None for s in self.tracer.saved.values())
+
+
+def alive(node: Node) -> bool:
+    """Whether nothing of the history was used up by a backward pass."""
+    seen, stack = {node}, [node]
+    while stack:
+        n = stack.pop()
+        if n._saved is None:
+            return False
+        for e in n._edges:
+            if isinstance(e, Node) and e not in seen:
+                seen.add(e)
+                stack.append(e)
+    return True
+
+
+def joint_of(compiled: Compiled, traced: Traced, work: Work, extra: int) -> tuple[Graph, Joint]:
+    """Cut the traced forward and gradients in two; the forward graph, and the compiled backward."""
+    g = traced.graph
+    gradient_at = [r.index for r in traced.results[len(traced.results) - extra:]]
+    kept = len(g.outputs)
+    order = [k for k in range(kept) if k not in set(gradient_at)]
+    assert order == list(range(len(order))), "gradients come after results"
+    outputs = list(g.outputs)
+    g.outputs = [*[outputs[k] for k in order], *[outputs[k] for k in dict.fromkeys(gradient_at)]]
+    forward, backward, saved = split(g, len(order))
+    inputs = {v: k for k, v in enumerate(forward.inputs)}
+    extras = {v: len(order) + k for k, v in enumerate(v for v in saved if v not in inputs)}
+    sources = [("in", inputs[v]) if v in inputs else ("out", extras[v]) for v in saved]
+    places = {at: k for k, at in enumerate(dict.fromkeys(gradient_at))}
+    given = iter(gradient_at)
+    at = [places[next(given)] if yes else None for yes in work.given]
+    live = [traced.results[k].spec for k in work.live]
+    joint = Joint(work.wrt, work.live, extra, sources, backends.build(backward, compiled.backend, compiled.options), at,
+                  [(s.shape, s.dtype.np) for s in live])
+    joint.graph = backward
+    traced.inputs = [i for i in traced.inputs if i.role != "tangent"]
+    traced.graph = forward
+    return forward, joint
+
+
+def drop_gradients(traced: Traced) -> None:
+    """Compute no gradient for the sake of `.grad`."""
+    places = [at for at in traced.grad_at.values() if at is not None]
+    if places:
+        g = traced.graph
+        results = {r.index for r in traced.results}
+        last = max((k for k in results if k is not None), default=-1)
+        g.outputs = g.outputs[:last + 1]
+
+
+def check_unchanged(tracer: Tracer, container: Any, path: tuple) -> None:
+    """A number that the trace lifted must be what it was: a traced function changes no Python numbers."""
+    symbol = tracer.symbols.get(("item", id(container), path))
+    value = container
+    for k in path:
+        value = value[k]
+    if symbol is not None and value != symbol.now:
+        fail(TraceError, "P3105", f"the function changed {path[0]!r} of a parameter group, which a compiled step would do only once",
+             got=f"{symbol.now} became {value}", fix="call scheduler.step() outside the compiled function")
+
+
+class Called:
+    """The modules that are called inside `with`, in order."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, Module] = {}
+
+    def __enter__(self) -> Called:
+        self.handle = register_module_forward_pre_hook(self._note)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.handle.remove()
+
+    def _note(self, module: Module, args: tuple) -> None:
+        self.found.setdefault(id(module), module)
+
+    def watch(self, fn: Callable) -> list[Tensor]:
+        """The parameters that the function can reach through modules: their gradients may change unseen by operators."""
+        for m in reachable(fn):
+            for sub in m.modules():
+                self.found.setdefault(id(sub), sub)
+        return [p for m in self.found.values() for p in m._parameters.values() if p is not None]
+
+    def modules(self) -> list[Module]:
+        return list(self.found.values())
+
+    def roots(self, fn: Callable) -> set[int]:
+        """The ids of modules that the function names, and of those that are no part of another."""
+        parts = {id(child) for m in self.found.values() for child in m._modules.values() if child is not None}
+        return {id(m) for m in reachable(fn)} | {key for key in self.found if key not in parts}
+
+
+def reachable(fn: Callable) -> list[Module]:
+    """Modules that a function holds: itself, the object it is a method of, its closure, the globals that it names."""
+    found = [fn, getattr(fn, "__self__", None)]
+    code = getattr(fn, "__code__", None)
+    if code is None and not isinstance(fn, Module):
+        call = getattr(type(fn), "__call__", None)
+        code, fn = getattr(call, "__code__", None), call
+    if code is not None:
+        space = getattr(fn, "__globals__", {})
+        found += [space[n] for n in names(fn) if n in space]
+        for cell in getattr(fn, "__closure__", None) or ():
+            try:
+                found.append(cell.cell_contents)
+            except ValueError:
+                continue
+    return [m for m in found if isinstance(m, Module)]
+
+
+# ---------------------------------------------------------------------------------------------------- public
+def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", fullgraph: bool = False, dynamic: bool | None = None,
+            keep_grads: bool = True, options: dict[str, Any] | None = None, disable: bool = False) -> Any:
+    """Make a function, a module or a whole training step fast: it is traced at the first call, and becomes one native function.
+
+    Python's control flow is followed once, at the first call with arguments of new shapes, dtypes or values; shapes, dtypes,
+    Python arguments, the modes of modules and of autograd are checked at each call. Numbers in the `param_groups` of optimisers and
+    step counts are read anew each time, so that a learning-rate schedule (outside the function) causes no second compile.
+
+    Args:
+        fn: what to compile; without it, `compile(...)` is a decorator. A module gives a module with the same parameters and
+            attributes.
+        backend: "llvm", native code; "python", the printed kernels; "eager", the operators' references; or a function that
+            takes a Graph and returns a function from a list of arrays to a list of arrays.
+        fullgraph: raise TraceError for a function that cannot be traced, instead of warning and running it as it is.
+        dynamic: accepted; every shape is compiled for itself.
+        keep_grads: store the gradients that are in `.grad` when a step ends; with False they are dropped, which saves
+            memory traffic, and reading `.grad` raises. A step that sets them to None at its end stores none either way.
+        options: for the backend ("isa", "threads", ...).
+        disable: return `fn` unchanged.
+    """
+    if fn is None:
+        return functools.partial(compile, backend=backend, fullgraph=fullgraph, dynamic=dynamic, keep_grads=keep_grads, options=options,
+                                 disable=disable)
+    if disable:
+        return fn
+    if not callable(fn):
+        fail(TypeError, "P3102", f"compile() takes a function or a module, not {type(fn).__name__}", fix="pass the function itself")
+    settings = {"backend": backend, "fullgraph": fullgraph, "keep_grads": keep_grads, "options": dict(options or {})}
+    if isinstance(fn, Module):
+        return compiled_module(fn, settings)
+    return Compiled(fn, **settings)
+
+
+def compiled_module(module: Module, settings: dict[str, Any]) -> Module:
+    """A module that shares everything with `module`, and is compiled when called."""
+    compiled = Compiled(module, **settings)
+    cls = type(module)
+
+    def call(self: Module, *args: Any, **kwargs: Any) -> Any:
+        return compiled(*args, **kwargs)
+
+    made = object.__new__(type(cls.__name__, (cls,), {"__call__": call, "__module__": cls.__module__, "__doc__": cls.__doc__,
+                                                      "_compiled": compiled, "_orig_mod": module, "report": lambda self: compiled.report(),
+                                                      "compiles": property(lambda self: compiled.compiles)}))
+    object.__setattr__(made, "__dict__", module.__dict__)
+    return made
+
+
+def trace(fn: Callable, *args: Any, **kwargs: Any) -> Graph:
+    """The graph of what `fn(*args, **kwargs)` does: `print()` shows it as Python that runs.
+
+    Nothing is computed. Whole steps give one graph with the backward pass and the optimiser's writes in it. Raises TraceError, which
+    names the line, where the function needs a value.
+    """
+    return trace_function(fn, args, kwargs).graph

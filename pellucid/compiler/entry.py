@@ -1,0 +1,292 @@
+"""One compiled version of a function: its guard, its executable, and how results, gradients and writes reach their owners.
+
+In: a `Traced` function, its executable, the modules that were called. Out: `Entry.call(args, kwargs)`, a generated function
+that returns MISS when the trace does not fit these arguments. What stays true: every guard passes before anything runs;
+results are the user's own objects where the function returned them, else new tensors; each written tensor's version moves.
+"""
+from __future__ import annotations
+
+import linecache
+from collections.abc import Iterable, Sequence
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from ..ops.dispatch import local
+from ..ops.op import REGISTRY
+from ..tensor import Tensor
+from ..tensor import eager
+from ..tensor.core import DROPPED, wrap
+from ..tensor.tracing import Leaf, Traced, rebuild
+from .guards import Writer, module_guards, path_of, relation, same_value, tensor_guard, type_guard, unpack
+from .history import Finished
+
+__all__: list[str] = []
+
+_serial = count(1)
+
+
+class Entry:
+    """A traced function, compiled. `given` are the tensors of the arguments as the user passed them, in the order of their
+    places; `traced_as` those that the trace saw (stand-ins for views and for results of other functions)."""
+
+    def __init__(self, traced: Traced, execute: Any, arguments: tuple[tuple, dict], given: list[Tensor], traced_as: list[Tensor],
+                 modules: Sequence[Any], roots: Iterable[Any], reads: dict[int, tuple], joint: Any, number_paths: dict, keep_grads: bool):
+        self.traced, self.execute, self.joint = traced, execute, joint
+        self.arguments, self.given, self.traced_as = arguments, given, traced_as
+        self.modules, self.roots, self.reads, self.keep_grads = modules, roots, reads, keep_grads
+        self.number_paths = number_paths
+        self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
+        self.source = self._write()
+        self.call = self._compile()
+
+    # ------------------------------------------------------------------------------------------------ the generated code
+    def _compile(self) -> Any:
+        file = f"<compiled {self.traced.graph.name} {next(_serial)}>"
+        linecache.cache[file] = (len(self.source), None, self.source.splitlines(True), file)
+        exec(compile(self.source, file, "exec"), self.writer.space)
+        return self.writer.space["call"]
+
+    def _write(self) -> str:
+        w = self.writer = Writer()
+        w.space.update(wrap=wrap, local=local, run=self.execute, np=np, rebuild=rebuild, bump=bump, views=views, finished=finished,
+                       DROPPED=DROPPED)
+        arrays = self._arguments(w)
+        numbers = self._numbers(w)
+        self._state(w)
+        self._inputs(w, arrays, numbers)
+        self._written(w)
+        self._results(w)
+        return "def call(args, kwargs):\n" + "\n".join(w.lines) + "\n"
+
+    def _arguments(self, w: Writer) -> dict[int, str]:
+        """Guards of the arguments; {place: the variable of its array}."""
+        args, kwargs = self.arguments
+        found: list[tuple[str, Tensor]] = []
+        w.miss_if(f"len(args) != {len(args)} or " + (f"kwargs.keys() != {w.name(kwargs.keys(), 'K')}" if kwargs else "kwargs"))
+        w.paths = dict(self.number_paths)
+        for i, value in enumerate(args):
+            unpack(w, f"args[{i}]", value, found, w.paths, (0, i))
+        for key, value in kwargs.items():
+            unpack(w, f"kwargs[{key!r}]", value, found, w.paths, (1, key))
+        arrays: dict[int, str] = {}
+        inputs = {i.place for i in self.traced.inputs if i.place is not None}
+        for place, (variable, t) in enumerate(found):
+            first = next(p for p, (_, other) in enumerate(found) if other is t)
+            if first != place:
+                w.miss_if(f"{variable} is not {found[first][0]}", "the same tensor twice")
+                continue
+            type_guard(w, variable, t)
+            arrays[place] = f"a{place}"
+            tensor_guard(w, variable, f"a{place}", t)
+            if place not in inputs:
+                w.miss_if(f"{variable} is not {w.name(t, 'o')}", "it shares memory with another tensor")
+        self.variables = {p: v for p, (v, _) in enumerate(found)}
+        self._apart(w, found)
+        return arrays
+
+    def _apart(self, w: Writer, found: list) -> None:
+        """No argument may share memory with what is written, unless it did so in the trace."""
+        targets = {id(v) for v, _ in self.traced.graph.writebacks}
+        written = [i for i in self.traced.inputs if id(i.value) in targets]
+        places = [p for p, (_, t) in enumerate(found) if p == self.places.get(id(self.traced_as[p]))]
+        own = [i.place for i in written if i.place is not None]
+        for p in places:
+            for q in own:
+                if p != q and (p not in own or p < q):
+                    w.space["apart"] = apart
+                    w.miss_if(f"apart(a{p}, a{q})", "written memory is shared")
+        others = [i.tensor for i in written if i.place is None]
+        if others and places:
+            w.space["written"] = frozenset(id(t._storage()) for t in others)
+            shared = " or ".join(f"id({self.variable(p)}._st) in written" for p in places)
+            w.miss_if(shared, "written memory is shared")
+
+    def variable(self, place: int) -> str:
+        return self.variables[place]
+
+    def _numbers(self, w: Writer) -> dict[int, str]:
+        """Load the run-time numbers and check what was relied on about them; {place among the graph's inputs: variable}."""
+        found: dict[int, str] = {}
+        for place, i in enumerate(self.traced.inputs):
+            if i.role != "scalar":
+                continue
+            container, path = i.source
+            if container is self.arguments:
+                found[place] = w.paths[path]
+                continue
+            v = found[place] = f"n{place}"
+            w.put(f"{v} = {path_of(w, container, path)}")
+            w.miss_if(f"type({v}) is not float and type({v}) is not int")
+        for guard in self.traced.guards:
+            w.miss_if(relation(guard, found), guard.where)
+        for container, path, value in self.traced.items:
+            same_value(w, path_of(w, container, path), value)
+        return found
+
+    def _state(self, w: Writer) -> None:
+        """Guards of modules, of tensors that are no arguments, and of gradients that were read."""
+        lifted = {id(i.tensor): i.tensor for i in self.traced.inputs if i.tensor is not None and i.place is None}
+        module_guards(w, self.modules, lifted, self.roots)
+        held = {id(t) for m in self.modules for t in m._parameters.values()}
+        for flag in (True, False):
+            tensors = [t for t in lifted.values() if t._rg is flag and (flag or id(t) in held)]
+            if tensors:
+                names = w.name(tensors, "T")
+                w.miss_if(f"{not flag} in [t._rg for t in {names}]", "requires_grad")
+        self.grad_inputs: dict[int, str] = {}
+        for t, read, grad in self.reads.values():
+            if not read:
+                continue
+            owner = self._tensor(w, t)
+            if owner is None:
+                continue
+            if grad is None:
+                w.miss_if(f"{owner}._grad is not None", "a gradient is there")
+            else:
+                g = self.grad_inputs[id(grad)] = w.variable("g")
+                w.put(f"{g} = {owner}._grad")
+                w.miss_if(f"type({g}) is not {w.name(type(grad), 'T')} or {g}._a.strides != {w.name(grad._a.strides, 'strides')}")
+
+    def _tensor(self, w: Writer, t: Tensor) -> str | None:
+        """An expression for a tensor that the trace knew: an argument's variable, or the object itself."""
+        place = self.places.get(id(t))
+        return w.name(t, "p") if place is None else self.variable(place)
+
+    def _inputs(self, w: Writer, arrays: dict[int, str], numbers: dict[int, str]) -> None:
+        """Run: all arrays in the order of the graph's inputs."""
+        parts: list[str] = []
+        run: list[Tensor] = []
+
+        def flush() -> None:
+            if len(run) == 1:
+                parts.append(f"{w.name(run[0], 'p')}._a")
+            elif run:
+                parts.append(f"*[t._a for t in {w.name(list(run), 'T')}]")
+            run.clear()
+
+        memory = np.zeros(len(self.traced.inputs), np.float64)
+        for place, i in enumerate(self.traced.inputs):
+            if i.role == "scalar":
+                flush()
+                cell = memory[place:place + 1].reshape(())
+                w.put(f"{w.name(memory, 'N')}[{place}] = {numbers[place]}")
+                parts.append(w.name(cell, "s"))
+            elif i.place is not None:
+                flush()
+                parts.append(arrays[i.place])
+            elif id(i.tensor) in self.grad_inputs:
+                flush()
+                parts.append(f"{self.grad_inputs[id(i.tensor)]}._a")
+            else:
+                run.append(i.tensor)
+        flush()
+        if self.joint is not None:
+            w.put(f"inputs = [{', '.join(parts)}]")
+            w.put("outs = run(inputs)")
+        else:
+            w.put(f"outs = run([{', '.join(parts)}])")
+
+    def _written(self, w: Writer) -> None:
+        """Move the versions of what was written."""
+        targets = {id(v) for v, _ in self.traced.graph.writebacks}
+        tensors = []
+        for i in self.traced.inputs:
+            if id(i.value) not in targets:
+                continue
+            if i.place is not None:
+                w.put(f"{self.variable(i.place)}._bump()")
+            elif id(i.tensor) in self.grad_inputs:
+                w.put(f"{self.grad_inputs[id(i.tensor)]}._bump()")
+            else:
+                i.tensor._storage()
+                tensors.append(i.tensor)
+        if tensors:
+            w.put("try:")
+            w.put(f"    for t in {w.name(tensors, 'T')}: t._st.version += 1")
+            w.put("except AttributeError:")
+            w.put("    bump(t)")
+
+    def _results(self, w: Writer) -> None:
+        """Gradients to their tensors, results to the caller."""
+        traced = self.traced
+        for t, at in traced.grad_at.items():
+            owner = self._tensor(w, t)
+            if at is None:
+                w.put(f"{owner}._grad = None")
+            elif not self.keep_grads:
+                w.put(f"{owner}._grad = DROPPED")
+            else:
+                w.put(f"{owner}._grad = wrap(outs[{at}])")
+        for t, flag in traced.flags.items():
+            w.put(f"{self._tensor(w, t)}._rg = {flag}")
+        names = []
+        bases: dict[int, str] = {}
+        for k, r in enumerate(traced.results[:len(traced.results) - (self.joint.extra if self.joint else 0)]):
+            v = f"r{k}"
+            names.append(v)
+            if r.same is not None:
+                w.put(f"{v} = {self._tensor(w, r.same)}")
+                continue
+            if r.index is None:
+                w.put(f"{v} = views({self._input_tensor(w, r.input)}, {w.name(r.chain, 'chain')})")
+            elif r.chain:
+                if r.index not in bases:
+                    bases[r.index] = f"b{r.index}"
+                    w.put(f"b{r.index} = wrap(outs[{r.index}])")
+                w.put(f"{v} = views(b{r.index}, {w.name(r.chain, 'chain')})")
+            else:
+                w.put(f"{v} = wrap(outs[{r.index}])")
+        if self.joint is not None:
+            live = self.joint.live
+            owners = ", ".join(self._tensor(w, t) for t in self.joint.wrt)
+            kept = ", ".join(self._input_tensor(w, k) for kind, k in self.joint.saved if kind == "in")
+            w.put(f"{w.name(self.joint, 'joint')}.connect([{owners}], [{', '.join(names[k] for k in live)}], [{kept}], inputs, outs)")
+        else:
+            for k, r in enumerate(traced.results):
+                if r.requires_grad and r.same is None:
+                    w.put(f"finished({names[k]})")
+        w.put(f"return {self._value(w, traced.outputs, names)}")
+
+    def _input_tensor(self, w: Writer, place: int) -> str:
+        """The tensor at an input of the graph, as an expression."""
+        i = self.traced.inputs[place]
+        return self.variable(i.place) if i.place is not None else w.name(i.tensor, "p")
+
+    def _value(self, w: Writer, template: Any, names: list[str]) -> str:
+        """The structure of the results as an expression."""
+        if type(template) is Leaf:
+            return names[template.index]
+        if type(template) in (tuple, list) and all(type(x) is Leaf for x in template):
+            inner = ", ".join(names[x.index] for x in template)
+            return f"[{inner}]" if type(template) is list else f"({inner},)" if template else "()"
+        return f"rebuild({w.name(template, 'o')}, [{', '.join(names)}])"
+
+
+# ---------------------------------------------------------------------------------------------------- at run time
+def apart(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays may share memory."""
+    return np.may_share_memory(a, b)
+
+
+def bump(t: Tensor) -> None:
+    t._bump()
+
+
+def views(t: Tensor, chain: tuple) -> Tensor:
+    """The views `chain` of `t`, without history."""
+    before, local.grad = local.grad, False
+    try:
+        for name, attrs in chain or (("alias", {}),):
+            t = eager.apply(REGISTRY[name], (t,), attrs)
+        t._fn, t._rg = None, False
+        return t
+    finally:
+        local.grad = before
+
+
+def finished(t: Tensor) -> None:
+    """Give a result of a whole step the history it has in eager: used up."""
+    if t._a.dtype.kind in "fcV":
+        t._fn, t._rg = Finished(), True

@@ -1,0 +1,165 @@
+"""What a trace relied on, as one generated Python function that checks it and prepares the run.
+
+In: a `Traced` function and what else was seen while tracing (modules that were called). Out: Python source of `call(args,
+kwargs)`, which returns MISS if anything that the trace relied on has changed, and otherwise runs the executable and builds the
+results. What stays true: nothing is written before every guard has passed; containers and modules are looked at anew at
+each call, never remembered by value.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..tensor import Tensor
+from ..tensor.tracing import Guard
+
+__all__: list[str] = []
+
+MISS = object()                     # what a generated `call` returns if it does not fit
+_BY_VALUE = (int, float, complex, str, bytes)
+_RELATIONS = {"add": "({} + {})", "sub": "({} - {})", "mul": "({} * {})", "div": "({} / {})", "pow": "({} ** {})", "neg": "(-{})",
+              "abs": "abs({})", "floor_divide": "({} // {})", "remainder": "({} % {})", "sqrt": "({}) ** 0.5"}
+
+
+class Writer:
+    """Lines of Python, and the objects they refer to by name."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.space: dict[str, Any] = {"MISS": MISS, "Tensor": Tensor}
+        self.names: dict[int, str] = {}
+        self.depth = 1
+
+    def put(self, line: str) -> None:
+        self.lines.append("    " * self.depth + line)
+
+    def miss_if(self, condition: str, why: str = "") -> None:
+        self.put(f"if {condition}:" + (f"  # {why}" if why else ""))
+        self.put("    return MISS")
+
+    def name(self, value: Any, stem: str = "k") -> str:
+        """A name under which the generated code finds an object."""
+        found = self.names.get(id(value))
+        if found is None:
+            found = self.names[id(value)] = f"{stem}{len(self.names)}"
+            self.space[found] = value
+        return found
+
+    def variable(self, stem: str) -> str:
+        """A name for a local variable."""
+        self.space.setdefault("_count", 0)
+        self.space["_count"] += 1
+        return f"{stem}_{self.space['_count']}"
+
+
+# ---------------------------------------------------------------------------------------------------- arguments
+def unpack(w: Writer, expr: str, value: Any, leaves: list[tuple[str, Tensor]], numbers: dict, path: tuple = ()) -> None:
+    """Check that `expr` has the structure of `value` and name its tensors; `leaves` collects (variable, tensor).
+    `numbers`: {path: ...} of Python numbers that are run-time inputs; their variables are filled in."""
+    if path in numbers:
+        v = w.variable("n")
+        w.put(f"{v} = {expr}")
+        w.miss_if(f"type({v}) is not {type(value).__name__}")
+        numbers[path] = v
+    elif isinstance(value, Tensor):
+        v = f"t{len(leaves)}"
+        w.put(f"{v} = {expr}")
+        leaves.append((v, value))
+    elif isinstance(value, (list, tuple)):
+        v = w.variable("c")
+        w.put(f"{v} = {expr}")
+        w.miss_if(f"type({v}) is not {w.name(type(value), 'T')} or len({v}) != {len(value)}")
+        for i, x in enumerate(value):
+            unpack(w, f"{v}[{i}]", x, leaves, numbers, (*path, i))
+    elif isinstance(value, dict):
+        v = w.variable("c")
+        w.put(f"{v} = {expr}")
+        keys = w.name(tuple(value), "K")
+        w.miss_if(f"type({v}) is not {w.name(type(value), 'T')} or tuple({v}) != {keys}")
+        for k, x in value.items():
+            unpack(w, f"{v}[{w.name(k, 'k')}]" if not isinstance(k, str) else f"{v}[{k!r}]", x, leaves, numbers, (*path, k))
+    else:
+        same_value(w, expr, value)
+
+
+def same_value(w: Writer, expr: str, value: Any) -> None:
+    """Check that `expr` is the value that the trace saw: numbers and strings by value, other objects by identity."""
+    if value is None or value is True or value is False:
+        w.miss_if(f"{expr} is not {value}")
+    elif type(value) in _BY_VALUE and value == value:
+        v = w.variable("v")
+        w.put(f"{v} = {expr}")
+        w.miss_if(f"type({v}) is not {type(value).__name__} or {v} != {w.name(value, 'k')}")
+    elif isinstance(value, (dict, list, set)):
+        w.miss_if(f"{expr} is not {w.name(value, 'o')} or len({w.name(value, 'o')}) != {len(value)}")
+    else:
+        w.miss_if(f"{expr} is not {w.name(value, 'o')}")
+
+
+def tensor_guard(w: Writer, variable: str, array: str, t: Tensor) -> None:
+    """Check class, shape, dtype, strides and requires_grad, and put the array into `array`."""
+    a = t._a
+    w.put(f"{array} = {variable}._a" if type(t) is Tensor else f"{array} = getattr({variable}, '_a', None)")
+    shape, dtype, strides = (w.name(x, stem) for x, stem in ((a.shape, "shape"), (a.dtype, "dtype"), (a.strides, "strides")))
+    layout = f"{array}.strides != {strides}"
+    if a.flags.c_contiguous:
+        layout = f"{layout} and not {array}.flags.c_contiguous"
+    w.miss_if(f"{array}.shape != {shape} or {array}.dtype != {dtype} or {variable}._rg is not {t._rg} or ({layout})")
+
+
+def type_guard(w: Writer, variable: str, t: Tensor) -> None:
+    w.miss_if(f"type({variable}) is not {w.name(type(t), 'T')}")
+
+
+# ---------------------------------------------------------------------------------------------------- state
+def path_of(w: Writer, container: Any, path: tuple) -> str:
+    """An expression for the item at `path` of a container."""
+    return w.name(container, "g") + "".join(f"[{k!r}]" if isinstance(k, (str, int)) else f"[{w.name(k, 'k')}]" for k in path)
+
+
+def relation(guard: Guard, numbers: dict[int, str]) -> str:
+    """A guard on run-time numbers as an expression; `numbers` names those at the graph's inputs."""
+    def side(expr: Any) -> str:
+        if type(expr) is not tuple:
+            return repr(expr)
+        head, *rest = expr
+        return numbers[rest[0]] if head == "input" else _RELATIONS[head].format(*map(side, rest))
+    return f"({side(guard.left)} {guard.relation} {side(guard.right)}) is not {guard.outcome}"
+
+
+def module_guards(w: Writer, modules: Iterable[Any], lifted: dict[int, Tensor], roots: set[int]) -> None:
+    """Check that modules are in the mode they were in, and hold the parameters and buffers they held. `roots`: the ids of
+    modules whose mode anybody may have looked at."""
+    for m in modules:
+        if reads_training(type(m)) or id(m) in roots:
+            w.miss_if(f"{w.name(m, 'm')}.training is not {m.training}")
+        for registry in (m._parameters, m._buffers):
+            for key, t in registry.items():
+                if t is not None and id(t) in lifted:
+                    w.miss_if(f"{w.name(registry, 'd')}.get({key!r}) is not {w.name(t, 'p')}")
+
+
+_reads_training: dict[type, bool] = {}
+
+
+def reads_training(cls: type) -> bool:
+    """Whether methods of a module class (not those common to all modules) look at `training`."""
+    found = _reads_training.get(cls)
+    if found is None:
+        found = any("training" in names(f) for c in cls.__mro__ if c.__module__ != "pellucid.nn.modules.module" and c is not object
+                    for k, f in vars(c).items() if callable(f) and k not in ("train", "eval"))
+        _reads_training[cls] = found
+    return found
+
+
+def names(function: Any) -> set[str]:
+    """The names and strings in a function's code, with that of functions inside it."""
+    code = getattr(function, "__code__", None)
+    found: set[str] = set()
+    stack = [code] if code is not None else []
+    while stack:
+        c = stack.pop()
+        found.update(c.co_names)
+        found.update(x for x in c.co_consts if isinstance(x, str))
+        stack += [x for x in c.co_consts if hasattr(x, "co_names")]
+    return found

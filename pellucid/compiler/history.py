@@ -1,0 +1,91 @@
+"""How compiled functions take part in autograd: a node for a compiled forward, and the end of history after a whole step.
+
+In: results of a compiled forward, the arrays that its backward needs. Out: tensors whose `backward()` runs the compiled
+backward. What stays true: gradients come back one per edge in the shape and dtype of the input; what was saved is checked
+against in-place writes, and is let go after the first backward unless it is asked to stay.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..core import dtype as dt
+from ..core.errors import fail
+from ..ops.dispatch import local
+from ..tensor import Tensor
+from ..tensor.core import Node, blank, new, next_seq, node_extras, wrap
+from ..tensor.saved import freed
+
+__all__: list[str] = []
+
+
+class Finished(Node):
+    """The history of a result of a compiled step that called backward() itself."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        blank(self, next_seq())
+
+    def _run(self, g: Any) -> list:
+        freed(self)
+        return []
+
+
+class CompiledBackward(Node):
+    """One call of a compiled forward."""
+
+    __slots__ = ("joint", "nout")
+
+    @property
+    def _nout(self) -> int:
+        return self.nout
+
+    def _run(self, g: Any) -> list:
+        if self._saved is None:
+            freed(self)
+        if local.grad:
+            fail(RuntimeError, "P3103", "the gradient of a compiled function cannot be differentiated again",
+                 fix="compile the function that takes the second derivative as a whole, or call the function itself for this")
+        for t, version in self._versions:
+            now = 0 if t._st is None else t._st.version
+            if now != version:
+                fail(RuntimeError, "P302", "one of the variables needed for gradient computation has been modified by an inplace operation",
+                     got=f"{list(t._a.shape)} at version {now}; expected version {version}", fix="clone() it before it is written, or after")
+        gs = g if isinstance(g, tuple) else (g,)
+        return self.joint.backward(self._saved, [x._a for x in gs])
+
+
+class Joint:
+    """The compiled backward of a forward. `wrt`: the tensors it differentiates by, as the trace saw them; `live`: which results
+    need gradients; `extra`: how many further outputs of the trace are gradients; `saved`: where each input of the backward
+    comes from: ("in", place) an input of the forward, ("out", index) an output."""
+
+    def __init__(self, wrt: list[Tensor], live: list[int], extra: int, saved: list[tuple[str, int]], execute: Any, grads: list[int | None],
+                 specs: list[tuple]):
+        self.wrt, self.live, self.extra, self.saved, self.execute = wrt, live, extra, saved, execute
+        self.grads, self.specs = grads, specs
+
+    def connect(self, owners: Sequence[Tensor], results: Sequence[Tensor], kept: Sequence[Tensor], inputs: list[np.ndarray],
+                outs: list[np.ndarray]) -> None:
+        """Hang one node on the results. `kept` are the tensors among the inputs that are saved."""
+        n = new(CompiledBackward)
+        n.joint, n.nout = self, len(results)
+        n._edges = tuple([t if t._fn is None else t._fn for t in owners])
+        n._idx = tuple([t._oi for t in owners])
+        n._attrs = n._x = n._shapes = None
+        n._seq = next_seq()
+        n._saved = [inputs[k] if kind == "in" else outs[k] for kind, k in self.saved] or [None]
+        n._versions = [(t, 0 if t._st is None else t._st.version) for t in kept]
+        if n.nout > 1:
+            node_extras(n).out_specs = self.specs
+        for i, r in enumerate(results):
+            r._fn, r._oi, r._rg = n, i, True
+
+    def backward(self, saved: list, tangents: list[np.ndarray]) -> list:
+        """The gradients of the `wrt` tensors; None where there is none."""
+        ready = [g if g.flags.c_contiguous else np.ascontiguousarray(g) for g in tangents]
+        outs = self.execute([*[a for a in saved if a is not None], *ready])
+        return [None if i is None else wrap(outs[i]) for i in self.grads]
