@@ -245,7 +245,7 @@ class Emitter:
         if found is None:
             r = self.low.recipes.get(name)
             if r is not None:
-                found = self.mask(r.expr) | self.mask(r.init)
+                found = self.mask(r.expr) | self.mask(r.init) | 2       # inside the outermost loop
                 for axis, _ in r.axes:
                     found &= ~self.bits[axis]
             elif name in self.lets:
@@ -406,9 +406,11 @@ class Emitter:
         expr = self.lin(r.expr)
         self.stack[-1].stmts.append(Accum(v.name, r.op, expr))
         self.busy = busy
+        vec = here.depth <= self.base and bool(opened) and opened[-1][2] >= 8
         for s, name, extent in reversed(opened):
             self.stack.pop()
-            self.stack[-1].stmts.append(Loop(Axis(name, extent, "red"), tuple(s.stmts)))
+            self.stack[-1].stmts.append(Loop(Axis(name, extent, "red", vec), tuple(s.stmts)))
+            vec = False
         here.names[e.name] = v
         return v
 

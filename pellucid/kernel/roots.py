@@ -371,11 +371,11 @@ class Roots:
         count = n // max(out, 1)
         trailing = not kept or max(kept) < first
         simple = d.init is not None and not d.op.startswith("arg") and d.op != "set"
-        base = self.view(source)[0]
-        given = self.leaf(base) and base not in self.roots          # it must be read from memory in any case
+        below, cost = self.summary(self.view(source)[0])
+        given = cost <= 4 and not any(a in self.roots for a in below)       # it can be read from memory in any order
         if trailing and (not simple or out > 1 and count >= 4):
             self.add(Root(v, "row", n, count, source, d, shape))
-        elif simple and (out <= 16384 or out * 64 <= n) and not (given and count <= 64):
+        elif simple and (out <= 16384 or out * 64 <= n) and not (given and count <= (4096 if out == 1 else 64)):
             same = d.post is build._identity and d.dtype is v.dtype
             raw = v if same else Value(Spec(v.shape, d.dtype), v.name + "_raw")
             if raw is not v:

@@ -20,8 +20,9 @@ from ..core.spec import contiguous_strides, numel
 from ..graph.ir import Graph, Node, Value
 from ..ops.op import RANDOM
 from . import memory
+from .build import Reduction
 from .lower import Hazard, Lowering, Unlowered
-from .plan import Buffer, HostCall, KernelCall, LibCall, Plan, View, WhyNot
+from .plan import Buffer, HostCall, KernelCall, LibCall, Plan, Post, View, WhyNot
 from .roots import Copy, Options, Root, Roots, nbytes
 
 __all__ = ["Options", "plan"]
@@ -43,6 +44,8 @@ class Group:
     reads: dict[Value, int] = field(default_factory=dict)       # leaves from outside, and their bytes
     cuts: frozenset[int] = frozenset()
     dead: bool = False
+    post: list[tuple[str, Value | None]] = field(default_factory=list)     # library: pointwise steps on its result
+    result: Value | None = None     # library: the value they give
 
     @property
     def name(self) -> str:
@@ -61,6 +64,9 @@ class Grouping:
         self.whynot: list[WhyNot] = []
         for item in roots.order:
             self.enter(item)
+        for g in list(self.groups):                 # single numbers last: they are cheap, and must not keep others apart
+            if not g.dead and g.n == 1 and g.kind == "kernel" and options.fuse:
+                self.fuse(g)
 
     # ------------------------------------------------------------------------------------------------ entering
     def enter(self, item: Root | Node) -> None:
@@ -83,7 +89,7 @@ class Grouping:
                 g.anc |= p.anc | 1 << p.id
         for v in outs:
             self.made[v] = g
-        if g.kind == "kernel" and self.options.fuse and item.n:
+        if g.kind == "kernel" and self.options.fuse and g.n > 1:
             self.fuse(g)
 
     def fuse(self, g: Group) -> None:
@@ -154,7 +160,8 @@ class Grouping:
 
     def rides(self, a: Group, b: Group) -> bool:
         """Whether `a` is single numbers that the first row of `b` can store by the way."""
-        return a.n == 1 < b.n and (b.c or b.soft) > 0 and all(r.kind == "point" and r.n == 1 and r.value not in self.pinned for r in a.roots)
+        return a.n == 1 < b.n and (b.c or b.soft) > 0 and all(
+            r.kind == "point" and not isinstance(r.desc, Reduction) and r.value not in self.pinned for r in a.roots)
 
     @staticmethod
     def edges(a: Group, b: Group, n: int, c: int) -> str | None:
@@ -238,6 +245,90 @@ def chain(found: set[int]) -> bool:
     return True
 
 
+# ---------------------------------------------------------------------------------------------------- post-steps
+PRODUCTS = frozenset(("gemm", "bgemm", "mm", "bmm"))
+
+
+def fold_posts(grouping: Grouping) -> None:
+    """Bias, residual and relu on a product's result move into the product, where nothing else needs them."""
+    roots = grouping.roots
+    for g in grouping.groups:
+        if g.dead or g.kind != "kernel" or len(g.roots) != 1 or g.roots[0].kind != "point":
+            continue
+        found = posts(roots, g.roots[0])
+        if found is None:
+            continue
+        y, steps = found
+        p = grouping.made[y]
+        if p.post or any(q != p.id and grouping.groups[q].anc >> p.id & 1 for q in g.preds):
+            continue
+        v = g.roots[0].value
+        g.reads.pop(y)
+        grouping.merge(p, g)
+        if p.dead:                                  # the earlier id stays: the product is always earlier
+            raise AssertionError("a product after its reader")
+        p.kind, p.post, p.result, p.n = "library", steps, v, 0
+
+
+def posts(roots: Roots, root: Root):
+    """(product's result, steps) if a root is nothing but steps that products can do; else None."""
+    v = root.value
+    if v.dtype.name not in ("float32", "float64") or isinstance(root.desc, Copy):
+        return None
+    steps: list[tuple[str, Value | None]] = []
+    cur = v
+    while True:
+        node = cur.node
+        if node is None or cur is not v and (roots.uses.get(cur, 0) != 1 or cur in roots.forced) or cur.dtype is not v.dtype:
+            return None
+        name = node.op.name
+        if roots.step.get(node) == "library":
+            break
+        if name == "relu" and not steps:
+            steps.append(("relu", None))
+            cur = node.args[0]
+        elif name == "add" and all(isinstance(a, Value) for a in node.args):
+            a, b = node.args
+            if not product_below(roots, a):
+                a, b = b, a
+            kind = operand(roots, b, cur)
+            if kind is None or a.shape != cur.shape:
+                return None
+            steps.append((kind, b))
+            cur = a
+        elif name in ("view_shape", "detach", "alias"):
+            cur = node.args[0]
+        else:
+            return None
+    if not steps or node.op.name not in PRODUCTS or roots.uses.get(cur, 0) != 1 or any(
+            k == "bias" and b.shape[-1] != cur.shape[-1] for k, b in steps):
+        return None
+    return cur, steps[::-1]
+
+
+def product_below(roots: Roots, v: Value) -> bool:
+    while v.node is not None:
+        if v.node.op.name in PRODUCTS:
+            return True
+        if v.node.op.name == "add" or v.node.op.name in ("view_shape", "detach", "alias"):
+            v = v.node.args[0]
+        else:
+            return False
+    return False
+
+
+def operand(roots: Roots, b: Value, like: Value) -> str | None:
+    """What an addend is: "bias", "add", or nothing that a product can add."""
+    base, shape, strides, offset = roots.view(b)
+    if not roots.leaf(base) or b.dtype is not like.dtype or base in roots.roots and roots.roots[base].kind == "accum" and base is not b:
+        return None
+    if len(b.shape) == 1 and like.shape and numel(b.shape) == like.shape[-1] and strides[-1] == 1 and len(like.shape) > 1:
+        return "bias"
+    if b.shape == like.shape and tuple(strides) == contiguous_strides(shape) and base is b:
+        return "add"
+    return None
+
+
 # ---------------------------------------------------------------------------------------------------- the plan
 class Planner:
     """Orders groups, gives every value its memory, and lowers group by group."""
@@ -256,6 +347,8 @@ class Planner:
             self.place(v, "const", k)
         self.leaving()
         self.grouping = Grouping(self.roots, options, set(self.direct))
+        if options.fuse:
+            fold_posts(self.grouping)
         self.plan.whynot = self.grouping.whynot
         self.plan.seconds["group"] = time.perf_counter() - start
         self.groups = [g for g in self.grouping.groups if not g.dead]
@@ -450,15 +543,19 @@ class Planner:
         """A library or host call."""
         node = g.node
         operands = tuple([self.view(a) if isinstance(a, Value) else a for a in node.args])
-        outs = []
-        for v in node.outs:
+        post = tuple([Post(kind, None if a is None else self.view(a)) for kind, a in g.post])
+        outs, copies = [], []
+        for v in [g.result] if g.post else node.outs:
             target = self.direct.get(v)
+            spare = list(self.targets.get(v, ()))
             if target is not None and (not contiguous(self.plan.buffers[target]) or any(
-                    isinstance(a, View) and a.buffer == target for a in operands)):
+                    isinstance(a, View) and a.buffer == target for a in (*operands, *[p.operand for p in post]))):
                 self.postpone(v)
                 target = None
             if target is None:
-                target = next(iter(self.targets.get(v, ())), None)
+                target = next((b for b in spare if contiguous(self.plan.buffers[b])), None)
+                if target is not None:
+                    spare.remove(target)
             if target is None:
                 b = Buffer(len(self.plan.buffers), v.dtype, numel(v.shape), "arena", v, -1, -1, v.shape, contiguous_strides(v.shape))
                 self.plan.buffers.append(b)
@@ -466,10 +563,18 @@ class Planner:
             self.home[v] = target
             b = self.plan.buffers[target]
             outs.append(View(target, b.dtype, b.shape, b.strides))
+            copies += [(v, k) for k in spare]
+        if g.post:                                  # the product's own shape, in the last step's memory
+            outs = [View(outs[0].buffer, outs[0].dtype, node.out.shape, contiguous_strides(node.out.shape))]
+            post = tuple([p if p.kind != "add" else Post("add", p.operand._replace(
+                shape=node.out.shape, strides=contiguous_strides(node.out.shape))) for p in post])
         if g.kind == "library":
-            self.plan.steps.append(LibCall(node.op.name, operands, tuple(outs), node.attrs, node, (), (node,)))
+            nodes = (node, *[n for r in g.roots for n in r.nodes])
+            self.plan.steps.append(LibCall(node.op.name, operands, tuple(outs), node.attrs, node, post, nodes))
         else:
             self.plan.steps.append(HostCall(node, operands, tuple(outs)))
+        for v, k in copies:
+            self.copy_back(v, k)
 
     def copy_back(self, v: Value, buffer: int) -> None:
         root = self.roots.copy(v)
@@ -502,6 +607,7 @@ def needed(order: list[Group], roots: Roots) -> set[Value]:
                 out.update(v for v in r.leaves if v not in own)
         else:
             out.update(roots.view(v)[0] for v in g.node.operands())
+            out.update(roots.view(v)[0] for _, v in g.post if v is not None)
     return out
 
 
