@@ -8,6 +8,7 @@ SLOTS = {
     "entry": "tensor.eager: Op -> the function users call",
     "apply": "tensor.eager: (Op, operands, attributes) in canonical form -> Tensor or tuple of Tensors",
     "trace": "tensor.tracing: (function of tensors, Specs or numbers of its arguments) -> Graph",
+    "grad": "tensor.autograd: (outputs, inputs, gradients of the outputs, ...) -> gradients of the inputs",
     "bind_method": "tensor.tensor: puts a newly registered operator's method forms on Tensor",
 }
 

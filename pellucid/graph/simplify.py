@@ -151,15 +151,16 @@ def live(graph: Graph) -> set:
     return needed
 
 
-def prune(g: Graph) -> Graph:
+def prune(g: Graph, rename: bool = True) -> Graph:
     """Drop nodes and constants that nothing needs, and number the names of what is left (in place)."""
     needed = live(g)
     g.nodes = [n for n in g.nodes if n in needed]
-    g._names = {}
-    reserve(g)
-    for n in g.nodes:
-        for v in n.outs:
-            v.name = g.fresh(n.op.name)
+    if rename:
+        g._names = {}
+        reserve(g)
+        for n in g.nodes:
+            for v in n.outs:
+                v.name = g.fresh(n.op.name)
     used = {a for n in g.nodes for a in n.args if isinstance(a, Value)} | set(g.results())
     g.consts = {v: a for v, a in g.consts.items() if v in used}
     return g
