@@ -23,11 +23,9 @@ def _slow(f):
 
 
 def _sigmoid(x):
-    return 1 / (1 + np.exp(-x))
-
-
-def _remainder(x, y):
-    return np.fmod(x, y)
+    """In the dtype's own range: 0 where exp(-x) overflows."""
+    one = x.dtype.type(1)
+    return one / (one + np.exp(-x.astype(np.float64)).astype(x.dtype))
 
 
 DIRECT = {
@@ -42,7 +40,7 @@ DIRECT = {
 WIDE = {
     "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "log": np.log, "log2": np.log2, "log10": np.log10, "log1p": np.log1p,
     "tanh": np.tanh, "sinh": np.sinh, "cosh": np.cosh, "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin,
-    "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "pow": np.power, "sigmoid": _sigmoid, "erf": _slow(_erf), "erfc": _slow(_erfc),
+    "acos": np.arccos, "atan": np.arctan, "atan2": np.arctan2, "pow": np.power, "erf": _slow(_erf), "erfc": _slow(_erfc),
     "rsqrt": lambda x: 1 / np.sqrt(x), "fma": lambda x, y, z: x * y + z,
 }
 
@@ -54,6 +52,8 @@ def apply(name: str, d: dtype, *args):
             return cast(args[0], d)
         if name == "bitcast":
             return np.asarray(args[0]).view(d.np)[()]
+        if name == "sigmoid":
+            return _sigmoid(np.asarray(args[0]))[()]
         if name in DIRECT:
             return np.asarray(DIRECT[name](*args)).astype(d.np, copy=False)[()]
         if d.category == dt.INT:                       # pow of integers

@@ -325,6 +325,8 @@ class Roots:
             return
         for v in node.outs:
             d = self.desc[v]
+            if v not in self.uses and v not in self.forced:         # one of several results, and nobody's
+                continue
             if isinstance(d, Reduction):
                 self.place_reduction(v, d)
             elif isinstance(d, Scatter):

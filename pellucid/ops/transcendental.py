@@ -107,7 +107,8 @@ def asinh_scalar(b, x):
 def acosh_scalar(b, x):
     t = b.sub(x, 1)
     near = b.log1p(b.add(t, b.sqrt(b.add(b.mul(t, 2), b.mul(t, t)))))
-    return b.select(b.gt(x, 2.0 ** 28), b.add(b.log(x), LN2), near)
+    far = b.add(b.log(x), LN2)
+    return b.select(b.lt(x, 1), b.const(math.nan, x), b.select(b.gt(x, 2.0 ** 28), far, near))
 
 
 def atanh_scalar(b, x):

@@ -13,7 +13,7 @@ from pellucid.kernel.build import Refused, defined
 from pellucid.kernel.ir import MATH
 from pellucid.ops import REGISTRY, F
 from pellucid.ops.dispatch import Interpreter, interpreting
-from pellucid.ops.op import COMPOSITE, NONE, RANDOM, REDUCE, SCATTER
+from pellucid.ops.op import COMPOSITE, FLOAT, NONE, RANDOM, REDUCE, SCATTER
 from pellucid.tensor import Tensor
 from pellucid.tensor.core import Slots
 from pellucid.tensor.eager import apply, compute, promote
@@ -136,6 +136,56 @@ def test_definitions_agree_with_references(name):
                     with interpreting(seen):
                         assert attempt(op, *fresh(), backward) or seen.failure is None, seen.failure
     assert seen.failure is None, seen.failure
+
+
+EXTREME = [0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 2.5, -2.5, 3.5, np.inf, -np.inf, np.nan, 1e-40, -1e-40, 1e30, -1e30, 1e-20, 7.0, -7.0, 100.0,
+           -100.0, 20.0, -20.0, 3.0, -3.0, 6.0]
+ATTRS = {"hardtanh": {"min_val": -1.0, "max_val": 1.0}, "leaky_relu": {"negative_slope": 0.01}, "threshold": {"threshold": 0.0, "value": 0.0},
+         "elu": {"alpha": 1.0, "scale": 1.0, "input_scale": 1.0}, "softplus_": {"beta": 1.0, "threshold": 20.0}, "hardshrink_": {"lambd": 0.5},
+         "softshrink_": {"lambd": 0.5}, "nan_to_num": {"nan": 0.0, "posinf": 1.0, "neginf": -1.0}, "addcmul": {"value": 2}, "addcdiv": {"value": 0.5},
+         "isclose": {"rtol": 1e-5, "atol": 1e-8, "equal_nan": True}, "convert": {"dtype": dt.float64}}
+ELEMENTWISE = [n for n in ALL if REGISTRY[n].scalar is not None and n != "where"]
+
+
+def extreme_operands(n, d):
+    if np.dtype(d).kind == "f":
+        v = np.array(EXTREME, d)
+    elif d is np.bool_:
+        v = np.array([False, True])
+    else:
+        info = np.iinfo(d)
+        v = np.array([0, 1, 2, 3, 7, info.max, info.min, info.max - 1] + [-1, -2, -7] * (info.min < 0), d)
+    return [np.ascontiguousarray(x.reshape(-1)) for x in np.meshgrid(*[v] * n)]
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_definitions_agree_at_the_edges_of_the_number_line(name):
+    """nan, infinities, signed zeros, denormals, the least and the greatest integers: exact where the arithmetic is basic."""
+    op = REGISTRY[name]
+    attrs = ATTRS.get(name.removesuffix("_backward"), {})
+    for d in (np.float32, np.float64, np.int32, np.int64, np.int8, np.uint8, np.bool_):
+        arrays = extreme_operands(len(op.args), d)
+        if np.dtype(d).kind != "f" and (op.promote is FLOAT or name.endswith("_backward")):
+            continue
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                getattr(F, name)(*[Tensor._wrap(x) for x in arrays], **attrs)
+            except Exception:
+                continue                             # the operator does not take this dtype
+            want = compute(op, [Tensor._wrap(x) for x in arrays], attrs)
+            try:
+                (got,), names = run(op, arrays, attrs, [Spec(want.shape, dt.of(want.dtype))])
+            except Refused:
+                continue
+        if names & INEXACT or name == "hypot":
+            tight = 1e-4 if "gelu" in name else 2e-6                 # gelu: 1 + erf(x) cancels
+            assert np.allclose(got.astype(np.float64), want.astype(np.float64), rtol=tight, atol=1e-38, equal_nan=True), (name, d)
+        else:
+            bad = ~((got == want) | (got != got) & (want != want))
+            assert not bad.any(), (name, d, [x[bad] for x in arrays], got[bad], want[bad])
+            if want.dtype.kind == "f" and name not in ("maximum", "minimum", "clamp", "clamp_min", "clamp_max", "relu", "fmax", "fmin"):
+                assert np.array_equal(np.signbit(got[want == 0]), np.signbit(want[want == 0])), (name, d)
 
 
 @pytest.mark.parametrize("call, size", [
