@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..autograd import grad as gradients
 from ..core import dtype as dt
 from ..core.errors import fail
@@ -113,18 +115,20 @@ class Compiled:
 
 
 # ---------------------------------------------------------------------------------------------------- making an entry
-def make_entry(compiled: Compiled, args: tuple, kwargs: dict) -> Entry:
-    """Trace the function and compile what it does."""
+def make_entry(compiled: Compiled, args: tuple, kwargs: dict, apart: bool = True) -> Entry:
+    """Trace the function and compile what it does. `apart`: arguments that are views may be taken for memory of their own."""
     start = time.perf_counter()
     leaves: list[Tensor] = []
     template = flatten((args, kwargs), leaves)
-    stands = {id(t): stand_in(t) for t in leaves}
+    stands = {id(t): stand_in(t, apart) for t in leaves}
     seen = [stands[id(t)] for t in leaves]
     tracer = Tracer(getattr(compiled.fn, "__name__", type(compiled.fn).__name__))
     called = Called()
     work = Work(compiled.fn, tracer, seen)
     with called:
         traced = trace_function(work, *rebuild(template, seen), name=tracer.graph.name, tracer=tracer, watch=called.watch(compiled.fn))
+    if apart and shared(traced, leaves, seen):
+        return make_entry(compiled, args, kwargs, apart=False)
     for container, path in (i.source for i in traced.inputs if i.source is not None):
         check_unchanged(tracer, container, path)
     traced.outputs, extra = traced.outputs[0], work.extra
@@ -142,13 +146,36 @@ def make_entry(compiled: Compiled, args: tuple, kwargs: dict) -> Entry:
     return entry
 
 
-def stand_in(t: Tensor) -> Tensor:
-    """What the trace sees for an argument: a tensor without history or base, over the same memory."""
+def stand_in(t: Tensor, apart: bool) -> Tensor:
+    """What the trace sees for an argument that is a view or a result: a tensor without base or history, with memory of its own
+    (which nobody touches) or the real one."""
     if t._fn is None and (t._x is None or t._x.base is None):
         return t
-    s = Tensor._wrap(t._a)
+    s = Tensor._wrap(like(t._a) if apart else t._a)
     s._rg = t._rg
     return s
+
+
+def like(a: np.ndarray) -> np.ndarray:
+    """Untouched memory with the geometry of `a`."""
+    if not a.size or min(a.strides, default=0) < 0:
+        return np.empty(a.shape, a.dtype)
+    span = a.itemsize + sum((n - 1) * s for n, s in zip(a.shape, a.strides))
+    return np.ndarray(a.shape, a.dtype, np.empty(span, np.uint8), 0, a.strides)
+
+
+def shared(traced: Traced, leaves: list[Tensor], seen: list[Tensor]) -> bool:
+    """Whether something that the function writes shares memory with an argument that was traced as memory of its own."""
+    stands = [t._a for t, s in zip(leaves, seen) if s is not t]
+    if not stands or not traced.graph.writebacks:
+        return False
+    targets = {id(v) for v, _ in traced.graph.writebacks}
+    for i in traced.inputs:
+        if id(i.value) in targets:
+            a = i.tensor._a if i.place is None else leaves[i.place]._a
+            if any(b is not a and np.may_share_memory(a, b) for b in stands):
+                return True
+    return False
 
 
 class Work:
