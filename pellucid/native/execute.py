@@ -25,8 +25,9 @@ from ..core.spec import contiguous_strides
 from ..kernel.plan import HostCall, LibCall, Plan, View, apply_post, strided
 from ..ops.canonical import evaluate
 from ..ops.op import REGISTRY
-from . import engine, jit, onednn, onednn_ops, threads
+from . import engine, jit, llvm, onednn, onednn_ops, threads
 from .engine import Exec, Header, Patch, Slot, Step
+from .isa import isa_of
 
 ALIGNED, WRITEABLE, CONTIGUOUS = 0x100, 0x400, 0x1
 HUGE = 2 << 20
@@ -92,7 +93,7 @@ class Engine:
 
     def __init__(self):
         text = engine.module()
-        data, self.cached = jit.compiled("engine", (text,), lambda: jit.assemble(text))
+        data, self.cached = jit.compiled("engine", (text,), lambda: llvm.compile_object(text, isa_of("baseline")))
         pool = threads.pool()
         barrier = {"GOMP_barrier": pool.barrier if pool else 1}         # never called with one thread
         self.code = jit.load([data], engine.EXPORTS, barrier)
