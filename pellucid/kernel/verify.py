@@ -201,7 +201,7 @@ class _Checker:
 
     def races(self, s: Store) -> None:
         """Different iterations of each par loop around must store to different elements."""
-        if self.bufs[s.buf].role == "local":
+        if self.bufs[s.buf].role == "local" or not all(self.runs(x) for x in self.loops):
             return
         names = {n for n, _ in s.index.terms}
         computed = any(n not in self.extents for n in names)

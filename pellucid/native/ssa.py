@@ -647,7 +647,8 @@ out:
         place = len(self.lines)
         self.lines.append("")
         yield Num(self, i, dt.int64)
-        self.put(f"{after} = add nuw nsw i64 {i}, {step}")
+        grown = self.raw(f"add nuw nsw i64 {i}, {step}")
+        self.put(f'{after} = call i64 asm "", "=r,0"(i64 {grown})')      # hides the counter from strength reduction, which is slow
         more = self.raw(f"icmp slt i64 {after}, {hi.text}")
         self.put(f"br i1 {more}, label %{head}, label %{out}")
         self.lines[place] = f"  {i} = phi i64 [ {lo.text}, %{before} ], [ {after}, %{self.block} ]"

@@ -168,3 +168,266 @@ def test_floats_to_integers_are_cut_and_wrapped(level):
     for k, kernel in enumerate(kernels):
         x = (rng.standard_normal(100) * 50).astype(kernel.bufs[0].dtype.np)
         agree(kernel, native, k, [x, np.zeros(100, kernel.bufs[1].dtype.np)], (100,))
+
+
+# ---------------------------------------------------------------------------------------------------- reductions
+def softmax(rows, cols):
+    x, e = row("x", r=cols, j=1), Var("e", F)
+    y = at(r=cols, j=1)
+    return Kernel("softmax", (Buf("x", F, "in", rows * cols), Buf("y", F, "out", rows * cols)), (), (Loop(Axis("r", rows, "par"), (
+        Local("m", num(-math.inf)), Loop(Axis("j", cols, "red", True), (Accum("m", "max", x),)),
+        Local("s", num(0.0)),
+        Loop(Axis("j", cols, "red", True), (Let("e", op("exp", op("sub", x, Var("m", F)))), Store("y", y, e), Accum("s", "add", e))),
+        Let("f", op("div", num(1.0), Var("s", F))),
+        Loop(Axis("j", cols, "seq", True), (Store("y", y, op("mul", Load("y", y, F), Var("f", F))),)))),))
+
+
+def layer_norm(rows, cols, name="n"):
+    """With rows of a run-time length, and a scratch row that keeps the differences."""
+    x, c = row("x", r=name, j=1), Const(1e-5, F)
+    count = Apply("cast", (Var(name, I64),), F)
+    y = at(r=name, j=1)
+    d = Load("d", at(j=1), F)
+    return Kernel("layer_norm", (Buf("x", F, "in", "all"), Buf("w", F, "in", name), Buf("y", F, "out", "all"), Buf("d", F, "local", name)),
+                  (name, "rows", "all"), (Loop(Axis("r", "rows", "par"), (
+                      Local("s", num(0.0)), Loop(Axis("j", name, "red", True), (Accum("s", "add", x),)),
+                      Let("mean", op("div", Var("s", F), count)), Local("v", num(0.0)),
+                      Loop(Axis("j", name, "red", True), (
+                          Let("t", op("sub", x, Var("mean", F))), Store("d", at(j=1), Var("t", F)),
+                          Accum("v", "add", op("mul", Var("t", F), Var("t", F))))),
+                      Let("f", op("rsqrt", op("add", op("div", Var("v", F), count), c))),
+                      Loop(Axis("j", name, "seq", True), (
+                          Store("y", y, op("mul", op("mul", d, Var("f", F)), row("w", j=1))),)))),))
+
+
+def sums(rows, cols, d=F):
+    """Along rows, along columns, and of everything, in one pass."""
+    h = F if d in (dt.float16, dt.bfloat16) else d
+    zero = 0.0 if d.is_floating_point else 0
+    x = Load("x", at(r=cols, j=1), h)
+    return Kernel("sums", (Buf("x", d, "in", rows * cols), Buf("a", d, "out", rows), Buf("b", d, "out", cols, zero),
+                           Buf("c", d, "out", 1, zero), Buf("e", d, "inout", 1)), (), (Loop(Axis("r", rows, "par"), (
+                               Local("s", Const(zero, h)),
+                               Loop(Axis("j", cols, "red", True), (
+                                   Let("v", x), Accum("s", "add", Var("v", h)), AccumStore("b", at(j=1), "add", Var("v", h)),
+                                   AccumStore("c", at(), "add", Var("v", h)))),
+                               AccumStore("e", at(), "max", Var("s", h)), Store("a", at(r=1), Var("s", h)))),))
+
+
+def flat_sum(name, d, kind="par"):
+    """Everything into one number, of a run-time count."""
+    h = F if d in (dt.float16, dt.bfloat16) else d
+    start = {"add": 0, "mul": 1, "max": -math.inf, "min": math.inf}[name]
+    if not d.is_floating_point and name in ("max", "min"):
+        start = np.iinfo(d.np).min if name == "max" else np.iinfo(d.np).max
+    return Kernel(name, (Buf("x", d, "in", "n"), Buf("y", d, "out", 1, float(start) if d.is_floating_point else start)), ("n",), (
+        Loop(Axis("i", "n", kind, True), (AccumStore("y", at(), name, Load("x", at(i=1), h)),)),))
+
+
+def column_sum(rows, cols):
+    """A lane for each column."""
+    return Kernel("column", (Buf("x", F, "in", rows * cols), Buf("y", F, "out", cols)), (), (Loop(Axis("j", cols, "par", True), (
+        Local("s", num(0.0)), Loop(Axis("r", rows, "red"), (Accum("s", "add", row("x", r=cols, j=1)),)),
+        Store("y", at(j=1), Var("s", F)))),))
+
+
+def close(a, b, scale, factor=4.0):
+    """Within a few roundings of float32 (or what the dtype has) of the sum of magnitudes."""
+    eps = {2: 2.0 ** -8, 4: 2.0 ** -24, 8: 2.0 ** -50}[a.dtype.itemsize]
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    if not np.isfinite(b).all():
+        return bool(np.array_equal(a, b))
+    return bool(np.all((np.abs(a - b) <= factor * eps * scale) | (a == b)))
+
+
+ROWS = (0, 1, 3, 15, 16, 17, 63, 64, 65, 130, 1000)
+
+
+def test_rows_are_reduced(level):
+    rng = np.random.default_rng(1)
+    kernels = [softmax(3, n) for n in ROWS] + [layer_norm(0, 0)]
+    native = Native(kernels, level)
+    for k, n in enumerate(ROWS):
+        x = (rng.standard_normal(3 * n) * 4).astype(np.float32)
+        got = native.run(k, [x, np.zeros_like(x)], threads=2)[1]
+        e = np.exp(x.reshape(3, n).astype(np.float64) - x.reshape(3, n).max(1, keepdims=True, initial=-np.inf)) if n else np.zeros((3, 0))
+        want = (e / e.sum(1, keepdims=True)).reshape(-1)
+        assert np.allclose(got, want, rtol=1e-6, atol=0), n
+        want = printed(softmax(3, n), [x, np.zeros_like(x)])[1]
+        assert ulps(got, want) < 16
+    for n in ROWS[1:]:
+        x, w = rng.standard_normal(5 * n).astype(np.float32) + 2, rng.standard_normal(n).astype(np.float32)
+        for end in (True, False):
+            got = native.run(len(ROWS), [x, w, np.zeros_like(x)], (n, 5, 5 * n), threads=3, end=end)[2]
+        z = x.reshape(5, n).astype(np.float64)
+        want = ((z - z.mean(1, keepdims=True)) / np.sqrt(z.var(1, keepdims=True) + 1e-5) * w).reshape(-1)
+        assert np.allclose(got, want, rtol=2e-5, atol=2e-5), n
+
+
+@pytest.mark.parametrize("d", [F, D, dt.bfloat16, dt.float16, dt.int64, dt.int32], ids=lambda d: d.name)
+def test_sums_along_both_axes_and_of_everything(d, level):
+    rng = np.random.default_rng(2)
+    shapes = ((1, 1), (5, 17), (2, 64), (70, 33))
+    native = Native([sums(r, c, d) for r, c in shapes], level)
+    for k, (r, c) in enumerate(shapes):
+        x = (rng.standard_normal(r * c) * 8).astype(d.np)
+        start = np.full(1, 3, d.np)
+        arrays = [x, np.zeros(r, d.np), np.zeros(c, d.np), np.zeros(1, d.np), start]
+        for threads in (1, 3):
+            _, a, b, total, most = native.run(k, arrays, threads=threads)
+            z = x.reshape(r, c).astype(np.float64)
+            for got, want, scale in ((a, z.sum(1), np.abs(z).sum(1)), (b, z.sum(0), np.abs(z).sum(0)), (total, z.sum(), np.abs(z).sum())):
+                assert close(got, np.asarray(want), scale), (r, c)
+            assert close(most, np.maximum(z.sum(1).max(), 3), np.abs(z).sum(1).max())
+
+
+def test_everything_becomes_one_number(level):
+    rng = np.random.default_rng(3)
+    cases = [(name, d) for d in (F, D, dt.int64, dt.bfloat16) for name in ("add", "max", "min", "mul")]
+    native = Native([flat_sum(name, d) for name, d in cases] + [flat_sum("add", F, "seq")], level)
+    for k, (name, d) in enumerate([*cases, ("add", F)]):
+        f = {"add": np.add, "max": np.maximum, "min": np.minimum, "mul": np.multiply}[name]
+        for n in (0, 1, 17, 64, 1000):
+            x = rng.standard_normal(n) + 1 if name != "mul" else 1 + rng.standard_normal(n) / 64
+            x = (x * (9 if d is dt.int64 else 1)).astype(d.np)
+            kernel = native.kernels[k]
+            want = f.reduce(x.astype(np.float64 if d.is_floating_point else np.int64), initial=kernel.bufs[1].init)
+            got = native.run(k, [x, np.full(1, 77).astype(d.np)], (n,), threads=1 + n % 3)[1]
+            scale = np.abs(x.astype(np.float64)).sum() if name == "add" else abs(float(want)) * (n + 1)
+            assert close(got, np.asarray([want]), scale), (name, d.name, n, got, want)
+
+
+def test_extremes_carry_nan(level):
+    native = Native([flat_sum("max", F), flat_sum("min", F), softmax(1, 50)], level)
+    for k, n, where in itertools.product((0, 1), (1, 16, 100), (0, 7, 15, 16, 99)):
+        x = np.arange(n, dtype=np.float32)
+        if where < n:
+            x[where] = np.nan
+        got = native.run(k, [x, np.zeros(1, np.float32)], (n,))[1][0]
+        assert np.isnan(got) if where < n else got == (n - 1 if k == 0 else 0), (k, n, where)
+    x = np.full(50, -math.inf, np.float32)
+    assert np.isnan(native.run(2, [x, x])[1]).all()
+
+
+def test_long_sums_are_as_good_as_pairwise_ones(level):
+    """At most twice the error of NumPy's pairwise float32 sum, on average over several arrays."""
+    rng = np.random.default_rng(4)
+    native = Native([flat_sum("add", F), sums(3000, 20), column_sum(3000, 20), sums(3, 20000)], level)
+    ours, theirs = [], []
+    for _ in range(6):
+        x = rng.random(60000, np.float32)
+        exact = math.fsum(x.tolist())
+        ours.append(abs(float(native.run(0, [x, np.zeros(1, np.float32)], (60000,))[1][0]) - exact) / exact)
+        theirs.append(abs(float(x.sum()) - exact) / exact)
+        z = x.reshape(3000, 20)
+        for k, axis, r in ((1, 0, 3000), (2, 0, 3000), (3, 1, 3)):
+            z = x.reshape(r, -1)
+            if k == 2:
+                got = native.run(k, [x, np.zeros(20, np.float32)])[1]
+            else:
+                got = native.run(k, [x, np.zeros(r, np.float32), np.zeros(60000 // r, np.float32), *[np.zeros(1, np.float32)] * 2])[2 - axis]
+            exact = z.astype(np.float64).sum(axis)
+            ours.append(float(np.abs(got / exact - 1).max()))
+            pairwise = (np.ascontiguousarray(z.T) if axis == 0 else z).sum(1)
+            theirs.append(float(np.abs(pairwise / exact - 1).max()))
+    assert np.mean(ours) <= 2 * np.mean(theirs) and max(ours) < 2e-6, (np.mean(ours), np.mean(theirs))
+
+
+# ---------------------------------------------------------------------------------------------------- other forms
+def forms():
+    """(kernel, arrays, sizes): everything else that loop IR can say."""
+    rng = np.random.default_rng(5)
+
+    def f(*shape):
+        return rng.standard_normal(math.prod(shape)).astype(np.float32)
+    i, j = Var("i", I64), Var("j", I64)
+    # an operand of each broadcast kind, two loops
+    yield Kernel("broadcast", (Buf("x", F, "in", 9 * 33), Buf("a", F, "in", 33), Buf("b", F, "in", 9), Buf("c", F, "in", 1),
+                               Buf("y", F, "out", 9 * 33)), (), (Loop(Axis("i", 9, "par"), (Loop(Axis("j", 33, "seq", True), (
+                                   Store("y", at(i=33, j=1), op("add", op("mul", row("x", i=33, j=1), row("a", j=1)),
+                                                                op("mul", row("b", i=1), Load("c", at(), F)))),)),)),)), [f(9, 33), f(33), f(9), f(1), f(9, 33)], ()
+    # transposes: gather one way, scatter the other; with a run-time stride
+    yield Kernel("transpose", (Buf("x", F, "in", 20 * 37), Buf("y", F, "out", 20 * 37)), (), (Loop(Axis("i", 37, "par"), (
+        Loop(Axis("j", 20, "seq", True), (Store("y", at(i=20, j=1), row("x", j=37, i=1)),)),)),)), [f(20, 37), f(20, 37)], ()
+    yield Kernel("transposed", (Buf("x", F, "in", "n"), Buf("y", F, "out", "n")), ("n", "rows", "cols"), (Loop(Axis("i", "rows", "par"), (
+        Loop(Axis("j", "cols", "seq", True), (Store("y", at(j="rows", i=1), row("x", i="cols", j=1)),)),)),)), [f(20, 37), f(20, 37)], (740, 20, 37)
+    # reversed, and every third
+    yield Kernel("reversed", (Buf("x", F, "in", 70), Buf("y", F, "out", 70)), (), (Loop(Axis("i", 70, "par", True), (
+        Store("y", at(i=1), Load("x", at(69, i=-1), F)),)),)), [f(70), f(70)], ()
+    yield Kernel("third", (Buf("x", dt.uint8, "in", 150), Buf("y", F, "out", 50)), (), (Loop(Axis("i", 50, "par", True), (
+        Store("y", at(i=1), Apply("cast", (Load("x", at(1, i=3), dt.uint8),), F)),)),)), [rng.integers(0, 255, 150).astype(np.uint8), f(50)], ()
+    # the axis' own number as a value, and quotients of it as indices
+    yield Kernel("numbers", (Buf("y", F, "out", 100), Buf("z", I64, "out", 100)), (), (Loop(Axis("i", 100, "par", True), (
+        Store("y", at(i=1), Apply("cast", (op("mul", i, num(3, I64)),), F)), Store("z", at(i=1), op("mod", i, num(7, I64))))),)), [f(100), np.zeros(100, np.int64)], ()
+    yield Kernel("tiled", (Buf("x", F, "in", 10), Buf("w", F, "in", 10), Buf("y", F, "out", 100)), (), (Loop(Axis("i", 100, "par", True), (
+        Let("q", op("floordiv", i, num(10, I64))), Let("r", op("mod", i, num(10, I64))),
+        Store("y", at(i=1), op("sub", row("x", q=1), row("w", r=1))))),)), [f(10), f(10), f(100)], ()
+    # rows taken by loaded indices, and added back
+    ids = rng.integers(0, 6, 40)
+    yield Kernel("take", (Buf("t", F, "in", 6 * 19), Buf("k", I64, "in", 40), Buf("y", F, "out", 40 * 19)), (), (Loop(Axis("i", 40, "par"), (
+        Let("at", Load("k", at(i=1), I64)), Loop(Axis("j", 19, "seq", True), (Store("y", at(i=19, j=1), row("t", at=19, j=1)),)))),)), [f(6, 19), ids, f(40, 19)], ()
+    yield Kernel("give", (Buf("x", F, "in", 40 * 19), Buf("k", I64, "in", 40), Buf("y", F, "out", 6 * 19, 0.0)), (), (Loop(Axis("i", 40, "seq"), (
+        Let("at", Load("k", at(i=1), I64)), Loop(Axis("j", 19, "seq", True), (AccumStore("y", at(at=19, j=1), "add", row("x", i=19, j=1)),)))),)), [f(40, 19), ids, f(6, 19)], ()
+    yield Kernel("gather", (Buf("t", F, "in", 60), Buf("k", dt.int32, "in", 45), Buf("y", F, "out", 45)), (), (Loop(Axis("i", 45, "par", True), (
+        Let("at", Apply("cast", (Load("k", at(i=1), dt.int32),), I64)), Store("y", at(i=1), row("t", at=1)))),)), [f(60), rng.integers(0, 60, 45).astype(np.int32), f(45)], ()
+    yield Kernel("count", (Buf("k", I64, "in", 45), Buf("y", I64, "out", 6, 0)), (), (Loop(Axis("i", 45, "seq", True), (
+        Let("at", Load("k", at(i=1), I64)), AccumStore("y", at(at=1), "add", num(1, I64)))),)), [rng.integers(0, 6, 45), np.zeros(6, np.int64)], ()
+    # branches in lanes, on a whole row, around a sum
+    yield Kernel("branch", (Buf("x", F, "in", 50), Buf("y", F, "inout", 50), Buf("s", F, "out", 1, 0.0)), (), (Loop(Axis("i", 50, "par", True), (
+        If(Apply("gt", (row("x"), num(0.0)), B), (Let("v", op("mul", row("x"), num(2.0))), Store("y", at(i=1), Var("v", F)),
+                                                  AccumStore("s", at(), "max", Var("v", F)))),)),)), [f(50), f(50), f(1)], ()
+    yield Kernel("rows", (Buf("x", F, "in", 5 * 21), Buf("k", B, "in", 5), Buf("y", F, "inout", 5 * 21)), (), (Loop(Axis("i", 5, "par"), (
+        If(Load("k", at(i=1), B), (Loop(Axis("j", 21, "seq", True), (Store("y", at(i=21, j=1), op("neg", row("x", i=21, j=1))),)),)),)),)), \
+        [f(5, 21), np.array([1, 0, 1, 1, 0], bool), f(5, 21)], ()
+    # a scan, which has no lanes; the place of the largest; sums of windows, in lanes
+    yield Kernel("scan", (Buf("x", F, "in", 5 * 9), Buf("y", F, "out", 5 * 9)), (), (Loop(Axis("i", 5, "par"), (
+        Local("s", num(0.0)), Loop(Axis("j", 9, "seq", True), (Accum("s", "add", row("x", i=9, j=1)), Store("y", at(i=9, j=1), Var("s", F)))))),)), [f(5, 9), f(5, 9)], ()
+    yield Kernel("argmax", (Buf("x", F, "in", 5 * 30), Buf("y", I64, "out", 5)), (), (Loop(Axis("i", 5, "par"), (
+        Local("m", num(-math.inf)), Local("k", num(0, I64)), Loop(Axis("j", 30, "red", True), (
+            Let("v", row("x", i=30, j=1)), Let("up", Apply("gt", (Var("v", F), Var("m", F)), B)),
+            Accum("k", "set", Apply("select", (Var("up", B), j, Var("k", I64)), I64)),
+            Accum("m", "set", Apply("select", (Var("up", B), Var("v", F), Var("m", F)), F)))),
+        Store("y", at(i=1), Var("k", I64)))),)), [f(5, 30), np.zeros(5, np.int64)], ()
+    yield Kernel("window", (Buf("x", F, "in", 60), Buf("y", F, "out", 20)), (), (Loop(Axis("i", 20, "par", True), (
+        Local("m", num(-math.inf)), Local("k", num(0, I64)), Loop(Axis("j", 3, "red"), (
+            Let("v", row("x", i=3, j=1)), If(Apply("gt", (Var("v", F), Var("m", F)), B), (
+                Accum("m", "set", Var("v", F)), Accum("k", "set", op("add", op("mul", i, num(3, I64)), j)))))),
+        Store("y", at(i=1), op("add", Apply("cast", (Var("k", I64),), F), Var("m", F))))),)), [f(60), f(20)], ()
+    # several phases, the second reading what the first summed; a lone statement between them
+    yield Kernel("phases", (Buf("x", F, "in", 200), Buf("s", F, "out", 1, 0.0), Buf("y", F, "out", 200), Buf("z", F, "out", 1)), (), (
+        Loop(Axis("i", 200, "par", True), (AccumStore("s", at(), "max", row("x")),)), Store("z", at(), op("mul", Load("s", at(), F), num(2.0))),
+        Let("t", Load("z", at(), F)), Loop(Axis("j", 200, "par", True), (Store("y", at(j=1), op("sub", row("x", j=1), Var("t", F))),)))), \
+        [f(200), f(1), f(200), f(1)], ()
+    # in place, and a copy of a number into many
+    yield Kernel("update", (Buf("p", F, "inout", 77), Buf("m", F, "inout", 77), Buf("g", F, "in", 77), Buf("lr", D, "in", 1)), (), (
+        Loop(Axis("i", 77, "par", True), (
+            Let("n", op("add", op("mul", row("m"), num(0.9)), row("g"))), Store("m", at(i=1), Var("n", F)),
+            Store("p", at(i=1), op("sub", row("p"), op("mul", Var("n", F), Apply("cast", (Load("lr", at(), D),), F)))))),)), \
+        [f(77), f(77), f(77), np.array([0.01])], ()
+    yield Kernel("fill", (Buf("y", dt.bfloat16, "out", 45), Buf("z", B, "out", 45)), (), (Loop(Axis("i", 45, "par", True), (
+        Store("y", at(i=1), num(1.0 / 3)), Store("z", at(i=1), num(True, B)))),)), [np.zeros(45, dt.bfloat16.np), np.zeros(45, bool)], ()
+    yield Kernel("scalar", (Buf("x", F, "in", 1), Buf("y", F, "out", 1)), (), (Store("y", at(), op("exp", Load("x", at(), F))),), ), [f(1), f(1)], ()
+
+
+FORMS = list(forms())
+
+
+def test_other_forms_are_what_they_print(level):
+    kernels = [k for k, _, _ in FORMS]
+    native = Native(kernels, level)
+    for k, (kernel, arrays, sizes) in enumerate(FORMS):
+        for end, threads in ((True, 1), (False, 1), (True, 3)):
+            agree(kernel, native, k, arrays, sizes, limit=2.0, end=end, threads=threads)
+
+
+def test_buffers_that_overlap_are_read_before_they_are_written(level):
+    """x and y are one buffer: each element is read before it is written."""
+    kernel = Kernel("inplace", (Buf("x", F, "in", 70), Buf("s", F, "in", 70), Buf("y", F, "out", 70)), (), (Loop(Axis("i", 70, "par", True), (
+        Store("y", at(i=1), op("add", row("x"), op("mul", Load("s", at(), F), row("s")))),)),))
+    from .kernel_harness import _I, _P, _RUN
+
+    native = Native([kernel], level, overlap=("x", "y"))
+    x, s = np.arange(70, dtype=np.float32), np.full(70, 2, np.float32)
+    bufs = (_P * 3)(x.ctypes.data, s.ctypes.data, x.ctypes.data)
+    _RUN(native.code[native.emitted[0].phases[0].symbol])(bufs, (_I * 1)(), 0, 70, None, None)
+    assert np.array_equal(x, np.arange(70) + 4)
