@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core import dtype as dt
+from ..core.spec import numel
 from .backend import Extern, extern
 from .emit import SIZES, Fn, Isa, Module
 
@@ -61,19 +62,20 @@ class Tiling:
         return self.vectors * self.lanes
 
 
-def tile_cost(rows: int, vectors: int) -> float:
-    """Cycles that one step of k takes in a tile: two multiplies a cycle, two loads a cycle, at least the latency of one."""
-    return max(rows * vectors / 2, (rows + vectors) / 2 + 0.5, 4.0)
+def tile_cost(rows: int, vectors: int, lanes: int) -> float:
+    """Cycles that one step of k takes in a tile: two multiplies a cycle, two loads a cycle, at least the latency of one;
+    and a share of what fetching the operands from the second cache takes."""
+    return max(rows * vectors / 2, (rows + vectors) / 2 + 0.5, 4.0) + (rows + vectors * lanes) / 64
 
 
 def ceil(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def spans(total: int, unit: int, parts: int) -> list[int]:
-    """The sizes, in units but for the last, of the largest of `parts` equal shares of `total`."""
+def spans(total: int, unit: int, parts: int) -> dict[int, int]:
+    """How many pieces of which size the largest of `parts` equal shares of `total` has: `unit`s, and a rest."""
     share = min(total, ceil(ceil(total, unit), parts) * unit)
-    return [unit] * (share // unit) + ([share % unit] if share % unit else [])
+    return {size: count for size, count in ((unit, share // unit), (share % unit, 1)) if size and count}
 
 
 def choose(g: Gemm, isa: Isa, batch: int = 1, threads: int = 2) -> Tiling:
@@ -88,12 +90,13 @@ def choose(g: Gemm, isa: Isa, batch: int = 1, threads: int = 2) -> Tiling:
                 share = threads if batch == 1 else 1
                 tall = spans(g.m, rows, 1 if along_n else share)
                 wide = spans(g.n, vectors * lanes, share if along_n else 1)
-                cost = sum(tile_cost(r, ceil(w, lanes)) * g.k + 24 + 2 * r * ceil(w, lanes) for r in tall for w in wide)
+                cost = sum((tile_cost(r, ceil(w, lanes), lanes) * g.k + 24 + 2 * r * ceil(w, lanes)) * tall[r] * wide[w]
+                           for r in tall for w in wide)
                 # copying: what every thread must copy by itself
-                if g.a[1] != 1 or len(wide) > 4:
-                    cost += sum(tall) * g.k / 6
+                if g.a[1] != 1 or sum(wide.values()) > 4:
+                    cost += sum(r * n for r, n in tall.items()) * g.k / 6
                 if g.b[1] != 1:
-                    cost += sum(wide) * g.k / 3 / (1 if along_n else share)
+                    cost += sum(w * n for w, n in wide.items()) * g.k / 3 / (1 if along_n else share)
                 if best is None or cost < best[0]:
                     best = cost, rows, vectors, along_n
     _, rows, vectors, along_n = best
@@ -104,7 +107,7 @@ def choose(g: Gemm, isa: Isa, batch: int = 1, threads: int = 2) -> Tiling:
     nc = max(1, (512 * 1024 * 4 // size // kc) // width) * width
     panels = ceil(g.n, width)
     conflict = (g.a[0] * size) % 1024 == 0
-    pack_a = 1 not in g.a or (panels > 2 and (panels > 8 or conflict))
+    pack_a = 1 not in g.a or (panels > 2 and (panels > 8 or conflict or (g.a[1] != 1 and g.k > 256)))
     pack_b = g.b[1] != 1 or (ceil(g.m, rows) > 4 and (g.b[0] * size) % 1024 == 0 and g.k > 64) or ceil(g.m, rows) > 24
     share_b = pack_b and batch == 1 and not along_n and g.k * panels * width * size <= 64 << 20
     return Tiling(rows, vectors, lanes, kc, mc, nc, pack_a, pack_b, share_b, along_n)
@@ -480,6 +483,19 @@ def gemm_extern(call, isa, symbol: str) -> Extern | None:
         m, batch = m * batch[0][0], ()                   # one matrix for the whole batch: one large product
     g = Gemm(m, n, k, sa, sb, sc, REAL[c.dtype], tuple(p.kind for p in call.post), adds[0] if adds else 0)
     return emit_gemm(symbol, g, isa, batch)
+
+
+SMALL = 32_000_000          # operations up to which generated code is at least as fast as a library, call and threads included
+
+
+@extern("gemm", "bgemm", before_library=True)
+def small_gemm_extern(call, isa, symbol: str) -> Extern | None:
+    """Small float32 products go before the library: they join the parallel region around them."""
+    a, c = call.operands[0], call.outs[0]
+    k = a.shape[-2] if call.attrs["ta"] else a.shape[-1]
+    if c.dtype is not dt.float32 or 2 * k * numel(c.shape) > SMALL:
+        return None
+    return gemm_extern(call, isa, symbol)
 
 
 def foldable(strides, post, adds, m: int) -> bool:

@@ -269,7 +269,7 @@ class Compiler:
             yield text, lambda: llvm.compile_object(text, isa)
         for extern in self.externs.values():
             if extern is not None:
-                yield extern.ir, lambda ir=extern.ir: jit.assemble(ir, isa.cpu, isa.features)
+                yield extern.ir, lambda ir=extern.ir: jit.assemble(ir, isa.cpu, isa.features, scheduled=True)
 
     def _report(self) -> dict:
         plan, steps = self.plan, self.program.steps

@@ -33,24 +33,9 @@ def isas() -> list[Isa]:
     return [isa for isa, need in ((AVX512, "avx512f"), (AVX2, "avx2"), (SSE2, "sse2")) if features.get(need)]
 
 
-def machine(isa: Isa):
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    target = llvm.Target.from_triple(llvm.get_process_triple())
+def compile(ir: str, isa: Isa) -> bytes:
     cpu = FEATURES.get(isa) or llvm.get_host_cpu_name()
-    return target.create_target_machine(cpu=cpu, features="" if isa in FEATURES else host_features(), opt=3, reloc="pic",
-                                        codemodel="small", jit=False)
-
-
-def compile(ir: str, isa: Isa, assembly: bool = False):
-    m = llvm.parse_assembly(ir)
-    m.verify()
-    tm = machine(isa)
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization = options.slp_vectorization = False
-    builder = llvm.create_pass_builder(tm, options)
-    builder.getModulePassManager().run(m, builder)
-    return tm.emit_assembly(m) if assembly else tm.emit_object(m)
+    return jit.assemble(ir, cpu, "" if isa in FEATURES else host_features(), scheduled=True)
 
 
 def guarded(shape, dtype, fill=np.nan) -> np.ndarray:
