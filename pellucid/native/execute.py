@@ -20,8 +20,9 @@ from types import SimpleNamespace
 import numpy as np
 
 from ..core import dtype as dt
+from ..core import pool
 from ..core.config import config
-from ..core.spec import contiguous_strides
+from ..core.spec import contiguous_strides, numel
 from ..kernel.plan import HostCall, LibCall, Plan, View, apply_post, strided
 from ..ops.canonical import evaluate
 from ..ops.op import REGISTRY
@@ -94,8 +95,8 @@ class Engine:
     def __init__(self):
         text = engine.module()
         data, self.cached = jit.compiled("engine", (text,), lambda: llvm.compile_object(text, isa_of("baseline")))
-        pool = threads.pool()
-        barrier = {"GOMP_barrier": pool.barrier if pool else 1}         # never called with one thread
+        team = threads.pool()
+        barrier = {"GOMP_barrier": team.barrier if team else 1}         # never called with one thread
         self.code = jit.load([data], engine.EXPORTS, barrier)
         pointer = ctypes.c_void_p
         self.enter = ctypes.CFUNCTYPE(None, pointer, pointer, pointer)(self.code["enter"])
@@ -162,7 +163,7 @@ class Instance:
             onednn.call("dnnl_memory_set_data_handle", onednn.P(target), onednn.P(place(memory) + offset))
 
     def _bind(self, code: jit.Code) -> None:
-        program, nth, pool = self.program, self.threads, threads.pool()
+        program, nth, team = self.program, self.threads, threads.pool()
         steps = program.steps
         native = [s for s in steps if s["kind"] in ("kernel", "combine", "extern")]
         scratch = max((s["scratch"] for s in native), default=0)
@@ -171,8 +172,8 @@ class Instance:
         scratch, partial = (n + 63 & ~63 for n in (scratch, partial))
         scratch_base, shared_base, partial_base = (self._keep(aligned(n)) if n else 0 for n in (scratch * nth, shared, partial * nth))
         library = onednn.library() if any(s["kind"] == "library" for s in steps) else None
-        if library is not None and pool is not None:
-            pool.library.omp_set_num_threads(nth)        # primitives are made for this many
+        if library is not None and team is not None:
+            team.library.omp_set_num_threads(nth)        # primitives are made for this many
         primitives = [self._primitive(s) if s["kind"] == "library" else None for s in steps]
         inner = max((p.scratch for p in primitives if p is not None), default=0)
         inner_base = self._keep(aligned(inner)) if inner else 0
@@ -202,9 +203,9 @@ class Instance:
         self.header, self.address = header, self._keep(header)
         self.status = ctypes.c_int64.from_address(self.address + 8 * Header.STATUS)
         header[Header.THREADS] = nth
-        if pool is not None:
-            header[Header.PARALLEL], header[Header.THREAD_NUM] = pool.parallel, pool.thread_num
-            header[Header.SET_THREADS] = pool.set_num_threads
+        if team is not None:
+            header[Header.PARALLEL], header[Header.THREAD_NUM] = team.parallel, team.thread_num
+            header[Header.SET_THREADS] = team.set_num_threads
         if library is not None:
             header[Header.EXECUTE], header[Header.SET_HANDLE] = library.execute, library.set_handle
             header[Header.STREAM] = self.stream.value.value
@@ -297,7 +298,7 @@ class Executable:
         self._direct = readable_layout()
         self._instances: dict[int, Instance] = {}
         self._count = len(program.inputs)
-        self._news = [(tuple(spec["shape"]), dt.ALIASES[spec["dtype"]].np) for spec in program.news]
+        self._news = [new_array(tuple(spec["shape"]), dt.ALIASES[spec["dtype"]].np) for spec in program.news]
         self._plain = program.outputs == [{"new": i} for i in range(len(self._news))]
         self._one = len(program.segments) == 1 and program.segments[0][2] is None
         self._instance = self._bound()
@@ -325,8 +326,7 @@ class Executable:
             arrays = list(arrays)
         if len(arrays) != self._count:
             raise TypeError(f"{self.program.name} takes {self._count} arrays, got {len(arrays)}")
-        empty = np.empty
-        news = [empty(shape, dtype) for shape, dtype in self._news]
+        news = [make(shape, dtype) for make, shape, dtype in self._news]
         with self._guard.lock:
             instance = self._instance
             if config.threads != self._wanted or threads.forks() != self._forks:
@@ -399,6 +399,11 @@ class Executable:
         if role == "input":
             return strided(_flat(arrays[index], nbytes).view(dt.ALIASES[o["dtype"]].np), o_view(o))
         return strided(instance.memory[o["buffer"]].view(dt.ALIASES[o["dtype"]].np), o_view(o)).copy()
+
+
+def new_array(shape: tuple[int, ...], dtype: np.dtype) -> tuple:
+    """What makes an output of this kind: (function, shape, dtype)."""
+    return (pool.empty if numel(shape) * dtype.itemsize >= pool.LEAST else np.empty), shape, dtype
 
 
 def o_view(o: dict) -> View:
