@@ -167,10 +167,13 @@ class Roots:
         try:
             build.compute_dtype(v.dtype)
             specs = [a.spec if isinstance(a, Value) else a for a in node.args]
+            if numel(v.shape) == 0:                                 # nothing to compute, so nothing is read
+                return Fill(self.b.zero(v.dtype))
             found = describe(self.b, op, specs, node.attrs)
-            if numel(v.shape):
-                build.try_out(self.b, found, specs, v.spec)         # a definition may refuse only when it is asked
-                self.forget()
+            if isinstance(found, Scatter) and 0 in found.shape:
+                return Copy(node.args[found.init]) if isinstance(found.init, int) else Fill(found.init)
+            build.try_out(self.b, found, specs, v.spec)             # a definition may refuse only when it is asked
+            self.forget()
             return found
         except Refused as why:
             self.refused.append((v.name, str(why)))
@@ -238,6 +241,8 @@ class Roots:
             return
         if isinstance(d, Copy):
             yield d.source, 1
+            return
+        if isinstance(d, Fill):
             return
         n = numel(v.shape)
         if d is None:

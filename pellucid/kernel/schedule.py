@@ -1,332 +1,27 @@
 """The schedule: which values share a kernel, in what order, and where everything lives.
 
 In: a graph and Options. Out: a `plan.Plan`: kernels, library and host calls in order, buffers in one arena, and for every
-pair of values that could have shared a loop but do not, the reason (`WhyNot`).
+pair of values that could have shared a loop but do not, the reason (`WhyNot`). What is computed by itself, what shares a
+kernel, and what library calls take over, is decided in `roots`, `groups` and `absorb`.
 
-A group becomes one kernel. Its iteration space is `n` elements, seen as rows of `c` if it reduces rows: for each row, passes
-over its elements; what a row's reduction gives is there for the next pass. Members are whole-space values, reductions of
-exactly the rows, values with one element per row, and reductions of anything else, which accumulate in memory and are
-complete only after the kernel.
-
-True always: groups form no cycle (each knows all it depends on, as a bit set); roots are looked at in topological order,
-and merged along an edge or a shared input, the largest saving first; a group that cannot be lowered is split into its roots.
+True always: a step comes after all it reads; an input is overwritten after its last reader; a group that cannot be lowered is
+split into its roots; equal kernels are one object.
 """
 from __future__ import annotations
 
+import gc
 import time
-from dataclasses import dataclass, field
 
 from ..core.spec import contiguous_strides, numel
 from ..graph.ir import Graph, Node, Value
-from ..ops.op import RANDOM
 from . import memory
-from .build import Reduction
+from .absorb import fold_moves, fold_posts
+from .groups import Group, Grouping
 from .lower import Hazard, Lowering, Unlowered
 from .plan import Buffer, HostCall, KernelCall, LibCall, Plan, Post, View, WhyNot
-from .roots import Copy, Options, Root, Roots, nbytes
+from .roots import Options, Root, Roots
 
 __all__ = ["Options", "plan"]
-
-
-@dataclass(slots=True, eq=False)
-class Group:
-    """Roots that share a kernel, or one library or host step."""
-
-    id: int
-    kind: str                       # kernel, library, host
-    roots: list[Root] = field(default_factory=list)
-    node: Node | None = None
-    n: int = 0
-    c: int = 0                      # the row length; 0: no rows needed
-    soft: int = 0                   # a row length it would do well with: it reads one element per row of something
-    anc: int = 0                    # ids of all groups it depends on
-    preds: set[int] = field(default_factory=set)
-    reads: dict[Value, int] = field(default_factory=dict)       # leaves from outside, and their bytes
-    cuts: frozenset[int] = frozenset()
-    dead: bool = False
-    post: list[tuple[str, Value | None]] = field(default_factory=list)     # library: pointwise steps on its result
-    result: Value | None = None     # library: the value they give
-
-    @property
-    def name(self) -> str:
-        return self.node.outs[0].name if self.node is not None else self.roots[-1].value.name
-
-
-class Grouping:
-    """Merges roots into groups."""
-
-    def __init__(self, roots: Roots, options: Options, pinned: set[Value]):
-        self.roots, self.options, self.pinned = roots, options, pinned
-        self.scalars: Group | None = None           # the latest group of single numbers
-        self.groups: list[Group] = []
-        self.made: dict[Value, Group] = {}
-        self.readers: dict[Value, list[Group]] = {}
-        self.whynot: list[WhyNot] = []
-        for item in roots.order:
-            self.enter(item)
-        for g in list(self.groups):                 # single numbers last: they are cheap, and must not keep others apart
-            if not g.dead and g.n == 1 and g.kind == "kernel" and options.fuse:
-                self.fuse(g)
-
-    # ------------------------------------------------------------------------------------------------ entering
-    def enter(self, item: Root | Node) -> None:
-        if isinstance(item, Node):
-            g = Group(len(self.groups), self.roots.step[item], node=item)
-            leaves = [self.roots.view(v)[0] for v in item.operands()]
-            outs = item.outs
-        else:
-            g = Group(len(self.groups), "kernel", [item], n=item.n, c=item.k if item.kind == "row" else 0)
-            g.cuts = cuts(item)
-            g.soft = min((k for ks in item.leaves.values() for k in ks if 16 <= k < item.n), default=0) if item.kind == "point" else 0
-            leaves, outs = list(item.leaves), (item.value,)
-            item.group = g
-        self.groups.append(g)
-        for v in leaves:
-            g.reads[v] = nbytes(v)
-            p = self.made.get(v)
-            if p is not None:
-                g.preds.add(p.id)
-                g.anc |= p.anc | 1 << p.id
-        for v in outs:
-            self.made[v] = g
-        if g.kind == "kernel" and self.options.fuse and g.n > 1:
-            self.fuse(g)
-
-    def fuse(self, g: Group) -> None:
-        """Merge a new group with those it reads from, or reads the same as."""
-        tried: set[int] = {g.id}
-        while True:
-            best: tuple | None = None
-            score: dict[int, int] = {}
-            shared: dict[int, str] = {}
-            for v, size in g.reads.items():
-                p = self.made.get(v)
-                if p is not None and p.kind == "kernel":
-                    score[p.id] = score.get(p.id, 0) + 2 * size + 64
-                    shared[p.id] = v.name
-                for q in self.readers.get(v, ())[-self.options.window:]:
-                    if not q.dead and (size > 64 or q.n == 1 or g.n == 1):
-                        score[q.id] = score.get(q.id, 0) + size
-                        shared.setdefault(q.id, v.name)
-            if g.n == 1 and self.scalars is not None and not self.scalars.dead:
-                score.setdefault(self.scalars.id, 1)
-                shared.setdefault(self.scalars.id, "both are numbers")
-            for other, gain in sorted(score.items(), key=lambda s: (-s[1], s[0])):
-                if other in tried:
-                    continue
-                tried.add(other)
-                why = self.refusal(self.groups[other], g)
-                if why is None:
-                    best = self.groups[other]
-                    break
-                self.whynot.append(WhyNot(self.groups[other].name, g.name, f"{why} ({gain:,} bytes, {shared[other]})"))
-            if best is None:
-                break
-            g = self.merge(best, g)
-            tried.add(g.id)
-        if g.n == 1:
-            self.scalars = g
-        for v in g.reads:
-            known = self.readers.setdefault(v, [])
-            if g not in known:
-                known.append(g)
-
-    # ------------------------------------------------------------------------------------------------ may they merge
-    def refusal(self, a: Group, b: Group) -> str | None:
-        """Why two groups cannot be one kernel; None if they can."""
-        if any(r.kind == "scatter" for g in (a, b) for r in g.roots):
-            return "a scatter has a kernel of its own"
-        if a.n == b.n:
-            n, c = a.n, a.c or b.c
-            if a.c and b.c and a.c != b.c:
-                return f"rows of {a.c} and of {b.c} elements"
-        elif (a.c or a.soft) and not b.c and b.n * (a.c or a.soft) == a.n or self.rides(b, a):
-            n, c = a.n, a.c or a.soft
-        elif (b.c or b.soft) and not a.c and a.n * (b.c or b.soft) == b.n or self.rides(a, b):
-            n, c = b.n, b.c or b.soft
-        else:
-            return f"iteration spaces of {a.n} and {b.n} elements"
-        for x, y in ((a, b), (b, a)):
-            why = self.edges(x, y, n, c)
-            if why is not None:
-                return why
-            if any(p != x.id and self.groups[p].anc >> x.id & 1 for p in y.preds):
-                return "another step stands between them"
-        if not chain(scaled(a, n) | scaled(b, n) | ({c} if c else set())):
-            return "shapes whose dimensions do not align"
-        if len(a.reads.keys() | b.reads.keys()) + len(a.roots) + len(b.roots) > self.options.max_buffers:
-            return "too many buffers for one kernel"
-        return None
-
-    def rides(self, a: Group, b: Group) -> bool:
-        """Whether `a` is single numbers that the first row of `b` can store by the way."""
-        return a.n == 1 < b.n and (b.c or b.soft) > 0 and all(
-            r.kind == "point" and not isinstance(r.desc, Reduction) and r.value not in self.pinned for r in a.roots)
-
-    @staticmethod
-    def edges(a: Group, b: Group, n: int, c: int) -> str | None:
-        """Whether what `b` reads of `a` is there when it reads it."""
-        mine = {r.value: r for r in a.roots}
-        for r in b.roots:
-            for v, where in r.leaves.items():
-                p = mine.get(v)
-                if p is None:
-                    continue
-                if p.kind in ("accum", "scatter"):
-                    return f"{v.name} is complete only after all elements"
-                if p.n == 1 and n > max(c, 1):
-                    continue                        # a number, computed by whoever reads it
-                per_row = p.kind == "row" or p.n != n
-                want = 1 if not per_row or r.n != n else c
-                if per_row and p.kind == "row" and p.n != n:
-                    return f"{v.name} reduces rows of rows"
-                if r.n == 1 and n > max(c, 1):
-                    return f"{r.value.name} needs all of {v.name}"
-                if not per_row and r.n != n:
-                    return f"{v.name} is read by row"
-                if where != {want}:
-                    return f"{v.name} is read at other places than where it is computed"
-        return None
-
-    def merge(self, a: Group, b: Group) -> Group:
-        """One group of two; the earlier one's id."""
-        if b.id < a.id:
-            a, b = b, a
-        n = max(a.n, b.n)
-        a.cuts = scaled(a, n) | scaled(b, n)
-        if a.n != b.n:                              # one lives on the rows of the other
-            big = a if a.n > b.n else b
-            a.c = big.c or big.soft
-        else:
-            a.c = a.c or b.c
-            a.soft = min(filter(None, (a.soft, b.soft)), default=0)
-        a.n = n
-        a.roots = sorted(a.roots + b.roots, key=lambda r: r.order)
-        for r in b.roots:
-            r.group = a
-            self.made[r.value] = a
-        inside = {r.value for r in a.roots}
-        a.reads = {v: s for v, s in {**a.reads, **b.reads}.items() if v not in inside}
-        a.preds = (a.preds | b.preds) - {a.id, b.id}
-        b.dead = True
-        bits = 1 << a.id | 1 << b.id
-        a.anc = (a.anc | b.anc) & ~bits
-        new = a.anc | bits
-        for g in self.groups:
-            if g.anc & bits and g is not a:
-                g.anc |= new
-                if b.id in g.preds:
-                    g.preds.discard(b.id)
-                    g.preds.add(a.id)
-        return a
-
-
-def cuts(r: Root) -> frozenset[int]:
-    """Where the dimensions of a root's space begin, counted in elements from the end."""
-    out, step = set(), 1
-    for s in reversed(r.shape):
-        step *= s
-        out.add(step)
-    return frozenset(out)
-
-
-def scaled(g: Group, n: int) -> frozenset[int]:
-    """A group's cuts, in a space of `n` elements whose rows are its elements."""
-    return g.cuts if g.n == n or g.n == 1 else frozenset(c * (n // g.n) for c in g.cuts)
-
-
-def chain(found: set[int]) -> bool:
-    """Whether each divides the next: then one set of loops serves all."""
-    last = 1
-    for c in sorted(found):
-        if not c or c % last:
-            return False
-        last = c
-    return True
-
-
-# ---------------------------------------------------------------------------------------------------- post-steps
-PRODUCTS = frozenset(("gemm", "bgemm", "mm", "bmm"))
-
-
-def fold_posts(grouping: Grouping) -> None:
-    """Bias, residual and relu on a product's result move into the product, where nothing else needs them."""
-    roots = grouping.roots
-    for g in grouping.groups:
-        if g.dead or g.kind != "kernel" or len(g.roots) != 1 or g.roots[0].kind != "point":
-            continue
-        found = posts(roots, g.roots[0])
-        if found is None:
-            continue
-        y, steps = found
-        p = grouping.made[y]
-        if p.post or any(q != p.id and grouping.groups[q].anc >> p.id & 1 for q in g.preds):
-            continue
-        v = g.roots[0].value
-        g.reads.pop(y)
-        grouping.merge(p, g)
-        if p.dead:                                  # the earlier id stays: the product is always earlier
-            raise AssertionError("a product after its reader")
-        p.kind, p.post, p.result, p.n = "library", steps, v, 0
-
-
-def posts(roots: Roots, root: Root):
-    """(product's result, steps) if a root is nothing but steps that products can do; else None."""
-    v = root.value
-    if v.dtype.name not in ("float32", "float64") or isinstance(root.desc, Copy):
-        return None
-    steps: list[tuple[str, Value | None]] = []
-    cur = v
-    while True:
-        node = cur.node
-        if node is None or cur is not v and (roots.uses.get(cur, 0) != 1 or cur in roots.forced) or cur.dtype is not v.dtype:
-            return None
-        name = node.op.name
-        if roots.step.get(node) == "library":
-            break
-        if name == "relu" and not steps:
-            steps.append(("relu", None))
-            cur = node.args[0]
-        elif name == "add" and all(isinstance(a, Value) for a in node.args):
-            a, b = node.args
-            if not product_below(roots, a):
-                a, b = b, a
-            kind = operand(roots, b, cur)
-            if kind is None or a.shape != cur.shape:
-                return None
-            steps.append((kind, b))
-            cur = a
-        elif name in ("view_shape", "detach", "alias"):
-            cur = node.args[0]
-        else:
-            return None
-    if not steps or node.op.name not in PRODUCTS or roots.uses.get(cur, 0) != 1 or any(
-            k == "bias" and b.shape[-1] != cur.shape[-1] for k, b in steps):
-        return None
-    return cur, steps[::-1]
-
-
-def product_below(roots: Roots, v: Value) -> bool:
-    while v.node is not None:
-        if v.node.op.name in PRODUCTS:
-            return True
-        if v.node.op.name == "add" or v.node.op.name in ("view_shape", "detach", "alias"):
-            v = v.node.args[0]
-        else:
-            return False
-    return False
-
-
-def operand(roots: Roots, b: Value, like: Value) -> str | None:
-    """What an addend is: "bias", "add", or nothing that a product can add."""
-    base, shape, strides, offset = roots.view(b)
-    if not roots.leaf(base) or b.dtype is not like.dtype or base in roots.roots and roots.roots[base].kind == "accum" and base is not b:
-        return None
-    if len(b.shape) == 1 and like.shape and numel(b.shape) == like.shape[-1] and strides[-1] == 1 and len(like.shape) > 1:
-        return "bias"
-    if b.shape == like.shape and tuple(strides) == contiguous_strides(shape) and base is b:
-        return "add"
-    return None
 
 
 # ---------------------------------------------------------------------------------------------------- the plan
@@ -349,6 +44,7 @@ class Planner:
         self.grouping = Grouping(self.roots, options, set(self.direct))
         if options.fuse:
             fold_posts(self.grouping)
+            fold_moves(self.grouping)
         self.plan.whynot = self.grouping.whynot
         self.plan.seconds["group"] = time.perf_counter() - start
         self.groups = [g for g in self.grouping.groups if not g.dead]
@@ -545,7 +241,11 @@ class Planner:
         operands = tuple([self.view(a) if isinstance(a, Value) else a for a in node.args])
         post = tuple([Post(kind, None if a is None else self.view(a)) for kind, a in g.post])
         outs, copies = [], []
-        for v in [g.result] if g.post else node.outs:
+        moved: dict[Value, tuple] = {}              # results that are written into another value's memory
+        for v, places in g.outs.items():
+            moved |= {y: (v, *where) for y, where in places.items()}
+        wanted: list[Value] = [g.result] if g.post else [v for v in node.outs if v not in moved]
+        for v in [*g.outs, *wanted]:
             target = self.direct.get(v)
             spare = list(self.targets.get(v, ()))
             if target is not None and (not contiguous(self.plan.buffers[target]) or any(
@@ -562,8 +262,12 @@ class Planner:
                 target = b.id
             self.home[v] = target
             b = self.plan.buffers[target]
-            outs.append(View(target, b.dtype, b.shape, b.strides))
+            if v not in g.outs:
+                outs.append(View(target, b.dtype, b.shape, b.strides))
             copies += [(v, k) for k in spare]
+        if moved:
+            rest = iter(outs)
+            outs = [View(self.home[moved[y][0]], y.dtype, y.shape, *moved[y][1:]) if y in moved else next(rest) for y in node.outs]
         if g.post:                                  # the product's own shape, in the last step's memory
             outs = [View(outs[0].buffer, outs[0].dtype, node.out.shape, contiguous_strides(node.out.shape))]
             post = tuple([p if p.kind != "add" else Post("add", p.operand._replace(
@@ -613,4 +317,10 @@ def needed(order: list[Group], roots: Roots) -> set[Value]:
 
 def plan(graph: Graph, options: Options | None = None) -> Plan:
     """Schedule a graph."""
-    return Planner(graph, options or Options()).build()
+    collecting = gc.isenabled()
+    gc.disable()                                    # thousands of objects that live on, looked through again and again
+    try:
+        return Planner(graph, options or Options()).build()
+    finally:
+        if collecting:
+            gc.enable()
