@@ -13,28 +13,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..core import dtype as dt
 from ..core.spec import contiguous_strides, numel
 from ..ops.channels_last import to_first, to_last
 from ..ops.op import POINT, REDUCE, REGISTRY, Op
 from .ir import Graph, Node, Value
 from .simplify import Walk, begin, end
 
+Wanted = Callable[[Node], bool]
 CONVOLUTIONS = frozenset(("convolution", "convolution_input", "convolution_weight"))
 RANKS = (3, 4, 5)
 
 
-def layout(graph: Graph) -> Graph:
-    """`graph` with its convolutions channels-last; the graph itself if it has none."""
-    if not any(n.op.name in CONVOLUTIONS and len(n.args[0].shape) in RANKS for n in graph.nodes):
+def served(node: Node) -> bool:
+    """The default of `layout`: the dtypes that convolution libraries have."""
+    return node.out.dtype in (dt.float32, dt.bfloat16)
+
+
+def layout(graph: Graph, wanted: Wanted = served) -> Graph:
+    """`graph` with its convolutions channels-last, those that are `wanted` so; the graph itself if it has none."""
+    if not any(n.op.name in CONVOLUTIONS and len(n.args[0].shape) in RANKS and wanted(n) for n in graph.nodes):
         return graph
-    return Layout(graph).run()
+    return Layout(graph, wanted).run()
 
 
 class Layout:
     """The state of one walk. `plain` and `last` are the forms of the old graph's values."""
 
-    def __init__(self, graph: Graph):
-        self.graph = graph
+    def __init__(self, graph: Graph, wanted: Wanted):
+        self.graph, self.wanted = graph, wanted
         self.walk: Walk = begin(graph)
         self.plain: dict[Value, Value] = self.walk.value
         self.last: dict[Value, Value] = {}
@@ -190,7 +197,7 @@ def geometry(attrs: dict) -> dict:
 @handles("convolution")
 def convolution(at: Layout, node: Node) -> bool:
     x, w, b = node.args
-    if len(x.shape) not in RANKS:
+    if len(x.shape) not in RANKS or not at.wanted(node):
         return False
     w = at.as_plain(w)
     b = None if b is None else at.as_plain(b)
@@ -204,7 +211,7 @@ def convolution(at: Layout, node: Node) -> bool:
 @handles("convolution_input")
 def convolution_input(at: Layout, node: Node) -> bool:
     y, w = node.args
-    if len(y.shape) not in RANKS:
+    if len(y.shape) not in RANKS or not at.wanted(node):
         return False
     return at.put(node, "conv_nhwc_input", at.as_last(y), at.as_plain(w), shape=permuted(node.attrs["shape"]), **geometry(node.attrs))
 
@@ -212,7 +219,7 @@ def convolution_input(at: Layout, node: Node) -> bool:
 @handles("convolution_weight")
 def convolution_weight(at: Layout, node: Node) -> bool:
     y, x = node.args
-    if len(y.shape) not in RANKS:
+    if len(y.shape) not in RANKS or not at.wanted(node):
         return False
     at.plain[node.out] = at.walk.call("conv_nhwc_weight", at.as_last(y), at.as_last(x), shape=node.attrs["shape"], **geometry(node.attrs))
     return True

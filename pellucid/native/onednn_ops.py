@@ -441,6 +441,25 @@ def make_convolution_weight(c: Call) -> Primitive:
     return p
 
 
+def channels_last(make: Callable[[Call], Primitive], operands: int) -> Callable[[Call], Primitive]:
+    """`make` for activations (N, *spatial, C), which are the first `operands` operands and, of a convolution or its input's
+    gradient, the result: the same memory, its dimensions named in the usual order."""
+    def first(x: Operand) -> Operand:
+        n = len(x.shape)
+        order = (0, n - 1, *range(1, n - 1))
+        return x.like([x.shape[d] for d in order], [x.strides[d] for d in order])
+
+    def made(c: Call) -> Primitive:
+        rank = len(c.operands[0].shape)
+        c.attrs = {**c.attrs, "transposed": False}
+        c.operands = [first(x) if k < operands else x for k, x in enumerate(c.operands)]
+        if operands == 1:
+            c.outs = [first(x) for x in c.outs]
+        c.post = [(kind, first(x) if x is not None and kind != "bias" and len(x.shape) == rank else x) for kind, x in c.post]
+        return make(c)
+    return made
+
+
 # ---------------------------------------------------------------------------------------------------- pooling
 def pool_geometry(x: Operand, y: Operand, attrs) -> tuple:
     """stride, kernel, dilation, padding before and after (windows over the edge included)."""
@@ -505,6 +524,8 @@ TABLE: dict[str, Callable[[Call], Primitive]] = {
     "mm": make_product, "bmm": make_product, "gemm": make_product, "bgemm": make_product, "addmm": make_added,
     "baddbmm": make_added, "linear": make_linear, "mv": make_mv, "convolution": make_convolution,
     "convolution_input": make_convolution_input, "convolution_weight": make_convolution_weight,
+    "conv_nhwc": channels_last(make_convolution, 1), "conv_nhwc_input": channels_last(make_convolution_input, 1),
+    "conv_nhwc_weight": channels_last(make_convolution_weight, 2),
     "conv_nhwc": make_convolution, "conv_nhwc_input": make_convolution_input, "conv_nhwc_weight": make_convolution_weight,
     "max_pool": make_max_pool, "avg_pool": make_avg_pool, "avg_pool_grad": make_avg_pool_grad,
 }

@@ -133,7 +133,7 @@ def test_cut_is_quick():
     for _ in range(150):
         x = m.add(m.relu(m.mul(m.gemm(x, w, ta=False, tb=False), 0.5)), x)
     j = simplify(joint(m.end(x)))
-    start = time.perf_counter()
+    start = time.process_time()
     partition(j, 1)
-    assert time.perf_counter() - start < 1.0
+    assert time.process_time() - start < 1.0
     assert REGISTRY["gemm"] and min_cut
