@@ -34,7 +34,7 @@ class _ThreadState(_local):
     check_nan = True
     partial = False             # the running backward pass stops at chosen inputs
     task = None                 # the running backward pass (tensor.engine.Task)
-    node = None                 # in anomaly mode: the node whose backward is running
+    node = None                 # in anomaly mode and while tracing: the node whose backward is running
     before_write = None         # called with a tensor about to be written in place (allow_mutation_on_saved_tensors)
     saved_hooks: tuple = ()     # stack of (pack, unpack)
     hooks_disabled = None       # the message of disable_saved_tensors_hooks
@@ -66,6 +66,9 @@ class Interpreter:
 
     stays = False           # on top of the stack while it handles a call
     values = True           # tensors hold values that may be looked at
+
+    def copied(self, t) -> None:
+        """`t`, which eager makes as a view, is a copy here."""
 
     def call(self, op: Op, args: tuple, kwargs: dict) -> Any:
         raise TypeError(f"{type(self).__name__} must define call(op, args, kwargs)")

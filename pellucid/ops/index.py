@@ -6,7 +6,7 @@ tensor indices into the view's dimensions, which the operators `index` and `inde
 from __future__ import annotations
 
 from ._common import Spec, as_int, broadcast_shapes, describe, dt, fail, is_tensor, np
-from .dispatch import values_known
+from .dispatch import top, values_known
 from .op import GATHER, SCATTER, F, composite, primitive
 
 _INT = (dt.int64, dt.int32, dt.int16, dt.int8)
@@ -157,7 +157,12 @@ def getitem(input, index):
     basic, tensors = parse(input, index)
     trivial = all(type(b) is slice and b.start is None and b.stop is None and b.step is None for b in basic)
     view = input if tensors and trivial else F.basic_index(input, basic)
-    return F.index(view, tensors) if tensors else view
+    if not tensors:
+        return view
+    r = F.index(view, tensors)
+    if not values_known() and all([t is None or t.ndim == 0 for t in tensors]):
+        top().copied(r)                                  # where 0-d tensors have values, they are ints here
+    return r
 
 
 def fills_mask(input, index, value) -> bool:

@@ -14,9 +14,11 @@ from weakref import ref
 import numpy as np
 
 from ..core.errors import fail
+from ..core.errors import fail
 from ..core.spec import TensorLike
 from ..core.storage import ARRAYS, Storage
 from ..ops.dispatch import local, state
+from .fake import Fake, TraceError, brief, refuse
 
 new = object.__new__
 next_seq = count(1).__next__
@@ -235,6 +237,20 @@ def touch(t) -> None:
     """Say that a field of `t` is about to be set: a tracer puts it back at the end."""
     if state.slow and local.stack and local.stack[-1].stays:
         local.stack[-1].touch(t)
+
+
+def readable(a: np.ndarray) -> np.ndarray:
+    """`a`, unless a tracer watches: to it no tensor has values that may be looked at, neither fakes nor those it has yet to meet."""
+    if type(a) is Fake or local.stack and not local.stack[-1].values:
+        refuse(got=brief(a))
+    return a
+
+
+def check_keeps(t, where: str) -> None:
+    """Refuse to keep a tensor without values, which was computed in a traced function, where that function's caller looks."""
+    if type(t._a) is Fake and id(t) not in t._a.cell.tracer.saved:       # a real tensor may come back, as in self.total += x
+        fail(TraceError, "P3009", f"{where} was set to a tensor that the traced function computed",
+             got=brief(t._a), fix="write into a tensor that is there, as in self.buffer.copy_(value), or return the value")
 
 
 def watch_view(st: Storage, view) -> None:

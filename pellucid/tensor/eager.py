@@ -250,8 +250,11 @@ def record(op: Op, flat: tuple, attrs: dict, outs: tuple) -> None:
             t._fn, t._oi, t._rg = n, i, True
     if len(outs) > 1:
         node_extras(n).out_specs = [(t._a.shape, t._a.dtype) for t in outs]
-    if local.anomaly:
-        remember_where(n)
+    if state.slow:
+        if local.anomaly:
+            remember_where(n)
+        if local.stack and local.stack[-1].stays:
+            local.stack[-1].recorded(n)
 
 
 def remember_where(n) -> None:

@@ -272,6 +272,7 @@ def walk(task: Task) -> None:
     leaves: dict = {}                # leaf -> gradient
     uses = None                      # leaf -> edges still to come; counted once a leaf asks for it
     anomaly = local.anomaly
+    plain = not (anomaly or state.slow and local.stack)
     for edge, oi, g in task.roots:
         if needed is None or edge in needed or edge in task.leaves or captured and edge in captured:
             deliver(edge, oi, g, pending, heap, leaves)
@@ -295,7 +296,7 @@ def walk(task: Task) -> None:
         if type(g) is list:
             seen = tuple(g)
             g = materialised(node, g)
-        grads = node._run(g) if not anomaly else run_watched(node, g)
+        grads = node._run(g) if plain else run_watched(node, g) if anomaly else run_traced(node, g)
         if x is not None and x.post:
             grads = run_posthooks(x.post, grads, seen)
         seen = g = None
@@ -435,6 +436,15 @@ def run_watched(node: Node, g) -> list:
     except Exception as error:
         error.add_note(history_of(node))
         raise
+    finally:
+        local.node = before
+
+
+def run_traced(node: Node, g) -> list:
+    """Run the node while a tracer watches, which asks whose backward it sees."""
+    before, local.node = local.node, node
+    try:
+        return node._run(g)
     finally:
         local.node = before
 

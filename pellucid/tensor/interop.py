@@ -18,8 +18,8 @@ from ..core.device import check
 from ..core.errors import describe, fail
 from ..ops.dispatch import local, state
 from ..ops.op import F
-from .core import Slots, wrap
-from .fake import Fake, known
+from .core import Slots, readable, wrap
+from .fake import Fake
 
 __all__ = ["as_tensor", "asarray", "from_dlpack", "from_numpy", "frombuffer", "tensor"]
 
@@ -369,7 +369,7 @@ def to_numpy(t, force: bool = False) -> np.ndarray:
              got=describe(t), fix="x.detach().numpy(), or x.numpy(force=True)")
     if t._a.dtype in _FOREIGN:
         fail(TypeError, "P382", f"Got unsupported ScalarType {t.dtype.type_name}", got=describe(t), fix="x.float().numpy()")
-    return known(t._a).view()
+    return readable(t._a).view()
 
 
 def as_array(t, dtype=None, copy: bool | None = None) -> np.ndarray:

@@ -14,8 +14,7 @@ from typing import Any, Callable, Iterator
 import numpy as np
 
 from ..core import dtype as dt
-from .core import PLAIN
-from .fake import known
+from .core import PLAIN, readable
 
 __all__ = ["get_printoptions", "printoptions", "set_printoptions", "tensor_repr"]
 
@@ -188,7 +187,7 @@ def tensor_repr(t, *, tensor_contents: str | None = None) -> str:
         suffixes.append(f"grad_fn=<{type(t._fn).__name__}>")
     elif t._rg:
         suffixes.append("requires_grad=True")
-    text = prefix + (_contents(known(a), d, indent) if tensor_contents is None else tensor_contents)
+    text = prefix + (_contents(readable(a), d, indent) if tensor_contents is None else tensor_contents)
     return _with_suffixes(text, suffixes, indent)
 
 

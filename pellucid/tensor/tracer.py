@@ -82,6 +82,9 @@ class Tracer(Interpreter):
         self.items: dict = {}                          # what `guard_item` was told: {key: (container, path, value)}
         self.sources: dict[Value, tuple] = {}          # scalar input -> (container, path) it is read from, if any
         self.grad_uses: dict[int, tuple] = {}          # id of a tensor -> (it, whether its .grad was first read, the .grad then)
+        self.names: dict[int, str] = {}                # id of a real tensor -> what its input is called
+        self.origins: dict[int, tuple] = {}            # id of a node of the tape -> (it, the user's line that recorded it)
+        self.copies: dict[int, tuple] = {}             # id of the memory of a copy that eager has as a view -> (it, the line)
         self._depth = 0                                # calls of operators inside the one the user made
         self._loc: Loc | None = None
         self._files: dict = {}
@@ -283,6 +286,12 @@ class Tracer(Interpreter):
         """The user's line: of the innermost frame outside pellucid and Python's own modules, looked up once per call."""
         if self._depth and self._loc is not None:
             return self._loc
+        node = local.node
+        if node is not None:                           # in a rule of backward: the line of the operator it belongs to
+            origin = self.origins.get(id(node))
+            if origin is not None:
+                self._loc = origin[1]
+                return self._loc
         f = sys._getframe(2)
         files = self._files
         while f is not None:
@@ -301,6 +310,14 @@ class Tracer(Interpreter):
                 return loc
             f = f.f_back
         return None
+
+    def recorded(self, node) -> None:
+        """The tape has a new node."""
+        if local.node is None:
+            self.origins[id(node)] = node, self.here()
+
+    def copied(self, t) -> None:
+        self.copies[id(t._a.cell)] = t._a.cell, self.here()
 
     # ------------------------------------------------------------------------------------------ views and writes
     def view(self, op: Op, flat: tuple, attrs: dict):
@@ -352,6 +369,9 @@ class Tracer(Interpreter):
     def write(self, target: Fake, v) -> None:
         """`target[...] = v`: its memory holds another value from now on."""
         cell = target.cell
+        if id(cell) in self.copies:
+            raise TraceError(message("P3008", "a write to a part that a tensor chose cannot be traced", got="x[i] with a 0-d tensor i, made at "
+                                     f"{self.copies[id(cell)][1]}", fix="assign to the part instead: x[i] = value"))
         if type(v) is not Fake:
             v = self.constant(np.array(v))._a
         value = v.read()
@@ -448,7 +468,7 @@ class Tracer(Interpreter):
         if self.constants:
             value = self.graph.const(a, spec)
         else:
-            value = self.graph.input(spec, name or {"parameter": "p", "argument": "x"}.get(role, "s"), role)
+            value = self.graph.input(spec, name or self.names.get(id(t)) or {"parameter": "p", "argument": "x"}.get(role, "s"), role)
             self.lifted[value] = t
         cell = Cell(self, value, fake)
         cell.fake, cell.array = fake, a

@@ -86,7 +86,7 @@ def _make(like: Any, parts: Any) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------- what a trace gives
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Input:
     """One input of the graph. `tensor`: the real tensor whose memory it is (None for a scalar). `place`: for an argument, its
     number among the tensors of (args, kwargs). `source`: for a scalar, (container, path) it is read from, or None."""
@@ -98,7 +98,7 @@ class Input:
     source: tuple | None = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Result:
     """One tensor that the function returned. `index`: its memory is output number `index` of the graph; or, if None, that of
     `input` number `input`. `chain`: the views that lead from that memory to the tensor. `same`: it is this very tensor object, which

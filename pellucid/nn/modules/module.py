@@ -18,6 +18,7 @@ from typing import Any
 
 from ...core.errors import fail, no_attribute
 from ...tensor import Tensor
+from ...tensor.core import check_keeps
 from ...utils.hooks import BackwardHook, RemovableHandle
 from ..html import module_html
 from ..parameter import Buffer, Parameter
@@ -308,6 +309,8 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
     def __setattr__(self, name: str, value: Any) -> None:
         state = self.__dict__
         parameters = state.get("_parameters")
+        if isinstance(value, Tensor):
+            check_keeps(value, f"attribute {name!r} of a {type(self).__name__}")
         if isinstance(value, Parameter):
             if parameters is None:
                 fail(AttributeError, "P603", "cannot assign parameters before Module.__init__() call",

@@ -579,7 +579,117 @@ def test_random_operators_are_drawn_by_the_graph_in_order() -> None:
         trace(lambda: pellucid.manual_seed(0))
 
 
+def test_backward_operators_have_the_lines_of_their_forward() -> None:
+    def fn(x):
+        y = x.exp()
+        z = (y * x).tanh()
+        z.sum().backward()
+    t = trace(fn, (rand(3, grad=True),))
+    first = fn.__code__.co_firstlineno
+    lines = [(n.op.name, n.loc.line - first) for n in t.graph.nodes]
+    assert ("filled", 3) in lines and ("spread", 3) in lines
+    after = lines[lines.index(("spread", 3)) + 1:]
+    assert {line for name, line in after if name != "add"} == {1, 2}, lines
+
+
+class Keeper(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", pellucid.zeros(3, dtype=f64))
+
+    def forward(self, x, how):
+        if how == "copy":
+            self.mean.copy_(x.mean(0))
+        elif how == "add":
+            self.mean += x.mean(0)
+        elif how == "buffer":
+            self.mean = x.mean(0)
+        else:
+            self.seen = x * 2
+        return x - self.mean
+
+
+def test_modules_keep_no_fakes() -> None:
+    m, x = Keeper(), rand(4, 3)
+    t = trace(m, (x, "copy"))
+    close(values(execute(t, (x, "copy"))), [x.numpy() - x.numpy().mean(0)])
+    close(values(m.mean), [x.numpy().mean(0)])
+    trace(m, (x, "add"))
+    for how, name in (("buffer", "mean"), ("attribute", "seen")):
+        with pytest.raises(TraceError, match=f"attribute '{name}' of a Keeper was set"):
+            trace(m, (x, how))
+    close(values(m.mean), [x.numpy().mean(0)])
+
+
+def test_a_part_that_a_tensor_chose() -> None:
+    def fn(x, i):
+        x[i] = x[i] * 2
+        return x[i] + 1
+    agree(fn, rand(3, 4), pellucid.tensor(2))
+    with pytest.raises(TraceError, match="a part that a tensor chose"):
+        trace(lambda x, i: x[i].mul_(2), (rand(3, 4), pellucid.tensor(2)))
+
+
+def test_masks_that_are_filled() -> None:
+    def fn(x, row):
+        x[x > 0.8] = row.sum()
+        x[x[:, 0] > 0.3] = row
+        x[row > 2] = 5                                   # of another shape: refused as in eager
+    x, row = rand(3, 4), rand(4)
+
+    def right(x, row):
+        x[x > 0.8] = row.sum()
+        x[x[:, 0] > 0.3] = row
+    agree(right, x, row)
+    with pytest.raises(IndexError, match="shape of the mask"):
+        trace(fn, (x, row))
+    with pytest.raises(TraceError, match="x.mask. = values"):
+        trace(lambda x: x.__setitem__(x > 0.5, pellucid.ones(2, dtype=f64)), (x,))
+
+
+def test_views_from_before_are_views_of_their_base() -> None:
+    base = rand(4, 6)
+    part, row = base[1:, ::2], base.t()[3]
+
+    def fn(x):
+        row.add_(x.sum())
+        part.mul_(2)
+        return part.sum() + row
+    before, x = base.clone(), rand(2)
+    t = trace(fn, (x,))
+    assert [i.tensor is base for i in t.inputs] == [False, True]
+    got = execute(t, (x,))
+    before[:, 3] += x.sum()
+    before[1:, ::2] *= 2
+    close(values(base), values(before))
+    close(values(got), values(before[1:, ::2].sum() + before[:, 3]))
+
+
+def test_inputs_can_have_names() -> None:
+    w = rand(3)
+    tracer = Tracer()
+    tracer.names[id(w)] = "weight"
+    t = trace(lambda x: x * w, (rand(3),), tracer=tracer)
+    assert [v.name for v in t.graph.inputs] == ["x", "weight"]
+
+
+def test_low_precision_and_complex() -> None:
+    def fn(x, z):
+        y = (x.bfloat16() * 3.3 + 1).softmax(-1) @ x.t().bfloat16()
+        return y.float(), (z * 1j).abs(), pellucid.view_as_real(z)[..., 0], z.real.mul_(2), z
+    agree(fn, rand(3, 4, dtype=f32), pellucid.complex(rand(3), rand(3)), rtol=1e-6)
+
+
 # ---------------------------------------------------------------------------------------------------- what cannot be traced
+def test_real_tensors_have_no_values_either() -> None:
+    flag = pellucid.tensor(1.0)
+    for read in (lambda: 2 if flag > 0 else 3, lambda: flag.item(), lambda: bool(flag), lambda: flag.tolist(), lambda: repr(flag),
+                 lambda: int(flag), lambda: flag.numpy(), lambda: f"{flag}"):
+        with pytest.raises(TraceError, match="not known while the function is traced"):
+            trace(read)
+        read()
+
+
 def branch(x):
     if x.sum() > 0:
         return x
