@@ -25,6 +25,7 @@ from ..core.config import config
 from ..core.events import Stage, emit, listening
 from ..graph.decompose import decompose
 from ..graph.ir import Graph, Value
+from ..graph.layout import layout
 from ..graph.passes import Pass, run_passes
 from ..graph.simplify import simplify
 from ..kernel import plan as plans
@@ -44,6 +45,8 @@ PASSES = (
     Pass(simplify, "simplify", "what needs no computing: constants, repeats, identities, views of views"),
     Pass(decompose, "decompose", "composites become the operators they consist of"),
     Pass(simplify, "simplify", "the parts meet their neighbours"),
+    Pass(layout, "layout", "convolutions and what lies between them with the channels last in memory"),
+    Pass(simplify, "simplify", "permutes that cancel"),
 )
 REMEMBERED = 128                # programs kept by this process
 LARGEST = 64 << 20              # bytes of a program on disk
