@@ -209,6 +209,7 @@ class Instance:
         if library is not None:
             header[Header.EXECUTE], header[Header.SET_HANDLE] = library.execute, library.set_handle
             header[Header.STREAM] = self.stream.value.value
+        self.table = table
         header[Header.STEPS] = self._keep(table)
         header[Header.NDARRAY] = id(np.ndarray)
         self._bind_slots()
@@ -294,14 +295,14 @@ class Executable:
         self.make_plan: Callable[[], Plan] | None = None
         self._plan: Plan | None = None
         self._guard = threads.Guard()
-        self._engine = the_engine()
+        self.engine = the_engine()
         self._direct = readable_layout()
         self._instances: dict[int, Instance] = {}
         self._count = len(program.inputs)
-        self._news = [new_array(tuple(spec["shape"]), dt.ALIASES[spec["dtype"]].np) for spec in program.news]
-        self._plain = program.outputs == [{"new": i} for i in range(len(self._news))]
+        self.news = [new_array(tuple(spec["shape"]), dt.ALIASES[spec["dtype"]].np) for spec in program.news]
+        self._plain = program.outputs == [{"new": i} for i in range(len(self.news))]
         self._one = len(program.segments) == 1 and program.segments[0][2] is None
-        self._instance = self._bound()
+        self.instance = self._bound()
 
     def _bound(self) -> Instance:
         """The instance for the threads there are now."""
@@ -309,7 +310,7 @@ class Executable:
         found = self._instances.get(n)
         if found is None:
             found = self._instances[n] = Instance(self.program, self.code, self.consts, n)
-        self._instance = found
+        self.instance = found
         self._wanted = config.threads
         self._forks = threads.forks()
         return found
@@ -326,17 +327,17 @@ class Executable:
             arrays = list(arrays)
         if len(arrays) != self._count:
             raise TypeError(f"{self.program.name} takes {self._count} arrays, got {len(arrays)}")
-        news = [make(shape, dtype) for make, shape, dtype in self._news]
+        news = [make(shape, dtype) for make, shape, dtype in self.news]
         with self._guard.lock:
-            instance = self._instance
+            instance = self.instance
             if config.threads != self._wanted or threads.forks() != self._forks:
                 instance = self._bound()
             if self._one and self._direct:
                 if instance.threads == 1:
-                    self._engine.enter(instance.address, id(arrays), id(news))
+                    self.engine.enter(instance.address, id(arrays), id(news))
                 else:
                     with threads.region():
-                        self._engine.enter(instance.address, id(arrays), id(news))
+                        self.engine.enter(instance.address, id(arrays), id(news))
                 status = instance.status.value
                 if status:
                     self._indirectly(instance, arrays, news, status)
@@ -358,17 +359,16 @@ class Executable:
             for i in written:
                 used[i] = copied(used[i], program.inputs[i])
         pointers = np.array([place(a) for a in (*used, *news)], np.int64)
-        self._engine.load(instance.address, place(pointers) if len(pointers) else 0)
-        memory = [m if m is not None else _flat((used if role == "input" else news)[index], nbytes)
-                  for m, (role, nbytes, index) in zip(instance.memory, program.buffers)] if not self._one else []
+        self.engine.load(instance.address, place(pointers) if len(pointers) else 0)
+        memory = [] if self._one else whole_memory(instance, program, used, news)
         for begin, end, host in program.segments:
             if host is not None:
                 run_host(library_call(program.steps[host]), memory)
             elif instance.threads == 1:
-                self._engine.run(instance.address, begin, end)
+                self.engine.run(instance.address, begin, end)
             else:
                 with threads.region():
-                    self._engine.run(instance.address, begin, end)
+                    self.engine.run(instance.address, begin, end)
             if instance.status.value:
                 self._fail(instance.status.value)
         for i in written:
@@ -415,6 +415,12 @@ def _flat(a: np.ndarray, nbytes: int) -> np.ndarray:
     if a.flags.c_contiguous:
         return a.reshape(-1).view(np.uint8)
     return np.lib.stride_tricks.as_strided(a.view(np.uint8) if a.ndim == 0 else a, (nbytes // a.itemsize,), (a.itemsize,)).view(np.uint8)
+
+
+def whole_memory(instance: Instance, program, inputs: list, news: list) -> list[np.ndarray]:
+    """The bytes of every buffer during one call."""
+    return [m if m is not None else _flat((inputs if role == "input" else news)[index], nbytes)
+            for m, (role, nbytes, index) in zip(instance.memory, program.buffers)]
 
 
 def run_host(step: LibCall | HostCall, memory: list[np.ndarray]) -> None:

@@ -193,7 +193,8 @@ class Compiler:
                 "kind": "combine" if phase.kind == "combine" else "kernel", "name": k.name, "symbol": phase.symbol, "buffers": places,
                 "sizes": list(call.sizes), "extent": llvm.number(phase.extent, sizes), "grain": phase.grain, "scratch": scratch,
                 "partial": partial, "parts": parts, "split": split, "owner": 0, "barrier": False, "reads": reads,
-                "writes": writes, "same": n > 0, "ns": cost})
+                "writes": writes, "same": n > 0, "ns": cost, "bytes": nbytes if phase.kind == "run" else 0,
+                "flops": flops if phase.kind == "run" else 0})
 
     def _overlap(self, bufs: Sequence, buffers: Sequence[int]) -> frozenset[str]:
         """The kernel's buffers that share memory in this call, one of them being written."""
@@ -206,6 +207,8 @@ class Compiler:
         places = [(v.buffer, v.offset * v.dtype.itemsize) for v in views]
         ins = [v for v in call.operands if isinstance(v, View)] + [p.operand for p in call.post if p.operand is not None]
         touched = {"reads": [self._place(v.buffer) for v in ins], "writes": [self._place(v.buffer) for v in call.outs]}
+        touched["bytes"] = sum(numel(v.shape) * v.dtype.itemsize for v in views)
+        touched["flops"] = operations(call)
         extern = self._extern(call, FIRST)
         if extern is None and onednn_ops.primitive(call) is not None:
             self.program.steps.append({"kind": "library", **library_record(call), "buffers": places, **touched})
@@ -229,7 +232,8 @@ class Compiler:
     def _host(self, step: LibCall | HostCall) -> None:
         views = [v for v in (*step.operands, *step.outs) if isinstance(v, View)]
         self.program.steps.append({"kind": "host", **library_record(step), "buffers": [(v.buffer, 0) for v in views],
-                                   "reads": [], "writes": []})
+                                   "reads": [], "writes": [],
+                                   "bytes": sum(numel(v.shape) * v.dtype.itemsize for v in views), "flops": 0})
 
     # -------------------------------------------------------------------------------------------- regions
     def _regions(self) -> None:
@@ -361,6 +365,26 @@ def library_record(call: LibCall | HostCall) -> dict:
     node = call.node
     return {"name": getattr(call, "name", node.op.name), "op": node.op.name, "operands": tuple(call.operands), "outs": tuple(call.outs),
             "attrs": dict(getattr(call, "attrs", node.attrs)), "post": tuple(getattr(call, "post", ()))}
+
+
+def operations(call: LibCall) -> int:
+    """Multiplications and additions of a product or convolution; 0 for others."""
+    views = [v for v in call.operands if isinstance(v, View)]
+    out = call.outs[0]
+    if call.name in ("mm", "bmm", "gemm", "bgemm", "mv"):
+        a = views[0]
+        return 2 * numel(out.shape) * a.shape[-2 if call.attrs.get("ta") else -1]
+    if call.name in ("addmm", "baddbmm", "linear"):
+        return 2 * numel(out.shape) * views[1 if call.name != "linear" else 0].shape[-1]
+    if call.name in ("convolution", "conv_nhwc"):
+        transposed = call.attrs.get("transposed", False)
+        w = views[1].shape
+        return 2 * numel(views[0].shape if transposed else out.shape) * numel(w[1:])
+    if call.name in ("convolution_input", "conv_nhwc_input"):
+        return 2 * numel(views[0].shape) * numel(views[1].shape[1:])
+    if call.name in ("convolution_weight", "conv_nhwc_weight"):
+        return 2 * numel(views[0].shape) * numel(out.shape[1:])
+    return 0
 
 
 def extern_key(call: LibCall) -> str:

@@ -179,7 +179,7 @@ def test_a_program_comes_from_memory_and_from_disk(folder):
     results = [e(arrays)[0] for e in (first, second, third)]
     assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
     assert third.plan.kernels                # made again, to read
-    assert first._instance is not second._instance
+    assert first.instance is not second.instance
 
 
 def test_constants_are_kept_with_the_program(folder):

@@ -252,7 +252,7 @@ def test_rows_are_reduced(level):
         got = native.run(k, [x, np.zeros_like(x)], threads=2)[1]
         e = np.exp(x.reshape(3, n).astype(np.float64) - x.reshape(3, n).max(1, keepdims=True, initial=-np.inf)) if n else np.zeros((3, 0))
         want = (e / e.sum(1, keepdims=True)).reshape(-1)
-        assert np.allclose(got, want, rtol=1e-6, atol=0), n
+        assert np.allclose(got, want, rtol=4e-6, atol=0), n          # x - max is rounded
         want = printed(softmax(3, n), [x, np.zeros_like(x)])[1]
         assert ulps(got, want) < 16
     for n in ROWS[1:]:

@@ -221,7 +221,7 @@ def test_the_number_of_threads_takes_effect(compiled):
         for n in (1, 2, 3, 1):
             pellucid.set_num_threads(n)
             c.check()
-            assert c.exe._instance.threads in (n, 1)
+            assert c.exe.instance.threads in (n, 1)
     finally:
         pellucid.set_num_threads(before)
 

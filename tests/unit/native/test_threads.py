@@ -51,11 +51,11 @@ needs_gomp = pytest.mark.skipif("ok" not in subprocess.run(
 def test_a_forked_child_computes_on_one_thread():
     assert run("""
         pellucid.set_num_threads(2)
-        assert exe._instance.threads == threads.count() and right(exe(arrays))
+        assert exe.instance.threads == threads.count() and right(exe(arrays))
         two = exe(arrays)
         pid = os.fork()
         if pid == 0:
-            ok = threads.forked() and threads.count() == 1 and right(exe(arrays)) and exe._instance.threads == 1
+            ok = threads.forked() and threads.count() == 1 and right(exe(arrays)) and exe.instance.threads == 1
             g, a, _ = made(f, pellucid.randn(600, 300), pellucid.randn(300, 200), pellucid.randn(200))      # compiled in the child
             g(a)
             os._exit(0 if ok else 1)
