@@ -236,6 +236,8 @@ def add_rules(walk, op, args, attrs):
     for a, b in ((x, y), (y, x)):
         if isinstance(a, Value) and (is_negative_zero(b) or is_number(b, 0) and a.dtype.category < 2):
             return a if a.dtype.category else None                              # ints: 0; floats: -0.0; bool adds up
+        if isinstance(a, Value) and is_positive_zero(b) and a.node is not None and a.node.op is op and any(map(is_positive_zero, a.node.args)):
+            return a                                                            # (x + 0) + 0
     if isinstance(x, Value) and isinstance(y, Value):
         for a, b in ((x, y), (y, x)):                                           # a + (-b) = a - b
             if b.node is not None and b.node.op.name == "neg":
@@ -444,8 +446,9 @@ def view_grad_rules(walk, op, args, attrs):
     """Gradients of views that only rearrange, and of slices with step 1 (padding with zeros)."""
     g, name, at, shape = args[0], name_of(attrs["op"]), attrs["attrs"], tuple(attrs["shape"])
     if name in ("alias", "detach"):
-        return g
+        return unsigned_zeros(walk, g)
     if name in ("basic_index", "piece"):
+        g = unsigned_zeros(walk, g)
         return padded(walk, g, at["index"], shape)
     return None
 
@@ -596,6 +599,19 @@ def strip(v: Value):
     return d, before, v.shape[d] - after
 
 
+def is_positive_zero(a) -> bool:
+    return type(a) in (int, float) and a == 0 and not is_negative_zero(a)
+
+
+def unsigned_zeros(walk, v: Value) -> Value:
+    """`v` plus 0: what a sum of it and zeros is, where -0.0 becomes 0.0."""
+    node = v.node
+    if v.dtype.category < 2 or node is not None and (node.op.name == "add" and any(map(is_positive_zero, node.args)) or node.op.name == "cat" and all(
+            a.node is not None and a.node.op.name == "add" and any(map(is_positive_zero, a.node.args)) for a in node.args)):
+        return v
+    return walk.call("add", v, 0.0)
+
+
 @rule("add")
 def neighbours(walk, op, args, attrs):
     """The sum of two strips side by side in zeros (the gradients of a split): joined, not added."""
@@ -610,7 +626,7 @@ def neighbours(walk, op, args, attrs):
     d, start, end = a[0], a[1], b[2]
     if a[2] != b[1]:
         return None
-    both = walk.call("cat", x.node.args[0], y.node.args[0], dim=d)
+    both = walk.call("cat", *[unsigned_zeros(walk, v.node.args[0]) for v in (x, y)], dim=d)
     n = x.shape[d]
     if (start, end) == (0, n):
         return both

@@ -53,8 +53,10 @@ def same(a, b, exact: bool = True, rtol: float = 1e-5, atol: float = 1e-6) -> No
     assert len(a) == len(b)
     for x, y in zip(a, b):
         assert x.shape == y.shape and x.dtype == y.dtype, (x.shape, y.shape, x.dtype, y.dtype)
+        x, y = (z.astype(np.float64) if z.dtype.kind == "V" else z for z in (x, y))
         if exact:
             assert x.tobytes() == y.tobytes() or np.array_equal(x, y, equal_nan=x.dtype.kind in "fc"), (x, y)
+            if x.dtype.kind == "f":
+                assert np.array_equal(np.signbit(x[~np.isnan(x)]), np.signbit(y[~np.isnan(y)])), (x, y)
         else:
-            x, y = (z.astype(np.float64) if z.dtype.kind == "V" else z for z in (x, y))
             np.testing.assert_allclose(x, y, rtol=rtol, atol=atol)
