@@ -141,6 +141,7 @@ class Roots:
         self._sums: dict[Value, tuple[frozenset, int]] = {}
         self.refused: list[tuple[str, str]] = []
         self.classify()
+        self.drop_unread()
         self.force()
         for node in graph.nodes:
             self.place(node)
@@ -157,6 +158,16 @@ class Roots:
             if node in self.step:
                 for v in node.outs:
                     self.desc[v] = None
+
+    def drop_unread(self) -> None:
+        """Count as readers only nodes that are needed: an empty value reads nothing."""
+        needed, live = set(self.graph.results()), set()
+        for node in reversed(self.graph.nodes):
+            if node in self.step or any(v in needed and not isinstance(self.desc[v], Fill) for v in node.outs):
+                live.add(node)
+                needed.update(node.operands())
+        self.users = {v: kept for v, nodes in self.users.items() if (kept := [n for n in nodes if n in live])}
+        self.uses = {v: len(nodes) for v, nodes in self.users.items()}
 
     def describe(self, node: Node, v: Value):
         """The operator's descriptor; None if its reference must run."""
