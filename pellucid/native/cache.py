@@ -19,8 +19,6 @@ import tempfile
 import time
 from functools import cache
 
-from ..version import __version__
-
 MAGIC = b"pellucid1\n"
 HEAD = len(MAGIC) + 8 + 32          # magic, length, SHA-256 of the payload
 LIMIT = 1 << 30
@@ -183,15 +181,16 @@ def disk() -> Cache:
 # ---------------------------------------------------------------------------------------------------- keys
 @cache
 def fingerprint() -> str:
-    """What the code generators themselves look like: sizes and times of the source files of layers 0 to 4."""
-    h = hashlib.sha256(f"{__version__} {sys.version_info[:2]} {platform.machine()} {sys.byteorder}".encode())
+    """What the code generators themselves look like: sizes and times of the source files of layers 0 to 4. (Both times: an
+    installed file may have any time of modification, but not of its change on this disk.)"""
+    h = hashlib.sha256(f"{sys.version_info[:2]} {platform.machine()} {sys.byteorder}".encode())
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     for package in ("core", "ops", "graph", "kernel", "native"):
         with os.scandir(os.path.join(root, package)) as entries:
             for entry in sorted(entries, key=lambda e: e.name):
                 if entry.name.endswith(".py"):
                     status = entry.stat()
-                    h.update(f"{package}/{entry.name} {status.st_size} {status.st_mtime_ns}\n".encode())
+                    h.update(f"{package}/{entry.name} {status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}\n".encode())
     return h.hexdigest()
 
 
