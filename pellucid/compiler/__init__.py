@@ -4,7 +4,6 @@
     guards.py     what a version relies on, as generated Python
     entry.py      one version: guard, run, hand out results, gradients and writes
     history.py    compiled forwards in autograd
-    split.py      a traced forward with its gradients, cut in two
     backends.py   what runs a graph
     report.py     what came out
 """

@@ -12,6 +12,7 @@ from typing import Any
 from ..core.errors import fail
 from ..graph import interp
 from ..graph.ir import Graph
+from ..graph.passes import run_passes
 from ..native import build as native
 
 __all__: list[str] = []
@@ -38,6 +39,11 @@ class Custom:
 
     def __call__(self, arrays: list) -> list:
         return list(self.run(arrays))
+
+
+def prepare(graph: Graph) -> Graph:
+    """The graph after the passes that every native graph goes through: what is cut in two should be cut in its final form."""
+    return run_passes(graph, native.PASSES)
 
 
 def build(graph: Graph, backend: str | Callable, options: dict[str, Any]) -> Any:

@@ -20,6 +20,7 @@ from ..core import dtype as dt
 from ..core.errors import fail
 from ..core.spec import Spec
 from ..graph.ir import Graph
+from ..graph.partition import partition
 from ..nn import Module
 from ..nn.modules.module import register_module_forward_pre_hook
 from ..ops.dispatch import local
@@ -33,7 +34,6 @@ from .entry import Entry
 from .guards import MISS, names
 from .history import Joint
 from .report import Report
-from .split import split
 
 __all__: list[str] = []
 
@@ -230,24 +230,21 @@ def joint_of(compiled: Compiled, traced: Traced, work: Work, extra: int) -> tupl
     """Cut the traced forward and gradients in two; the forward graph, and the compiled backward."""
     g = traced.graph
     gradient_at = [r.index for r in traced.results[len(traced.results) - extra:]]
-    kept = len(g.outputs)
-    order = [k for k in range(kept) if k not in set(gradient_at)]
-    assert order == list(range(len(order))), "gradients come after results"
-    outputs = list(g.outputs)
-    g.outputs = [*[outputs[k] for k in order], *[outputs[k] for k in dict.fromkeys(gradient_at)]]
-    forward, backward, saved = split(g, len(order))
-    inputs = {v: k for k, v in enumerate(forward.inputs)}
-    extras = {v: len(order) + k for k, v in enumerate(v for v in saved if v not in inputs)}
-    sources = [("in", inputs[v]) if v in inputs else ("out", extras[v]) for v in saved]
     places = {at: k for k, at in enumerate(dict.fromkeys(gradient_at))}
+    count = len(g.outputs) - len(places)                 # of the forward's own: gradients come last
+    g.outputs = [*[v for k, v in enumerate(g.outputs) if k not in places], *[g.outputs[k] for k in places]]
+    native = not callable(compiled.backend) and compiled.backend != "eager"
+    forward, backward, saved = partition(backends.prepare(g) if native else g, count)
+    inputs = {v: k for k, v in enumerate(forward.inputs)}
+    extras = {v: count + k for k, v in enumerate(v for v in saved if v not in inputs)}
+    sources = [("in", inputs[v]) if v in inputs else ("out", extras[v]) for v in saved]
     given = iter(gradient_at)
     at = [places[next(given)] if yes else None for yes in work.given]
-    live = [traced.results[k].spec for k in work.live]
+    specs = [traced.results[k].spec for k in work.live]
     joint = Joint(work.wrt, work.live, extra, sources, backends.build(backward, compiled.backend, compiled.options), at,
-                  [(s.shape, s.dtype.np) for s in live])
+                  [(s.shape, s.dtype.np) for s in specs])
     joint.graph = backward
     traced.inputs = [i for i in traced.inputs if i.role != "tangent"]
-    traced.graph = forward
     return forward, joint
 
 

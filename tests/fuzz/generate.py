@@ -258,6 +258,8 @@ class Generator:
             shape = tuple(x.shape)
             if x.dtype.is_floating_point:
                 low, high = (float(x.min()), float(x.max())) if x.numel() else (0.0, 1.0)
+                if not -1e3 < low <= high < 1e3:
+                    raise TypeError("values that are no size to compute with")
                 fits = [("v", k) for k, v in enumerate(self.step_values) if tuple(v.shape) == shape and v.dtype is x.dtype]
                 if fits and low < 0 and self.rng.random() < 0.6:
                     uses.append(fits[int(self.rng.integers(len(fits)))])
