@@ -1,8 +1,8 @@
 """What library calls take over from kernels: pointwise steps on their results, and copies of their results.
 
-In: groups. Out: fewer groups: a kernel that only adds a bias or a residual to a product's result, or takes relu of it, becomes
-`post` of the product's group; one that only moves a library call's result elsewhere (a permutation, a joined tensor) becomes
-the strides with which the call writes.
+In: groups. Out: groups with less to do: a root that only adds a bias or a residual to a library call's result, scales it, or
+takes relu of it, becomes `post` of the call's group; one that only moves results elsewhere (a permutation, a joined tensor)
+becomes the strides with which the call writes.
 
 True always: nothing else reads the result in between; what a step adds is there before the call.
 """
@@ -13,87 +13,31 @@ import numpy as np
 from ..core.spec import contiguous_strides, numel
 from ..graph.ir import Node, Value
 from .groups import Group, Grouping
-from .roots import Copy, Root, Roots, probe
+from .roots import Copy, Root, Roots, nbytes, probe, steps_on
 
-PRODUCTS = frozenset(("gemm", "bgemm", "mm", "bmm"))
-
-
-def fold_posts(grouping: Grouping) -> None:
-    """Bias, residual and relu on a product's result move into the product, where nothing else needs them."""
+def fold_steps(grouping: Grouping) -> None:
+    """Bias, scale, residual and relu on a library call's result move into the call, where nothing else needs them."""
     roots = grouping.roots
-    for g in grouping.groups:
-        if g.dead or g.kind != "kernel" or len(g.roots) != 1 or g.roots[0].kind != "point":
+    for g in list(grouping.groups):
+        if g.dead or g.kind != "kernel":
             continue
-        found = posts(roots, g.roots[0])
-        if found is None:
-            continue
-        y, steps = found
-        p = grouping.made[y]
-        if p.post or any(q != p.id and grouping.groups[q].anc >> p.id & 1 for q in g.preds):
-            continue
-        v = g.roots[0].value
-        g.reads.pop(y)
-        grouping.merge(p, g)                        # the product is the earlier one: it stays
-        p.kind, p.post, p.result, p.n = "library", steps, v, 0
-
-
-def posts(roots: Roots, root: Root):
-    """(product's result, steps) if a root is nothing but steps that products can do; else None."""
-    v = root.value
-    if v.dtype.name not in ("float32", "float64") or isinstance(root.desc, Copy):
-        return None
-    steps: list[tuple[str, Value | None]] = []
-    cur = v
-    while True:
-        node = cur.node
-        if node is None or cur is not v and (roots.uses.get(cur, 0) != 1 or cur in roots.forced) or cur.dtype is not v.dtype:
-            return None
-        name = node.op.name
-        if roots.step.get(node) == "library":
-            break
-        if name == "relu" and not steps:
-            steps.append(("relu", None))
-            cur = node.args[0]
-        elif name == "add" and all(isinstance(a, Value) for a in node.args):
-            a, b = node.args
-            if not product_below(roots, a):
-                a, b = b, a
-            kind = operand(roots, b, cur)
-            if kind is None or a.shape != cur.shape:
-                return None
-            steps.append((kind, b))
-            cur = a
-        elif name in ("view_shape", "detach", "alias"):
-            cur = node.args[0]
-        else:
-            return None
-    if not steps or node.op.name not in PRODUCTS or roots.uses.get(cur, 0) != 1 or any(
-            k == "bias" and b.shape[-1] != cur.shape[-1] for k, b in steps):
-        return None
-    return cur, steps[::-1]
-
-
-def product_below(roots: Roots, v: Value) -> bool:
-    while v.node is not None:
-        if v.node.op.name in PRODUCTS:
-            return True
-        if v.node.op.name == "add" or v.node.op.name in ("view_shape", "detach", "alias"):
-            v = v.node.args[0]
-        else:
-            return False
-    return False
-
-
-def operand(roots: Roots, b: Value, like: Value) -> str | None:
-    """What an addend is: "bias", "add", or nothing that a product can add."""
-    base, shape, strides, offset = roots.view(b)
-    if not roots.leaf(base) or b.dtype is not like.dtype or base in roots.roots and roots.roots[base].kind == "accum" and base is not b:
-        return None
-    if len(b.shape) == 1 and like.shape and numel(b.shape) == like.shape[-1] and strides[-1] == 1 and len(like.shape) > 1:
-        return "bias"
-    if b.shape == like.shape and tuple(strides) == contiguous_strides(shape) and base is b:
-        return "add"
-    return None
+        for r in list(g.roots):
+            found = steps_on(roots, r.value) if r.kind == "point" and not isinstance(r.desc, Copy) else None
+            if found is None:
+                continue
+            y, steps = found
+            p = grouping.made[y]
+            needs = {grouping.made[base].id for _, b in steps if b is not None and (base := roots.view(b)[0]) in grouping.made}
+            if p.post or p.kind != "library" or g.id in needs or any(
+                    q != p.id and grouping.groups[q].anc >> p.id & 1 for q in needs):
+                continue
+            p.post, p.result = steps, r.value
+            for q in needs - {p.id}:
+                grouping.depend(p, grouping.groups[q])
+            for _, b in steps:
+                if b is not None:
+                    p.reads[roots.view(b)[0]] = nbytes(b)
+            settle(grouping, g, r, p, (y,))
 
 
 # ---------------------------------------------------------------------------------------------------- where results go
@@ -108,7 +52,9 @@ def fold_moves(grouping: Grouping) -> None:
         for r in list(g.roots):
             found = moves(grouping, r) if r.kind == "point" else None
             if found is not None and not any(r.value in x.leaves and x.leaves[r.value] == {0} for x in g.roots):
-                settle(grouping, g, r, *found)
+                p, places = found
+                p.outs[r.value] = places
+                settle(grouping, g, r, p, places)
 
 
 def moves(grouping: Grouping, r: Root):
@@ -167,22 +113,22 @@ def place(roots: Roots, v: Value, strides, offset: int, places: dict[Value, tupl
     return False
 
 
-def settle(grouping: Grouping, g: Group, r: Root, p: Group, places: dict[Value, tuple]) -> None:
-    """The call's group makes the moved value itself."""
+def settle(grouping: Grouping, g: Group, r: Root, p: Group, gone) -> None:
+    """The call's group makes the root itself; the results `gone` are in memory no longer."""
     v = r.value
-    p.outs[v] = places
-    if len(g.roots) == 1:
-        for y in places:
-            g.reads.pop(y, None)
-        grouping.merge(p, g)
-        p.kind, p.n = "library", 0
-        return
-    g.roots.remove(r)
     p.roots.append(r)
     r.group = p
     grouping.made[v] = p
-    for y in places:
+    g.roots.remove(r)
+    for y in gone:
         if not any(y in x.leaves for x in g.roots):
             g.reads.pop(y, None)
-    g.reads[v] = numel(v.shape) * v.dtype.itemsize
-    g.preds.add(p.id)
+    if g.roots:
+        g.reads[v] = nbytes(v)
+        grouping.depend(g, p)
+        return
+    g.dead = True
+    for other in grouping.groups:                   # who read the root depends on the call now
+        if g.id in other.preds:
+            other.preds.discard(g.id)
+            grouping.depend(other, p)

@@ -214,6 +214,17 @@ class Grouping:
                     g.preds.add(a.id)
         return a
 
+    def depend(self, g: Group, p: Group) -> None:
+        """`g` must come after `p`."""
+        g.preds.add(p.id)
+        new = p.anc | 1 << p.id
+        if new & ~g.anc:
+            g.anc |= new
+            bit = 1 << g.id
+            for x in self.groups:
+                if x.anc & bit:
+                    x.anc |= new
+
 
 def cuts(r: Root) -> frozenset[int]:
     """Where the dimensions of a root's space begin, counted in elements from the end."""

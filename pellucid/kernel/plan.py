@@ -66,8 +66,8 @@ class View(NamedTuple):
 
 
 class Post(NamedTuple):
-    """A pointwise step applied to a library call's result as it is stored: "bias" (operand along the last dimension, or the
-    channels), "relu", "add" (operand of the result's shape)."""
+    """A pointwise step applied to a library call's result as it is stored: "bias" and "scale" (add or multiply by one number
+    per place in the last dimension), "relu", "add" (an operand of the result's shape)."""
 
     kind: str
     operand: View | None = None
@@ -240,7 +240,8 @@ def call_reference(step: LibCall | HostCall, memory: list[np.ndarray]) -> None:
 def apply_post(a: np.ndarray, post: Post, memory: list[np.ndarray]) -> np.ndarray:
     if post.kind == "relu":
         return np.maximum(a, 0)
-    return a + strided(memory[post.operand.buffer], post.operand)
+    x = strided(memory[post.operand.buffer], post.operand)
+    return a * x if post.kind == "scale" else a + x
 
 
 def run_python(plan: Plan, arrays: list[np.ndarray], run_kernel) -> list[np.ndarray]:

@@ -98,6 +98,92 @@ class Fill:
     value: build.Const
 
 
+# ---------------------------------------------------------------------------------------------------- steps on library results
+# What library calls can do to each element of their result as they store it.
+STEPS = {name: frozenset(("bias", "add", "relu")) for name in ("gemm", "bgemm", "mm", "bmm")} | {
+    "conv_nhwc": frozenset(("bias", "scale", "add", "relu"))}
+
+
+def steps_on(roots: Roots, v: Value) -> tuple[Value, list[tuple[str, Value | None]]] | None:
+    """(library result, steps) if a value is nothing but steps that the library call can do to its result, which nothing else
+    reads; else None. Steps: ("relu", None), ("bias" or "scale", one number per place in the last dimension), ("add", alike)."""
+    if v.dtype.name not in ("float32", "float64"):
+        return None
+    steps: list[tuple[str, Value | None]] = []
+    cur = v
+    while True:
+        node = cur.node
+        if node is None or cur is not v and (roots.uses.get(cur, 0) != 1 or cur in roots.forced) or cur.dtype is not v.dtype:
+            return None
+        name = node.op.name
+        if roots.step.get(node) == "library":
+            break
+        if name == "relu" and not steps:
+            steps.append(("relu", None))
+            cur = node.args[0]
+        elif name in ("add", "mul") and all(isinstance(a, Value) for a in node.args):
+            a, b = node.args
+            if not steps_below(roots, a):
+                a, b = b, a
+            kind = step_kind(roots, name, b, cur)
+            if kind is None or a.shape != cur.shape:
+                return None
+            steps.append((kind, b))
+            cur = a
+        elif name in ("view_shape", "detach", "alias"):
+            cur = node.args[0]
+        else:
+            return None
+    able = STEPS.get(node.op.name)
+    if not steps or able is None or roots.uses.get(cur, 0) != 1 or cur.index or not all(kind in able for kind, _ in steps) or any(
+            kind in ("bias", "scale") and numel(b.shape) != cur.shape[-1] for kind, b in steps if b is not None):
+        return None
+    return cur, steps[::-1]
+
+
+def steps_below(roots: Roots, v: Value) -> bool:
+    """Whether a library result that takes steps lies below, through steps and reshapes only."""
+    while v.node is not None and roots.uses.get(v, 0) == 1 and v not in roots.roots:
+        if v.node.op.name in STEPS:
+            return True
+        if v.node.op.name not in ("add", "mul", "view_shape", "detach", "alias") or not isinstance(v.node.args[0], Value):
+            return False
+        v = v.node.args[0]
+    return False
+
+
+def step_kind(roots: Roots, name: str, b: Value, like: Value) -> str | None:
+    """What the other operand of an addition or product is to a library call."""
+    base, shape, strides, _ = roots.view(b)
+    if b.dtype is not like.dtype or not like.shape or not roots.leaf(base):
+        return None
+    n = like.shape[-1]
+    if b.shape and numel(b.shape) == n == b.shape[-1] and (n == 1 or strides[-1] == 1) and len(like.shape) > 1:
+        return "bias" if name == "add" else "scale"
+    flat = b                                        # the same elements in the same order, in memory
+    while flat.node is not None and flat.node.op.name == "view_shape" and flat not in roots.roots:
+        flat = flat.node.args[0]
+    if name == "add" and b.shape == like.shape and flat is base and tuple(strides) == contiguous_strides(shape):
+        return "add"
+    return None
+
+
+def chain_end(roots: Roots, v: Value) -> bool:
+    """Whether `v` is what a library call can store in place of its result, and no further step follows."""
+    if steps_on(roots, v) is None:
+        return False
+    users = roots.users.get(v, ())
+    while len(users) == 1 and users[0].op.name in ("view_shape", "detach", "alias"):
+        users = roots.users.get(users[0].out, ())
+    if len(users) != 1 or users[0].op.name not in ("relu", "add", "mul"):
+        return True
+    u = users[0]
+    if u.op.name == "relu":
+        return False
+    others = [a for a in u.args if isinstance(a, Value) and not steps_below(roots, a)]
+    return len(others) != 1 or step_kind(roots, u.op.name, others[0], u.out) is None
+
+
 def nbytes(v: Value) -> int:
     return numel(v.shape) * v.dtype.itemsize
 
@@ -360,6 +446,8 @@ class Roots:
         """Whether a value had better be a root than be computed by each of its readers."""
         if self.passes(v):
             return False
+        if chain_end(self, v):
+            return True
         leaves, cost = self.summary(v)
         if len(leaves) > 12 or cost > self.options.max_cost:
             return True
@@ -367,13 +455,22 @@ class Roots:
         if uses > 1 and (cost > 60 or sum(map(nbytes, leaves)) > own + own // 4 + 4096):
             return True
         n = numel(v.shape)
-        if n == 1 or cost < 8:
-            return False
-        for u in self.users.get(v, ()):             # repeated along rows: once for each of them
-            for w in u.outs:
-                if numel(w.shape) >= 4 * n and self.desc.get(w) is not None and not isinstance(self.desc[w], (Reduction, Scatter)):
-                    if any(a is v and k == 0 for a, k in self.deps(w)):
-                        return True
+        return n > 1 and self.repeated(v, n, cost)
+
+    def repeated(self, v: Value, n: int, cost: int) -> bool:
+        """Whether a reader would compute `v` anew for each of many rows, or a library call could use it if it were there."""
+        for u in self.users.get(v, ()):
+            w = u.out
+            d = self.desc.get(w)
+            if u.op.name in ("view_shape", "detach", "alias"):
+                if self.repeated(w, n, cost):
+                    return True
+            elif d is not None and not isinstance(d, (Reduction, Scatter)) and numel(w.shape) >= 4 * n:
+                if cost >= 8 and any(a is v and k == 0 for a, k in self.deps(w)):
+                    return True
+                if u.op.name in ("add", "mul") and len(u.args) == 2 and v.shape and v.shape[-1] == n == w.shape[-1] and any(
+                        isinstance(a, Value) and a is not v and steps_below(self, a) for a in u.args):
+                    return True
         return False
 
     def place_reduction(self, v: Value, d: Reduction) -> None:

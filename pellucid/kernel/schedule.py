@@ -15,7 +15,7 @@ import time
 from ..core.spec import contiguous_strides, numel
 from ..graph.ir import Graph, Node, Value
 from . import memory
-from .absorb import fold_moves, fold_posts
+from .absorb import fold_moves, fold_steps
 from .groups import Group, Grouping
 from .lower import Hazard, Lowering, Unlowered
 from .plan import Buffer, HostCall, KernelCall, LibCall, Plan, Post, View, WhyNot
@@ -43,7 +43,7 @@ class Planner:
         self.leaving()
         self.grouping = Grouping(self.roots, options, set(self.direct))
         if options.fuse:
-            fold_posts(self.grouping)
+            fold_steps(self.grouping)
             fold_moves(self.grouping)
         self.plan.whynot = self.grouping.whynot
         self.plan.seconds["group"] = time.perf_counter() - start
@@ -116,13 +116,7 @@ class Planner:
                 continue
             for r in late:
                 after[g.id].add(r.id)
-                r_new = r.anc | 1 << r.id
-                if r_new & ~g.anc:
-                    bit = 1 << g.id
-                    g.anc |= r_new
-                    for x in self.groups:
-                        if x.anc & bit:
-                            x.anc |= r_new
+                self.grouping.depend(g, r)
         users: dict[int, list[int]] = {}
         for k, ps in after.items():
             for p in ps:
@@ -239,7 +233,7 @@ class Planner:
         """A library or host call."""
         node = g.node
         operands = tuple([self.view(a) if isinstance(a, Value) else a for a in node.args])
-        post = tuple([Post(kind, None if a is None else self.view(a)) for kind, a in g.post])
+        post = tuple([self.post(kind, a, node.out.shape) for kind, a in g.post])
         outs, copies = [], []
         moved: dict[Value, tuple] = {}              # results that are written into another value's memory
         for v, places in g.outs.items():
@@ -270,8 +264,6 @@ class Planner:
             outs = [View(self.home[moved[y][0]], y.dtype, y.shape, *moved[y][1:]) if y in moved else next(rest) for y in node.outs]
         if g.post:                                  # the product's own shape, in the last step's memory
             outs = [View(outs[0].buffer, outs[0].dtype, node.out.shape, contiguous_strides(node.out.shape))]
-            post = tuple([p if p.kind != "add" else Post("add", p.operand._replace(
-                shape=node.out.shape, strides=contiguous_strides(node.out.shape))) for p in post])
         if g.kind == "library":
             nodes = (node, *[n for r in g.roots for n in r.nodes])
             self.plan.steps.append(LibCall(node.op.name, operands, tuple(outs), node.attrs, node, post, nodes))
@@ -279,6 +271,15 @@ class Planner:
             self.plan.steps.append(HostCall(node, operands, tuple(outs)))
         for v, k in copies:
             self.copy_back(v, k)
+
+    def post(self, kind: str, v: Value | None, shape) -> Post:
+        """A step on a result of this shape, its operand seen as the library sees it."""
+        if v is None:
+            return Post(kind)
+        view = self.view(v)
+        if kind == "add":
+            return Post(kind, view._replace(shape=shape, strides=contiguous_strides(shape)))
+        return Post(kind, view._replace(shape=shape[-1:], strides=(1,)))
 
     def copy_back(self, v: Value, buffer: int) -> None:
         root = self.roots.copy(v)

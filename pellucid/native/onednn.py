@@ -27,7 +27,7 @@ DTYPE = {dt.float16: 1, dt.bfloat16: 2, dt.float32: 3, dt.int32: 4, dt.int8: 5, 
 ANY = 1                                                                 # the format tag: the primitive chooses
 FORWARD, INFERENCE = 64, 96                                             # prop kinds
 CONV_DIRECT, DECONV_DIRECT = 0x1, 0xA                                   # algorithms
-RELU, BINARY_ADD = 0x20, 0x1FFF0
+RELU, BINARY_ADD, BINARY_MUL = 0x20, 0x1FFF0, 0x1FFF1
 POOL_MAX, POOL_AVG_ALL, POOL_AVG_INSIDE = 0x1FF, 0x2FF, 0x3FF
 SRC, SRC_1, DST, WEIGHTS, BIAS, WORKSPACE = 1, 2, 17, 33, 41, 64       # execution arguments
 DIFF_SRC, DIFF_DST, DIFF_WEIGHTS = 129, 145, 161
@@ -196,7 +196,7 @@ def stream() -> Handle:
 
 
 def attributes(posts: Sequence[tuple] = ()) -> Handle | None:
-    """Primitive attributes with post-operations: ("relu",) or ("add", description)."""
+    """Primitive attributes with post-operations: ("relu",), ("add", description) or ("scale", description)."""
     if not posts:
         return None
     ops = made("dnnl_post_ops_destroy", "dnnl_post_ops_create")
@@ -204,7 +204,8 @@ def attributes(posts: Sequence[tuple] = ()) -> Handle | None:
         if post[0] == "relu":
             call("dnnl_post_ops_append_eltwise", ops.value, RELU, 0.0, 0.0)
         else:
-            call("dnnl_post_ops_append_binary", ops.value, BINARY_ADD, post[1].value)
+            call("dnnl_post_ops_append_binary", ops.value, BINARY_MUL if post[0] == "scale" else BINARY_ADD,
+                 post[1].value)
     attr = made("dnnl_primitive_attr_destroy", "dnnl_primitive_attr_create")
     call("dnnl_primitive_attr_set_post_ops", attr.value, ops.value)
     return attr

@@ -10,7 +10,7 @@ import ctypes
 from collections.abc import Callable
 
 from . import onednn as dnn
-from .onednn import (BIAS, BINARY_ADD, CONV_DIRECT, DECONV_DIRECT, DIFF_DST, DIFF_SRC, DIFF_WEIGHTS, DST, FORWARD, INFERENCE,
+from .onednn import (BIAS, BINARY_ADD, BINARY_MUL, CONV_DIRECT, DECONV_DIRECT, DIFF_DST, DIFF_SRC, DIFF_WEIGHTS, DST, FORWARD, INFERENCE,
                      POOL_AVG_ALL, POOL_AVG_INSIDE, POOL_MAX, POST, RELU, SRC, SRC_1, WEIGHTS, Primitive, Unavailable, attributes,
                      primitive_description, wanted)
 from .onednn_views import Call, Operand, dense, fast
@@ -30,7 +30,7 @@ def last_to_first(c: Call) -> Call:
     c.operands = [channels_first(x) if isinstance(x, Operand) and len(x.shape) == rank and ("operand", k) != weights else x
                   for k, x in enumerate(c.operands)]
     c.outs = [x if ("out", k) == weights else channels_first(x) for k, x in enumerate(c.outs)]
-    c.post = [(kind, x if x is None or kind == "bias" else channels_first(x)) for kind, x in c.post]
+    c.post = [(kind, x if x is None or kind in ("bias", "scale") else channels_first(x)) for kind, x in c.post]
     c.attrs = {"transposed": False, "output_padding": (0,) * (rank - 2), **c.attrs}
     return c
 
@@ -98,9 +98,9 @@ def posts_of(c: Call, post: list, rank: int):
         elif kind == "bias" and i == 0 and (len(c.operands) < 3 or c.operands[2] is None):
             bias = x
         else:
-            if kind == "bias":
+            if kind in ("bias", "scale"):
                 x = channel_bias(x, rank)
-            posts.append(("add", x.md))
+            posts.append(("scale" if kind == "scale" else "add", x.md))
             extra.append((POST * len(posts) | SRC_1, x))
     return bias, attributes(posts), extra
 
@@ -160,9 +160,9 @@ def afterwards(p: Primitive, out: Operand, post: list) -> None:
             pd = primitive_description("eltwise_forward", INFERENCE, RELU, md, md, ctypes.c_float(0.0), ctypes.c_float(0.0), None)
             p.add(pd, {SRC: p.view(out.index, md), DST: p.view(out.index, md)})
             continue
-        if kind == "bias":
+        if kind in ("bias", "scale"):
             x = channel_bias(x, len(out.shape))
-        pd = primitive_description("binary", BINARY_ADD, md, x.md, md, None)
+        pd = primitive_description("binary", BINARY_MUL if kind == "scale" else BINARY_ADD, md, x.md, md, None)
         p.add(pd, {SRC: p.view(out.index, md), SRC_1: p.view(x.index, x.md), DST: p.view(out.index, md)})
 
 
