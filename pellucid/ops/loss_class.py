@@ -8,7 +8,7 @@ from __future__ import annotations
 from ._common import Spec, describe, dt, fail, np
 from .loss import _REDUCTIONS, reduced, reduction_of
 from .dispatch import values_known
-from .op import COMPOSITE, GATHER, F, composite, primitive
+from .op import COMPOSITE, GATHER, POINT, F, composite, primitive
 
 
 # ---------------------------------------------------------------------------------------------------- arrays
@@ -136,6 +136,25 @@ def class_weights_ref(t, w, *, classes, ignore_index, dtype):
     return (np.ones(t.shape, dtype.np) if r is None else r.reshape(t.shape)).astype(dtype.np)
 
 
+def checked_classes_ref(t, *, classes, ignore_index):
+    class_indices(t, classes, ignore_index)
+    return t.copy()
+
+
+def checked_classes_scalar(b, t, *, classes, ignore_index):
+    counts = b.ne(t, ignore_index)
+    safe = b.guarded(b.select(counts, t, b.const(0, t)), classes)
+    return b.select(counts, b.value(safe), t)
+
+
+@primitive(POINT, args="target", ref=checked_classes_ref, scalar=checked_classes_scalar, infer=lambda t, **attrs: t.like(), forms="",
+           ns=(), grads=False, samples=lambda m: [((m.i(3, low=0, high=4), 4, -100), {}), ((m.i(2, 3, low=0, high=4), 4, 1), {}),
+                                                  ((m.i(0, low=0, high=4), 4, -100), {})])
+def checked_classes(target, classes, ignore_index):
+    """The int64 class indices as they are; IndexError if one is neither in [0, classes) nor the ignored one."""
+    return (target,), {"classes": classes, "ignore_index": ignore_index}
+
+
 # ---------------------------------------------------------------------------------------------------- in operators
 # The class of a target is found by comparing it with every class: no gather, so that losses fuse into one pass over rows.
 def beside(weight, input, dim):
@@ -144,13 +163,13 @@ def beside(weight, input, dim):
 
 
 def picked(input, target, ignore_index):
-    """(class dimension, mask of each target's class among the scores, mask of targets that count, mask of valid ones)."""
+    """(class dimension, mask of each target's class among the scores, mask of targets that count). Targets out of range are
+    an IndexError."""
     dim = 1 if input.ndim > 1 else 0
     c = input.shape[dim]
     t = target if target.dtype is dt.int64 else F.convert(target, dt.int64)
-    hit = F.eq(F.unsqueeze(t, dim), beside(F.arange(c), input, dim))
-    counted = F.ne(t, ignore_index)
-    return dim, hit, counted, F.logical_or(F.logical_not(counted), F.logical_and(F.ge(t, 0), F.lt(t, c)))
+    hit = F.eq(F.unsqueeze(F.checked_classes(t, c, ignore_index), dim), beside(F.arange(c), input, dim))
+    return dim, hit, F.ne(t, ignore_index)
 
 
 def weight_of(hit, counted, weight, dim, dtype):
@@ -185,9 +204,9 @@ def shared(grad, per, reduction, dim):
 
 
 def nll_body(input, target, weight=None, *, ignore_index=-100, reduction="mean"):
-    dim, hit, counted, valid = picked(input, target, ignore_index)
+    dim, hit, counted = picked(input, target, ignore_index)
     loss = F.neg(F.sum(F.where(hit, input, 0.0), dim))
-    return summed(*weighed(F.where(valid, loss, float("nan")), hit, counted, weight, dim), reduction)
+    return summed(*weighed(loss, hit, counted, weight, dim), reduction)
 
 
 def nll_backward_body(grad, target, weight=None, *, shape, ignore_index=-100, reduction="mean"):
@@ -279,12 +298,12 @@ def _ce_backward_vjp(g, grad, input, target, weight, attrs_, needs):
 
 
 def cross_entropy_body(input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    """Log-sum-exp minus the target's score. An invalid target makes the loss nan (the reference refuses it)."""
-    dim, hit, counted, valid = picked(input, target, ignore_index)
+    """Log-sum-exp minus the target's score."""
+    dim, hit, counted = picked(input, target, ignore_index)
     shifted = F.sub(input, F.amax(input, dim, True))
     lse = F.log(F.sum(F.exp(shifted), dim))
     loss = F.sub(lse, F.sum(F.where(hit, shifted, 0.0), dim))
-    loss, per = weighed(F.where(valid, loss, float("nan")), hit, counted, weight, dim)
+    loss, per = weighed(loss, hit, counted, weight, dim)
     if label_smoothing:
         c = input.shape[dim]
         if weight is None:
@@ -297,7 +316,7 @@ def cross_entropy_body(input, target, weight=None, *, ignore_index=-100, reducti
 
 
 def cross_entropy_backward_body(grad, input, target, weight=None, *, ignore_index=-100, reduction="mean", label_smoothing=0.0):
-    dim, hit, counted, _ = picked(input, target, ignore_index)
+    dim, hit, counted = picked(input, target, ignore_index)
     c = input.shape[dim]
     per = F.unsqueeze(weight_of(hit, counted, weight, dim, input.dtype), dim)
     share = shared(grad, per, reduction, dim)
