@@ -18,6 +18,19 @@ name, `attrs_` (all attributes), `out` (the result; `out1`: one of several), `x_
 a gradient, one bool per operand).
 Rules are written with operators, so they serve the tape, the graph and double backward. They may return a gradient of
 broadcast shape: the walker sums it back.
+
+Kernels. `scalar` and `lower` say what one element of the result is, given a builder `b` (kernel/build.py) that makes the
+expressions; they import nothing of it. Their operands are in canonical, promoted form.
+
+- `scalar(b, *operands, **attrs)`: elementwise. An operand is an expression, a number or None. Float16 and bfloat16
+  operands come as float32; what comes out is rounded at the operator's boundary.
+- `lower(b, i, load, *specs, **attrs)`: the element of the result at index `i`, a tuple of `Ix` (affine forms over loop
+  variables: `b.iadd`, `b.idiv`, `b.unflatten`, ...); `load(k, idx)` is operand k's element. An index that is data goes
+  through `b.guarded`, which checks it at run time; one that may leave the operand is clamped and the load selected.
+- `lower(b, *specs, **attrs)`: a descriptor. `b.reduction(...)`, `b.scatter(...)`, `b.pieces(...)` (boxes of the result), or
+  `b.element(fn)` with `fn(i, load)`. `b.out` says which of several results is asked for.
+
+`b.refuse(why)` leaves a case to the reference. A test compares every definition with its reference.
 """
 from __future__ import annotations
 
@@ -74,7 +87,7 @@ class Op:
     infer: Fn | None = None           # (*Specs, **attrs) -> Spec or tuple of Specs; raises the user-facing error
     ref: Fn | None = None             # (*arrays, **attrs) -> array or tuple of arrays
     scalar: Fn | None = None          # POINT: the scalar expression, given a builder
-    lower: Fn | None = None           # VIEW: index map; GATHER/SCATTER: loads and stores; EXTERN: library call
+    lower: Fn | None = None           # the element at an index, or a descriptor of the whole (a reduction, a scatter, ...)
     vjp: dict[str, Fn] | Fn | None = None
     batch: Fn | None = None
     onnx: str | Fn | None = None
