@@ -4,6 +4,8 @@ In: strided operands as the plan gives them, nothing is copied but one tile of q
 `attention` and `attention_backward`. The weights of a query are computed a tile of keys at a time and renormalised as
 larger ones appear (Dao et al., 2022); tiles of keys that a causal mask hides are not computed.
 
+float16 and bfloat16 are computed in float32: a head's keys and values are widened once, results rounded as they are stored.
+
 Everything is held transposed: queries lie along the lanes, keys and features along rows. Maxima and sums over keys are then
 plain vector operations, keys and values are read one number at a time in any layout, and only queries need transposing.
 """
@@ -18,6 +20,7 @@ from .backend import Extern, extern
 from .emit import SIZES, Fn, Isa, Module, Val
 from .gemm import REAL, accumulate, batch_strides, ceil, fold_batch, transpose
 
+MEMORY = {**REAL, dt.bfloat16: "i16", dt.float16: "half"}
 KEYS = 128                  # keys in a tile of the forward pass
 
 
@@ -34,7 +37,8 @@ class Shape:
     v: tuple[int, int]
     causal: bool
     scale: float
-    ty: str
+    ty: str                         # what is computed in
+    memory: str                     # what operands and results are held in
     mask: str = ""
     m: tuple[int, int] = (0, 0)
 
@@ -53,9 +57,32 @@ class Tiles:
         self.vectors = min(2, ceil(s.queries, self.lanes))
         self.wide = self.vectors * self.lanes                     # queries in a tile
         self.rows = 8 if module.isa.registers == 32 else 6        # keys, or features, in a register tile
+        self.low = s.memory != s.ty                               # keys and values are widened into scratch first
+        self.k, self.v = ((s.features, 1), (s.values, 1)) if self.low else (s.k, s.v)
         self.tiles = ceil(s.queries, self.wide)
         self.last = s.queries - (self.tiles - 1) * self.wide      # queries in the last tile
-        self.used = 0
+        self.used = 0                                             # elements of scratch taken
+        self.at_k, self.at_v = (self.room(s.keys * n) if self.low else 0 for n in (s.features, s.values))
+        if self.low:
+            self.write_widen("k", s.features, s.k)
+            self.write_widen("v", s.values, s.v)
+
+    def write_widen(self, name: str, columns: int, strides: tuple[int, int]) -> None:
+        """`NAME_widen_name(from, to)`: keys or values of a head in float32."""
+        f = Fn(self.module, f"{self.name}_widen_{name}", "ptr from, ptr to", self.s.ty, internal=True)
+        with f.loop(0, self.s.keys) as j:
+            self.blocks(f, columns, lambda c, n: f.store(self.row(f, f.p_from, j * strides[0] + c * strides[1], strides[1], n), f.p_to,
+                                                         f.add(j * columns, c), f.mask(n)))
+        f.end()
+
+    def widen(self, f: Fn, k, v):
+        """Where the keys and values of a head are, once they can be read."""
+        if not self.low:
+            return k, v
+        to = f.at(f.p_scratch, self.at_k), f.at(f.p_scratch, self.at_v)
+        f.invoke(f"{self.name}_widen_k", k, to[0])
+        f.invoke(f"{self.name}_widen_v", v, to[1])
+        return to
 
     def room(self, elements: int) -> int:
         """Take elements of scratch; the offset."""
@@ -105,12 +132,12 @@ class Tiles:
             f.end()
 
     def row(self, f: Fn, p, index, stride: int, n: int) -> Val:
-        """n numbers as a vector."""
+        """n numbers of an operand as a vector."""
         if stride == 1:
-            return f.load(p, index, mask=f.mask(n))
+            return f.read(p, index, self.s.memory, mask=f.mask(n))
         out = f.zero()
         for i in range(n):
-            out = f.insert(out, f.load(p, index + i * stride, self.s.ty), i)
+            out = f.insert(out, f.read(p, f.add(index, i * stride), self.s.memory, 1), i)
         return out
 
     def write_writer(self, name: str, columns: int, row_stride: int) -> None:
@@ -123,7 +150,7 @@ class Tiles:
                     factor = f.load(f.p_factor, at)
                     columns = [f.mul(f.load(f.p_from, (c + i) * self.wide + at), factor) if i < n else f.zero() for i in range(self.lanes)]
                     for i, row in enumerate(transpose(f, columns)[:count - at]):
-                        f.store(row, f.p_to, (at + i) * row_stride + c, f.mask(n))
+                        f.write(row, f.p_to, f.add(c, (at + i) * row_stride), self.s.memory, f.mask(n))
             self.blocks(f, columns, body)
             f.end()
 
@@ -147,7 +174,7 @@ class Tiles:
     def scores(self, f: Fn, acc, j, rows: int, q0, k, q_tile, mask, bias) -> list[list[Val]]:
         """The scores of keys j.. (rows) for the tile's queries, in registers; -inf where not allowed."""
         s = self.s
-        accumulate(f, acc, s.features, f.at(k, j * s.k[0]), s.k, q_tile, self.wide)
+        accumulate(f, acc, s.features, f.at(k, j * self.k[0]), self.k, q_tile, self.wide)
         if s.mask:
             self.apply_mask(f, acc, j, mask, bias)
         if s.causal:
@@ -181,7 +208,7 @@ class Tiles:
                     for x in row:
                         x.set(f.op(f.v, f"select i1 {shown}, {f.v} {x.get()}, {f.v} {low}"))
                 else:
-                    one = f.spread(mask, at)
+                    one = f.splat(f.read(mask, at, s.memory, 1), self.lanes)
                     for x in row:
                         x.set(x.get() + one)
                 continue
@@ -238,7 +265,7 @@ class Forward(Tiles):
         q_tile, p_tile, out_tile, factor = (f.at(f.p_scratch, x) for x in (self.at_q, self.at_p, self.at_out, self.at_factor))
         bias = f.at(f.p_scratch, self.at_bias)
         q0 = f.p_tile * self.wide
-        self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_read_{n}", f.at(f.p_q, q0 * s.q[0]), q_tile))
+        self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_read_{n}", f.at(f.p_q, q0 * s.q[0], s.memory), q_tile))
         low = f.fill(-math.inf, f.v)
         top, total, factors = ([f.var(x) for _ in range(self.vectors)] for x in (low, f.zero(), f.zero()))
         with f.loop(0, s.values * self.wide, self.lanes) as i:
@@ -248,7 +275,7 @@ class Forward(Tiles):
             k1 = f.least(k0 + self.tile_keys, end)
             if self.at_bias:
                 count = f.least(f.mul(f.ceil_div(k1 - k0, self.rows), self.rows), s.keys - k0)
-                mask = f.at(f.p_mask, q0 * s.m[0] + k0 * s.m[1], "i8" if s.mask == "bool" else s.ty)
+                mask = f.at(f.p_mask, q0 * s.m[0] + k0 * s.m[1], "i8" if s.mask == "bool" else s.memory)
                 self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_bias_{n}", mask, bias, count))
             most = [f.var(low) for _ in range(self.vectors)]
 
@@ -275,7 +302,7 @@ class Forward(Tiles):
             def gather(c, rows):
                 acc = [[f.var(f.mul(f.load(out_tile, f.add(c, i) * self.wide + at * self.lanes), factors[at].get()))
                         for at in range(self.vectors)] for i in range(rows)]
-                accumulate(f, acc, k1 - k0, f.at(f.p_v, k0 * s.v[0] + c * s.v[1]), (s.v[1], s.v[0]), p_tile, self.wide)
+                accumulate(f, acc, k1 - k0, f.at(f.p_v, f.add(k0 * self.v[0], f.mul(c, self.v[1]))), (self.v[1], self.v[0]), p_tile, self.wide)
                 for i, row in enumerate(acc):
                     for at, x in enumerate(row):
                         f.store(x.get(), out_tile, f.add(c, i) * self.wide + at * self.lanes)
@@ -287,14 +314,15 @@ class Forward(Tiles):
             lse = f.select(nothing, f.fill(math.inf, f.v), vmath.log(f, whole) + top[at].get())
             left = f.least(f.most(s.queries - (q0 + at * self.lanes), 0), self.lanes)
             f.store(lse, f.p_lse, q0 + at * self.lanes, f.mask(left))
-        self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_write_{n}", out_tile, f.at(f.p_out, q0 * self.out_stride), factor))
+        self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_write_{n}", out_tile, f.at(f.p_out, q0 * self.out_stride, s.memory), factor))
         f.end()
 
 
-def describe(q, k, v, mask, attrs) -> Shape | None:
+def describe(q, k, v, mask, attrs, isa: Isa) -> Shape | None:
     """The shape of an attention, None if it is not for this module."""
-    ty = REAL.get(q.dtype)
-    if ty is None or k.dtype is not q.dtype or v.dtype is not q.dtype or 0 in q.shape or 0 in k.shape or 0 in v.shape:
+    memory = MEMORY.get(q.dtype)
+    ty = REAL.get(q.dtype, "float")
+    if memory is None or (memory == "half" and not isa.half) or k.dtype is not q.dtype or v.dtype is not q.dtype or 0 in q.shape or 0 in k.shape or 0 in v.shape:
         return None
     kind, m = "", (0, 0)
     if mask is not None:
@@ -304,12 +332,12 @@ def describe(q, k, v, mask, attrs) -> Shape | None:
         shape, strides = ((1, 1) + mask.shape)[-2:], ((0, 0) + mask.strides)[-2:]
         m = tuple(0 if n == 1 else s for n, s in zip(shape, strides))
     return Shape(q.shape[-2], k.shape[-2], q.shape[-1], v.shape[-1], tuple(q.strides[-2:]), tuple(k.strides[-2:]), tuple(v.strides[-2:]),
-                 bool(attrs["is_causal"]), float(attrs["scale"]), ty, kind, m)
+                 bool(attrs["is_causal"]), float(attrs["scale"]), ty, memory, kind, m)
 
 
 def heads(f: Fn, batch, units: int, names, views, body) -> None:
-    """`body(unit, pointers)` for this thread's share of heads and, in each, of `units`; cheap and dear units alternate, so
-    that equal shares cost the same under a causal mask."""
+    """`body(head, unit, pointers)` for this thread's share of heads and, in each, of `units`; cheap and dear units alternate,
+    so that equal shares cost the same under a causal mask."""
     count = math.prod([d[0] for d in batch])
     lo, hi = f.div(count * units * f.p_tid, f.p_nth), f.div(count * units * (f.p_tid + 1), f.p_nth)
     with f.loop(lo, hi) as item:
@@ -320,7 +348,12 @@ def heads(f: Fn, batch, units: int, names, views, body) -> None:
         for dim, *strides in reversed(batch):
             index, left = f.rem(left, dim), f.div(left, dim)
             offsets = [o + index * s for o, s in zip(offsets, strides)]
-        body(unit, [f.at(p, o, ty) for p, o, ty in zip(views, offsets, names)])
+        body(head, unit, [f.at(p, o, ty) for p, o, ty in zip(views, offsets, names)])
+
+
+def elements(views, s: Shape) -> list[str]:
+    """What the memory of each operand holds."""
+    return ["i8" if x.dtype is dt.bool_ else MEMORY[x.dtype] for x in views]
 
 
 @extern("attention")
@@ -328,8 +361,8 @@ def attention_extern(call, isa: Isa, symbol: str) -> Extern | None:
     """The forward pass, for float32 and float64."""
     q, k, v, mask = call.operands
     out, lse = call.outs
-    s = describe(q, k, v, mask, call.attrs)
-    if s is None or call.post or 0 in out.shape or out.strides[-1] != 1 or not lse.contiguous:
+    s = describe(q, k, v, mask, call.attrs, isa)
+    if s is None or call.post or 0 in out.shape or out.strides[-1] != 1 or not lse.contiguous or REAL.get(lse.dtype) != s.ty:
         return None
     module = Module(isa)
     forward = Forward(module, f"{symbol}_tile", s, out.strides[-2])
@@ -338,11 +371,18 @@ def attention_extern(call, isa: Isa, symbol: str) -> Extern | None:
     f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
     views = [f.load(f.p_views, i, "ptr") for i in range(len(operands))]
 
-    def tile(unit, pointers):
+    current = f.var(-1)
+
+    def tile(head, unit, pointers):
         if mask is None:
             pointers.insert(3, f.val("null", "ptr"))
+        if forward.low:
+            with f.when(f.compare("ne", head, current.get())):
+                pointers[1:3] = forward.widen(f, *pointers[1:3])
+                current.set(head)
+            pointers[1:3] = [f.at(f.p_scratch, at) for at in (forward.at_k, forward.at_v)]
         f.invoke(forward.name, *pointers, unit, f.p_scratch)
-    heads(f, batch, forward.tiles, ["i8" if x.dtype is dt.bool_ else s.ty for x in operands], views, tile)
+    heads(f, batch, forward.tiles, elements(operands, s), views, tile)
     f.end()
     count = math.prod(out.shape[:-2])
     return Extern(module.text, symbol, scratch=forward.used * forward.size, flops=s.flops(2) * count,
@@ -356,6 +396,7 @@ class Backward(Tiles):
     def __init__(self, module: Module, name: str, s: Shape, g: tuple[int, int], needs, strides: tuple[int, int, int]):
         super().__init__(module, name, s)
         self.needs, self.strides = needs, strides                 # row strides of gq, gk, gv
+        self.at_sums = [self.room(s.keys * n) if self.low and need else 0 for n, need in ((s.features, needs[1]), (s.values, needs[2]))]
         held = ceil(s.keys, self.rows) * self.rows
         self.at_q = self.room(s.features * self.wide)
         self.at_g = self.room(s.values * self.wide)
@@ -384,10 +425,10 @@ class Backward(Tiles):
         end = self.key_end(f, q0)
 
         def read(n):
-            f.invoke(f"{self.name}_q_{n}", f.at(f.p_q, q0 * s.q[0]), q_tile, q_rows)
-            f.invoke(f"{self.name}_g_{n}", f.at(f.p_g, q0 * self.g[0]), g_tile, g_rows)
+            f.invoke(f"{self.name}_q_{n}", f.at(f.p_q, q0 * s.q[0], s.memory), q_tile, q_rows)
+            f.invoke(f"{self.name}_g_{n}", f.at(f.p_g, q0 * self.g[0], s.memory), g_tile, g_rows)
             if self.at_bias:
-                f.invoke(f"{self.name}_bias_{n}", f.at(f.p_mask, q0 * s.m[0], "i8" if s.mask == "bool" else s.ty), bias, s.keys)
+                f.invoke(f"{self.name}_bias_{n}", f.at(f.p_mask, q0 * s.m[0], "i8" if s.mask == "bool" else s.memory), bias, s.keys)
         self.for_tile(f, f.p_tile, read)
         lse, dots = [], [f.var(f.zero()) for _ in range(self.vectors)]
         for at in range(self.vectors):                            # queries that are not there: exp(-inf) = 0
@@ -403,7 +444,7 @@ class Backward(Tiles):
             if not (self.needs[0] or self.needs[1]):
                 return
             acc = [[f.var(f.zero()) for _ in range(self.vectors)] for _ in range(rows)]
-            accumulate(f, acc, s.values, f.at(f.p_v, j * s.v[0]), s.v, g_tile, self.wide)
+            accumulate(f, acc, s.values, f.at(f.p_v, j * self.v[0]), self.v, g_tile, self.wide)
             for i, row in enumerate(acc):
                 for at, x in enumerate(row):
                     to = f.add(j, i) * self.wide + at * self.lanes
@@ -423,17 +464,36 @@ class Backward(Tiles):
 
             def gather(c, rows):
                 acc = [[f.var(f.zero()) for _ in range(self.vectors)] for _ in range(rows)]
-                accumulate(f, acc, end, f.at(f.p_k, c * s.k[1]), (s.k[1], s.k[0]), ds_tile, self.wide)
+                accumulate(f, acc, end, f.at(f.p_k, c * self.k[1]), (self.k[1], self.k[0]), ds_tile, self.wide)
                 for i, row in enumerate(acc):
                     for at, x in enumerate(row):
                         f.store(x.get(), out_tile, f.add(c, i) * self.wide + at * self.lanes)
             self.row_tiles(f, 0, s.features, s.features, gather)
-            self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_write_{n}", out_tile, f.at(f.p_gq, q0 * self.strides[0]), ones))
+            self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_write_{n}", out_tile, f.at(f.p_gq, q0 * self.strides[0], s.memory), ones))
         if self.needs[1]:
-            self.add_up(f, f.p_gk, self.strides[1], s.features, ds_tile, q_rows, end)
+            self.add_up(f, f.p_gk, s.features if self.low else self.strides[1], s.features, ds_tile, q_rows, end)
         if self.needs[2]:
-            self.add_up(f, f.p_gv, self.strides[2], s.values, p_tile, g_rows, end)
+            self.add_up(f, f.p_gv, s.values if self.low else self.strides[2], s.values, p_tile, g_rows, end)
         f.end()
+
+    def head(self, f: Fn, pointers) -> None:
+        """All tiles of one head, in a function with `scratch`. Keys that no query sees get zeros."""
+        s = self.s
+        pointers[2:4] = self.widen(f, *pointers[2:4])
+        found = pointers[-2:]
+        sums = [f.at(f.p_scratch, at) for at in self.at_sums] if self.low else found
+        columns = s.features, s.values
+        for need, to, stride, n in zip(self.needs[1:3], sums, columns if self.low else self.strides[1:], columns):
+            if need:
+                with f.loop(0, s.keys) as j:
+                    self.blocks(f, n, lambda c, k: f.store(f.zero(), to, f.add(j * stride, c), f.mask(k)))
+        with f.loop(0, self.tiles) as tile:
+            f.invoke(self.name, *pointers[:-2], *sums, tile, f.p_scratch)
+        for need, source, to, stride, n in zip(self.needs[1:3], sums, found, self.strides[1:], columns):
+            if need and self.low:
+                with f.loop(0, s.keys) as j:
+                    self.blocks(f, n, lambda c, k: f.write(f.load(source, f.add(j * n, c), mask=f.mask(k)), to, f.add(j * stride, c),
+                                                           s.memory, f.mask(k)))
 
     def add_up(self, f: Fn, to, stride: int, columns: int, a, b, end) -> None:
         """to[keys, columns] += a[keys, queries] b[queries, columns]."""
@@ -463,8 +523,8 @@ def attention_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     """The gradients of query, key and value; that of a mask is left to the reference. A head is one thread's."""
     g, q, k, v, mask, lse = call.operands
     needs = tuple(call.attrs["needs"])
-    s = describe(q, k, v, mask, call.attrs)
-    if s is None or call.post or needs[3] or g.dtype is not q.dtype or lse.dtype is not q.dtype or 0 in g.shape:
+    s = describe(q, k, v, mask, call.attrs, isa)
+    if s is None or call.post or needs[3] or g.dtype is not q.dtype or REAL.get(lse.dtype) != s.ty or 0 in g.shape:
         return None
     if lse.strides[-2] != 1 and lse.shape[-2] > 1 or any(out.strides[-1] != 1 for out in call.outs):
         return None
@@ -480,17 +540,10 @@ def attention_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
     views = [f.load(f.p_views, i, "ptr") for i in range(len(operands))]
 
-    def head(unit, found):
+    def head(_, unit, found):
         given = iter(found)
-        pointers = [f.val("null", "ptr") if x is None else next(given) for x in slots]
-        for out, p in zip(outs[1:], pointers[-2:]):               # keys that no query sees stay zero
-            if out is not None:
-                columns = out.shape[-1]
-                with f.loop(0, out.shape[-2]) as j:
-                    backward.blocks(f, columns, lambda c, n: f.store(f.zero(), p, f.add(j * out.strides[-2], c), f.mask(n)))
-        with f.loop(0, backward.tiles) as tile:
-            f.invoke(backward.name, *pointers, tile, f.p_scratch)
-    heads(f, batch, 1, ["i8" if x.dtype is dt.bool_ else s.ty for x in operands], views, head)
+        backward.head(f, [f.val("null", "ptr") if x is None else next(given) for x in slots])
+    heads(f, batch, 1, elements(operands, s), views, head)
     f.end()
     count = math.prod(lead)
     flops = (2 * s.flops(2) + s.flops(1)) * count

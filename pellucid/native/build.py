@@ -101,7 +101,8 @@ def make_plan(graph: Graph, options: Mapping[str, Any] = {}) -> Plan:
 
 def compile_graph(graph: Graph, backend: str = "llvm", options: Mapping[str, Any] | None = None) -> Executable | PythonExecutable:
     """Compile a graph. Options: `verify` (check after each pass), `passes`, `schedule` (kernel.roots.Options), `isa`, `cache`
-    (False: neither look nor keep). Raises ValueError for a backend that is not "llvm" or "python"."""
+    (False: neither look nor keep), `constant` (numbers of inputs whose contents stay the same until `exe.refresh()`: weights are
+    laid out once for them). Raises ValueError for a backend that is not "llvm" or "python"."""
     options = options or {}
     if backend == "python":
         return PythonExecutable(make_plan(graph, options))
@@ -127,7 +128,7 @@ def compile_graph(graph: Graph, backend: str = "llvm", options: Mapping[str, Any
 
 def _compiled(graph: Graph, options: Mapping[str, Any], isa: Isa, name: str) -> Executable:
     plan = make_plan(graph, options)
-    made, objects, seconds = program.compile_plan(plan, isa)
+    made, objects, seconds = program.compile_plan(plan, isa, options.get("constant", ()))
     consts = list(plan.graph.consts.values())
     exe = program.load(made, objects, consts, {**plan.seconds, **seconds})
     exe.report["cache"] = "none"
@@ -234,7 +235,8 @@ class Private(Exception):
 def graph_key(graph: Graph, options: Mapping[str, Any], isa: Isa) -> str:
     """The key of a graph's program: "program-..." if it may be kept on disk, "process-..." if only in memory, or ""."""
     environment = (isa.key, repr(onednn.library()), f"{threads.count()} {config.threads} {threads.pool() is not None}",
-                   repr(options.get("schedule")), repr(bool(options.get("verify"))))
+                   repr(options.get("schedule")), repr(bool(options.get("verify"))),
+                   repr(sorted(options.get("constant", ()))))
     try:
         return key("program", signature(graph), *environment)
     except Private:

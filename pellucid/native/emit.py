@@ -11,7 +11,7 @@ import struct
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-SIZES = {"float": 4, "double": 8, "i8": 1, "i16": 2, "i32": 4, "i64": 8}
+SIZES = {"float": 4, "double": 8, "half": 2, "i8": 1, "i16": 2, "i32": 4, "i64": 8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,13 @@ class Isa:
 
     bits: int = 512
     registers: int = 32
+    half: bool = True               # conversions of float16
 
     def lanes(self, ty: str) -> int:
         return self.bits // (8 * SIZES[ty])
 
 
-AVX512, AVX2, SSE2, NEON = Isa(512, 32), Isa(256, 16), Isa(128, 16), Isa(128, 32)
+AVX512, AVX2, SSE2, NEON = Isa(512, 32), Isa(256, 16), Isa(128, 16, False), Isa(128, 32)
 
 
 class Val(str):
@@ -90,7 +91,7 @@ def number(value, ty: str) -> str:
 
 def suffix(ty: str) -> str:
     """How intrinsics name a type: v16f32."""
-    name = {"float": "f32", "double": "f64"}.get(scalar_of(ty), scalar_of(ty))
+    name = {"float": "f32", "double": "f64", "half": "f16"}.get(scalar_of(ty), scalar_of(ty))
     return name if ty[0] != "<" else f"v{lanes_of(ty)}{name}"
 
 
@@ -326,6 +327,32 @@ class Fn:
         name = f"llvm.masked.store.{suffix(ty)}.p0"
         self.module.declare(f"declare void @{name}({ty}, ptr, i32, {mask.ty})")
         self.put(f"call void @{name}({ty} {value}, ptr {p}, i32 {align}, {mask.ty} {mask})")
+
+    def read(self, p, index, memory: str, lanes: int = 0, mask: Val | None = None) -> Val:
+        """A vector (or `lanes` numbers) of this function's type, from memory that holds `memory`: the type itself, half, or
+        i16 for bfloat16."""
+        lanes = lanes or self.lanes
+        if memory == self.ty:
+            return self.load(p, index, vector(memory, lanes), mask)
+        x = self.load(p, index, vector(memory, lanes), mask)
+        if memory == "half":
+            return self.cast("fpext", x, vector(self.ty, lanes))
+        wide = self.cast("zext", x, vector("i32", lanes))
+        return self.cast("bitcast", self.int_op("shl", wide, 16), vector(self.ty, lanes))
+
+    def write(self, value: Val, p, index, memory: str, mask: Val | None = None) -> None:
+        """The reverse of `read`: rounded to nearest even."""
+        lanes = lanes_of(value.ty)
+        if memory == "half":
+            value = self.cast("fptrunc", value, vector("half", lanes))
+        elif memory != self.ty:
+            ty = vector("i32", lanes)
+            bits = self.cast("bitcast", value, ty)
+            odd = self.int_op("and", self.int_op("lshr", bits, 16), 1)
+            rounded = self.int_op("lshr", self.op(ty, f"add {ty} {self.op(ty, f'add {ty} {bits}, {odd}')}, {self.fill(0x7FFF, ty)}"), 16)
+            nan = self.op(vector("i1", lanes), f"fcmp uno {value.ty} {value}, {value}")
+            value = self.cast("trunc", self.select(nan, self.fill(0x7FC0, ty), rounded), vector("i16", lanes))
+        self.store(value, p, index, mask)
 
     def spread(self, p, index=0) -> Val:
         """The number at `index` in all lanes."""

@@ -40,6 +40,7 @@ class Header(IntEnum):
     WRITTEN = 15            # how many inputs are written, and which
     WRITTEN_LIST = 16
     END = 17                # the steps `enter` runs: 0 to END
+    STALE = 18              # 1: what was prepared from constant inputs is out of date: `enter` does not run
     SIZE = 20
 
 
@@ -57,6 +58,7 @@ class Slot(IntEnum):
     BYTES = 8               # how far its elements reach
     CHANGED = 9
     WRITTEN = 10
+    CONSTANT = 11
     SIZE = 12
 
 
@@ -106,6 +108,7 @@ class Exec(IntEnum):
 KERNEL, COMBINE, EXTERN, LIBRARY = range(4)
 FAILED_INPUT = -1           # status FAILED_INPUT - i: input i is not as expected
 FAILED_ALIAS = -(1 << 40)   # a written input overlaps another one
+FAILED_STALE = -(1 << 41)   # constant inputs are new: prepare first
 FAILED_STEP = 1             # status (FAILED_STEP + step) * 64 + library status
 
 # Lists and NumPy's arrays on a 64-bit CPython: byte offsets. `execute.readable_layout` checks them on real objects.
@@ -158,6 +161,8 @@ def _point(m: Module) -> None:
     with f.when(f.compare("ne", f.p_pointer, _word(f, f.p_slot, Slot.POINTER))):
         _set(f, f.p_slot, Slot.POINTER, f.p_pointer)
         _set(f, f.p_slot, Slot.CHANGED, 1)
+        with f.when(f.compare("ne", _word(f, f.p_slot, Slot.CONSTANT), 0)):
+            _set(f, f.p_program, Header.STALE, 1)
         patches, first = _ptr(f, f.p_program, Header.PATCHES), _word(f, f.p_slot, Slot.FIRST)
         with f.loop(first, first + _word(f, f.p_slot, Slot.PATCHES)) as i:
             patch = _record(f, patches, i, Patch.SIZE)
@@ -246,6 +251,8 @@ def _enter(m: Module) -> None:
     with f.when(f.compare("eq", _word(f, program, Header.STATUS), 0)):
         with f.when(f.compare("gt", _word(f, program, Header.WRITTEN), 0)):
             f.invoke("overlap", program)
+        with f.when(f.compare("ne", _word(f, program, Header.STALE), 0)):
+            _set(f, program, Header.STATUS, FAILED_STALE)
         with f.when(f.compare("eq", _word(f, program, Header.STATUS), 0)):
             f.invoke("run", program, 0, _word(f, program, Header.END))
     f.end()

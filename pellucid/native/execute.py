@@ -214,14 +214,32 @@ class Instance:
         header[Header.NDARRAY] = id(np.ndarray)
         self._bind_slots()
         header[Header.END] = program.segments[0][1] if program.segments and program.segments[0][2] is None else 0
-        for p in primitives:
+        self.setups: list[onednn.Primitive] = []        # layouts of constant inputs, made when those are known
+        for s, p in zip(steps, primitives):
             if p is not None and p.setup:
-                p.run(p.setup, self.stream)
+                if any(program.buffers[v.buffer][0] == "input" for v in self._constant(s)):
+                    self.setups.append(p)
+                else:
+                    p.run(p.setup, self.stream)
+
+    def _constant(self, s: dict) -> list[View]:
+        """The views of a library step whose contents do not change from call to call."""
+        def fixed(v: View) -> bool:
+            role, _, index = self.program.buffers[v.buffer]
+            return role == "const" or (role == "input" and index in self.program.constant)
+        return [v for v in s["operands"] if isinstance(v, View) and fixed(v)]
+
+    def prepare(self) -> None:
+        """Lay out the constant inputs anew. The pointers are known."""
+        for p in self.setups:
+            p.run(p.setup, self.stream)
+        self.header[Header.STALE] = 0
 
     def _primitive(self, s: dict) -> onednn.Primitive:
         call = library_call(s)
         views = [v for v in (*call.operands, *call.outs) if isinstance(v, View)]
-        constant = frozenset(i for i, v in enumerate(views) if self.program.buffers[v.buffer][0] == "const")
+        fixed = self._constant(s)
+        constant = frozenset(i for i, v in enumerate(views) if any(v is c for c in fixed))
         made = onednn_ops.primitive(call, constant)
         if made is None:
             raise RuntimeError(f"oneDNN has no primitive for {call.name} any more: remove the cached program")
@@ -262,7 +280,7 @@ class Instance:
                 row[Slot.FLAGS] |= CONTIGUOUS
             else:
                 row[Slot.STRIDES] = self._words([s * dtype.itemsize for s in spec["strides"]])
-            row[Slot.BYTES], row[Slot.WRITTEN] = spec["nbytes"], spec["written"]
+            row[Slot.BYTES], row[Slot.WRITTEN], row[Slot.CONSTANT] = spec["nbytes"], spec["written"], i in program.constant
         outputs = np.zeros((max(len(program.news), 1), Slot.SIZE), np.int64)
         for i, row in enumerate(outputs[:len(program.news)]):
             wanted = self.patches.get(of_output.get(i, -1), [])
@@ -315,6 +333,11 @@ class Executable:
         self._forks = threads.forks()
         return found
 
+    def refresh(self) -> None:
+        """Say that the contents of inputs compiled as constant have changed."""
+        for instance in self._instances.values():
+            instance.header[Header.STALE] = 1
+
     @property
     def plan(self) -> Plan | None:
         """The plan, to read: made again where the program came from a cache."""
@@ -360,6 +383,8 @@ class Executable:
                 used[i] = copied(used[i], program.inputs[i])
         pointers = np.array([place(a) for a in (*used, *news)], np.int64)
         self.engine.load(instance.address, place(pointers) if len(pointers) else 0)
+        if instance.header[Header.STALE]:
+            instance.prepare()
         memory = [] if self._one else whole_memory(instance, program, used, news)
         for begin, end, host in program.segments:
             if host is not None:

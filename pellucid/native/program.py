@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,7 @@ class Program:
     checks: list = field(default_factory=list)
     flag_bytes: int = 8
     symbols: list = field(default_factory=list)
+    constant: list = field(default_factory=list)        # inputs whose contents stay the same until `refresh`
     report: dict = field(default_factory=dict)
 
     def dumps(self) -> bytes:
@@ -400,12 +401,13 @@ def check_text(check: Any) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- the whole way
-def compile_plan(plan: Plan, isa: Isa | None = None) -> tuple[Program, list[bytes], dict[str, float]]:
+def compile_plan(plan: Plan, isa: Isa | None = None, constant: Iterable[int] = ()) -> tuple[Program, list[bytes], dict[str, float]]:
     """(the program, its objects, seconds per stage). The objects come from the disk where they can."""
     isa = isa or host_isa()
     began = time.perf_counter()
     compiler = Compiler(plan, isa)
     program = compiler.compile()
+    program.constant = sorted(set(constant) - set(plan.written))
     modules = list(compiler.modules())
     middle = time.perf_counter()
     objects, hits = [], 0

@@ -23,6 +23,7 @@ LOW = (dt.float16, dt.bfloat16)
 _INT_OF = {4: dt.int32, 8: dt.int64}
 _COMPARE = {"eq": ("oeq", "eq", "eq"), "ne": ("une", "ne", "ne"), "lt": ("olt", "slt", "ult"), "le": ("ole", "sle", "ule"),
             "gt": ("ogt", "sgt", "ugt"), "ge": ("oge", "sge", "uge")}
+MAGIC = {dt.float32: 1.5 * 2.0 ** 23, dt.float64: 1.5 * 2.0 ** 52}      # adding it rounds to a whole number
 LIBM = ("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "tanh", "sinh", "cosh", "erf", "erfc", "sin", "cos", "tan", "asin",
         "acos", "atan", "atan2", "pow", "fmod", "fma")
 
@@ -313,10 +314,33 @@ class Writer:
             name = f"llvm.x86.avx512.mask.scalef.{kind}.512"
             self.declares[f"declare {x.ty} @{name}({x.ty}, {x.ty}, {x.ty}, {mask}, i32)"] = None
             return self.op(f"call {x.ty} @{name}({x.ty} {x.text}, {x.ty} {n.text}, {x.ty} zeroinitializer, {mask} -1, i32 4)", x.dtype, x.lanes)
-        bias, low = (127, 23) if x.dtype.itemsize == 4 else (1023, 52)
-        i = self.toint(n)
-        half = i >> 1
-        return x * self.unbits((half + bias) << low) * self.unbits((i - half + bias) << low)
+        half = self.whole(n * 0.5)
+        return x * self.power(half) * self.power(n - half)
+
+    def power(self, n: Num) -> Num:
+        """2^n for a whole float n with a normal result."""
+        if n.dtype.itemsize == 4:
+            return self.unbits((self.toint(n) + 127) << 23)
+        return self.unbits((self.bits(n + MAGIC[n.dtype]) + 1023) << 52)       # the low bits of the sum are n
+
+    def whole(self, x: Num) -> Num:
+        """The nearest whole number of a small one."""
+        return (x + MAGIC[x.dtype]) - MAGIC[x.dtype] if self.isa.name == "baseline" else self.rint(x)
+
+    def narrow_whole(self, i: Num) -> Num:
+        """A small int64 as float64."""
+        biased = self.unbits((i + 1024) | 0x4330000000000000)
+        return biased - (2.0 ** 52 + 1024)
+
+    def widen(self, x: Num) -> Num:
+        """float32 as float64."""
+        return self.convert("fpext", x, dt.float64)
+
+    def narrow(self, x: Num) -> Num:
+        return self.convert("fptrunc", x, dt.float32)
+
+    def not_(self, x: Num) -> Num:
+        return self.invert(x)
 
     # ------------------------------------------------------------------------------------------------ extremes
     def extreme(self, name: str, a, b) -> Num:

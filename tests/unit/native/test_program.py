@@ -316,3 +316,21 @@ def test_the_python_backend_runs_what_is_printed():
         build.compile_graph(traced.graph, "cuda")
 
 
+
+
+def test_constant_inputs_are_laid_out_once(compiled):
+    x, w, b = pellucid.randn(2, 8, 12, 12), pellucid.randn(16, 8, 3, 3), pellucid.randn(16)
+    c = compiled(lambda x, w, b: F.relu(F.conv2d(x, w, b, padding=1)), x, w, b, constant=[1, 2])
+    x, w, b = c.arrays
+    first = c.check(tolerance=1e-4)
+    if c.exe.report["library_calls"]:
+        assert c.exe.instance.setups
+    assert np.array_equal(c.exe([x, w, b])[0], first[0])
+    c.check([x + 1, w, b], tolerance=1e-4)
+    other = w * 2                           # another array: seen
+    c.check([x, other, b], tolerance=1e-4)
+    other *= 3                              # the same array, other contents: to be told
+    c.exe.refresh()
+    c.check([x, other, b], tolerance=1e-4)
+    c.check([x, np.asfortranarray(w), b], tolerance=1e-4)
+    c.check([x, w, b], tolerance=1e-4)

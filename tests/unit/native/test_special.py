@@ -156,10 +156,11 @@ def attend(isa, real, case, threads=2):
             mask[3], mask[-1] = False, False              # queries that may attend to nothing
     attrs = {"is_causal": causal, "scale": 0.3}
     want = attention_ref(wide(q), wide(k), wide(value), wide(mask), **attrs)
-    outs = guarded((*lead, n, v), real), guarded((*lead, n, 1), real)
+    normaliser = np.float32 if np.dtype(real).itemsize == 2 else real
+    outs = guarded((*lead, n, v), real), guarded((*lead, n, 1), normaliser)
     run(attention.attention_extern, isa, "attention", (q, k, value, mask), outs, attrs, threads=threads)
     attrs["needs"] = (True, True, True, False)
-    lse = copy_guarded(want[1].astype(real))
+    lse = copy_guarded(want[1].astype(normaliser))
     want_back = attention_backward_ref(wide(g), wide(q), wide(k), wide(value), wide(mask), want[1], **attrs)
     back = [guarded((*lead, *s), real) for s in ((n, e), (m, e), (m, v))]
     run(attention.attention_backward_extern, isa, "attention_backward", (g, q, k, value, mask, lse), back, attrs, threads=threads)
@@ -181,6 +182,21 @@ def test_attention_in_float64(isa, case):
     for found, want in attend(isa, np.float64, case, threads=1):
         finite = np.isfinite(want)
         assert np.abs(found[finite] - want[finite]).max(initial=0) < 1e-13
+
+
+@isa_cases
+@pytest.mark.parametrize("case", [ATTENTION[0], ATTENTION[2], ATTENTION[4]], ids=str)
+@pytest.mark.parametrize("low", [dt.bfloat16, dt.float16], ids=str)
+def test_attention_in_low_precision(isa, case, low):
+    """As exact as the results can be written down."""
+    if low is dt.float16 and not isa.half:
+        assert attention.describe(*[View(0, low, (4, 4), (4, 1))] * 3, None, {"is_causal": False, "scale": 1}, isa) is None
+        return
+    for found, want in attend(isa, low.np, case):
+        finite = np.isfinite(want)
+        precision = 1e-5 if found.dtype == np.float32 else 2.0 ** -8 if low is dt.bfloat16 else 2.0 ** -11
+        error = np.abs(found[finite].astype(np.float64) - want[finite])
+        assert (error <= precision * np.abs(want[finite]) + 1e-5).all()
 
 
 def test_attention_carries_nan_and_infinity():
