@@ -62,7 +62,15 @@ def _hidden(rows: int, columns: int, is_causal: bool):
     return ~np.tri(rows, columns, dtype=np.bool_) if is_causal else None
 
 
+def _widened(*arrays):
+    """float16 and bfloat16 as float32; everything else as it is."""
+    return [a.astype(np.float32) if a is not None and a.dtype.itemsize == 2 else a for a in arrays]
+
+
 def attention_ref(q, k, v, mask, *, is_causal, scale):
+    if q.dtype.itemsize == 2:                              # the normaliser stays in float32: backward subtracts it from scores
+        out, lse = attention_ref(*_widened(q, k, v, mask), is_causal=is_causal, scale=scale)
+        return out.astype(q.dtype), lse
     lead, q, k, v, mask, blocks = _blocks(q, k, v, mask)
     hidden = _hidden(q.shape[1], k.shape[1], is_causal)
     out = np.empty((q.shape[0], q.shape[1], v.shape[2]), q.dtype)
@@ -95,10 +103,14 @@ def attention_infer(q, k, v, mask, *, is_causal, scale):
              fix="key and value must have the same length")
     if mask is not None:
         lead = broadcast_shapes((*lead, q.shape[-2], k.shape[-2]), mask.shape)[:-2]
-    return q.like((*lead, q.shape[-2], v.shape[-1])), q.like((*lead, q.shape[-2], 1))
+    wide = dt.float32 if q.dtype.itemsize == 2 else q.dtype
+    return q.like((*lead, q.shape[-2], v.shape[-1])), q.like((*lead, q.shape[-2], 1), wide)
 
 
 def attention_backward_ref(g, q, k, v, mask, lse, *, is_causal, scale, needs):
+    if q.dtype.itemsize == 2:
+        found = attention_backward_ref(*_widened(g, q, k, v, mask, lse), is_causal=is_causal, scale=scale, needs=needs)
+        return tuple([a.astype(q.dtype) for a in found])
     lead, q, k, v, mask, blocks = _blocks(q, k, v, mask)
     hidden = _hidden(q.shape[1], k.shape[1], is_causal)
     g, lse = g.reshape(q.shape[0], *g.shape[-2:]), lse.reshape(q.shape[0], q.shape[1], 1)
@@ -193,7 +205,7 @@ def _backward_infer(g, q, k, v, mask, lse, *, is_causal, scale, needs):
 
 
 @primitive(COMPOSITE, args="g query key value attn_mask lse", forms="", ref=attention_backward_ref, body=attention_backward_body,
-           infer=_backward_infer)
+           infer=_backward_infer, low=False)
 def attention_backward(g, query, key, value, attn_mask, lse, is_causal, scale, needs):
     """The gradients of attention's query, key, value and mask, those that `needs` asks for."""
     return (g, query, key, value, attn_mask, lse), {"is_causal": is_causal, "scale": scale, "needs": needs}
