@@ -2,13 +2,29 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+
+
+def _processors() -> int:
+    """The threads to begin with: OMP_NUM_THREADS, or the processors this process may run on and is granted time for."""
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if asked.isdigit() and int(asked) > 0:
+        return int(asked)
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        with open("/sys/fs/cgroup/cpu.max") as file:        # a container's share: microseconds of each period, or "max"
+            quota, period = file.read().split()[:2]
+        if quota != "max":
+            n = min(n, max(1, -(-int(quota) // int(period))))
+    except (OSError, ValueError):
+        pass
+    return max(n, 1)
 
 
 @dataclass
 class Config:
-    threads: int = os.cpu_count() or 1          # what set_num_threads says
-    interop_threads: int = os.cpu_count() or 1
+    threads: int = field(default_factory=_processors)          # what set_num_threads says
+    interop_threads: int = field(default_factory=_processors)
     deterministic: bool = False                 # use_deterministic_algorithms
     deterministic_warn_only: bool = False
     warn_always: bool = False
