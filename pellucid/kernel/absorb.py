@@ -50,7 +50,7 @@ def fold_moves(grouping: Grouping) -> None:
         if g.dead or g.kind != "kernel":
             continue
         for r in list(g.roots):
-            found = moves(grouping, r) if r.kind == "point" else None
+            found = moves(grouping, r) if r.kind in ("point", "pieces") else None
             if found is not None and not any(r.value in x.leaves and x.leaves[r.value] == {0} for x in g.roots):
                 p, places = found
                 p.outs[r.value] = places
@@ -102,7 +102,7 @@ def place(roots: Roots, v: Value, strides, offset: int, places: dict[Value, tupl
         for k, d in enumerate(node.attrs["dims"]):
             inner[d] = strides[k]
         return place(roots, source, inner, offset, places)
-    if name in ("clone", "detach", "alias"):
+    if name in ("clone", "detach", "alias") or name == "add" and args[1] == 0:      # (the sign of a library's zero is nobody's)
         return place(roots, source, strides, offset, places)
     if name == "view_shape" or name == "basic_index" and numel(source.shape) == numel(v.shape):
         try:

@@ -128,8 +128,8 @@ class Grouping:
     # ------------------------------------------------------------------------------------------------ may they merge
     def refusal(self, a: Group, b: Group) -> str | None:
         """Why two groups cannot be one kernel; None if they can."""
-        if any(r.kind == "scatter" for g in (a, b) for r in g.roots):
-            return "a scatter has a kernel of its own"
+        if any(r.kind in ("scatter", "pieces") for g in (a, b) for r in g.roots):
+            return "what is scattered, or stored in pieces, has kernels of its own"
         if a.n == b.n:
             n, c = a.n, a.c or b.c
             if a.c and b.c and a.c != b.c:

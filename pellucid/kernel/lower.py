@@ -26,7 +26,7 @@ from .emit import Emitter, Hazard, Unlowered
 from .index import ZERO, Ix, axis, flatten, ix
 from .ir import Const, Expr, Load, Var
 from .plan import Buffer, KernelCall, Plan
-from .roots import Copy, Fill, Options, Post, Root, Roots
+from .roots import Box, Copy, Fill, Options, Post, Root, Roots
 
 __all__ = ["Hazard", "Lowering", "Unlowered"]
 
@@ -198,6 +198,8 @@ class Lowering:
         if isinstance(d, Reduction):
             return b.round(self.inner(v, d, idx), v.dtype)
         args = node.args
+        if isinstance(d, Box):
+            idx = tuple([i + s for i, s in zip(idx, d.start)])
         if isinstance(d, Point):
             like = v.dtype if node.op.name == "where" else next((a.dtype for a in args if isinstance(a, Value)), v.dtype)
             exprs = [self.value(a, b.broadcast(idx, a.shape)) if isinstance(a, Value) else None if a is None else b.const(a, like)
@@ -327,6 +329,8 @@ class Lowering:
         for r in self.group.roots:
             if r.kind == "scatter":
                 return self.scatter(r)
+            if r.kind == "pieces":
+                return self.pieces(r)
             full = r.n == self.group.n
             if r.n == 1 and self.group.n > max(self.group.c, 1) and r.kind == "point":
                 self.store(r, self.value(r.value, (ZERO,) * len(r.shape)), (ZERO,) * len(r.shape), False, True)
@@ -345,7 +349,7 @@ class Lowering:
     def store(self, r: Root, e: Expr, at: tuple[Ix, ...], full: bool, once: bool = False) -> None:
         for k in r.dests:
             buf = self.plan.buffers[k]
-            where = flatten(at, r.value.shape, buf.strides)
+            where = flatten([i + s for i, s in zip(at, r.start)] if r.start else at, r.value.shape, buf.strides)
             self.targets.append(Target("store", stored(e, buf), full, k, where, level=self.level(e), once=once))
 
     def accum(self, r: Root, full: bool) -> None:
@@ -384,7 +388,21 @@ class Lowering:
         self.plan.checks.append(extent)
         return buf.size - 1
 
-    # ------------------------------------------------------------------------------------------------ scatters
+    # ------------------------------------------------------------------------------------------------ pieces and scatters
+    def pieces(self, r: Root) -> list[KernelCall]:
+        """A kernel for every box of a value."""
+        out: list[KernelCall] = []
+        for region in r.desc.regions:
+            shape = tuple([z - a for a, z in zip(region.start, region.stop)])
+            part = Value(r.value.spec.like(shape), r.value.name + "_part", r.value.node, r.value.index)
+            desc = Box(r.value, region.start, region.fn)
+            self.roots.desc[part] = desc
+            root = Root(part, "point", numel(shape), desc=desc, shape=shape, dests=r.dests, start=region.start, nodes=r.nodes)
+            group = type(self.group)(-1, "kernel", [root], n=root.n)
+            if root.n:
+                out += Lowering(self.plan, self.roots, self.home, group, self.options).calls()
+        return out
+
     def scatter(self, r: Root) -> list[KernelCall]:
         """The result's start, then every update in order."""
         d, v = r.desc, r.value

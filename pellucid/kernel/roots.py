@@ -55,7 +55,7 @@ COST |= {"pow": 24, "div": 4, "true_divide": 4, "sqrt": 4, "rsqrt": 6, "reciproc
 class Root:
     """A value that a kernel computes. Its iteration space has `n` elements: those of the value ("point"), or of what it
     reduces ("row": the trailing `k` of them each; "accum": any others, combined in memory) or of the updates ("scatter").
-    "point" covers reductions by an inner loop."""
+    "point" covers reductions by an inner loop; "pieces" is stored box by box."""
 
     value: Value
     kind: str
@@ -71,6 +71,7 @@ class Root:
     order: int = 0
     group: Any = None
     dests: list[int] = field(default_factory=list)  # buffers it is stored to
+    start: tuple[int, ...] = ()                     # of the box it is, in what is stored
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.value.name}>"
@@ -89,6 +90,15 @@ class Copy:
     """A root that is another value, element by element."""
 
     source: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A root that is a part of another value: the elements from `start` on."""
+
+    whole: Value
+    start: tuple[int, ...]
+    fn: Callable
 
 
 @dataclass(frozen=True, slots=True)
@@ -440,12 +450,20 @@ class Roots:
         uses = self.uses.get(v, 0)
         if v not in self.forced and (uses == 0 or not self.worth(v, uses)):
             return
-        self.add(Root(v, "point", numel(v.shape), desc=self.desc[v], shape=v.shape))
+        kind = "pieces" if self.in_pieces(v) else "point"
+        self.add(Root(v, kind, numel(v.shape), desc=self.desc[v], shape=v.shape))
+
+    def in_pieces(self, v: Value) -> bool:
+        """Whether a value is stored box by box: its element by index would choose among all of them."""
+        d = self.desc.get(v)
+        return isinstance(d, Pieces) and 1 < len(d.regions) and numel(v.shape) >= 256 * len(d.regions)
 
     def worth(self, v: Value, uses: int) -> bool:
         """Whether a value had better be a root than be computed by each of its readers."""
         if self.passes(v):
             return False
+        if self.in_pieces(v):
+            return True
         if chain_end(self, v):
             return True
         leaves, cost = self.summary(v)
