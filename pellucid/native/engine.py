@@ -3,7 +3,8 @@
 In: a program record (`HEADER`) with its step records (`STEP`), filled by program.py; the input and output arrays' addresses.
 Out: every step done, in order, without Python: kernels and externs inside parallel regions, library primitives between them.
 
-    enter(program, in list, out list)   takes the pointers out of lists of NumPy's array objects, checks the inputs, runs
+    call(program, in list, out list)    takes the pointers out of lists of NumPy's array objects, checks the inputs, runs;
+                                        returns the status
     load(program, pointers)             takes the pointers from a plain table, without checks; does not run
     run(program, begin, end)            steps begin to end
 
@@ -115,7 +116,7 @@ FAILED_STEP = 1             # status (FAILED_STEP + step) * 64 + library status
 L_ITEMS = 24
 A_TYPE, A_DATA, A_NDIM, A_DIMS, A_STRIDES, A_DESCR, A_FLAGS = 8, 16, 24, 32, 40, 56, 64
 
-EXPORTS = ("enter", "load", "run", "pl_barrier")
+EXPORTS = ("call", "load", "run", "pl_barrier")
 
 
 # ---------------------------------------------------------------------------------------------------- writing it
@@ -368,4 +369,9 @@ def module() -> str:
     m = Module(SSE2)
     for write in (_barrier, _point, _overlap, _region, _worker, _library, _run, _enter, _load):
         write(m)
+    m.functions.append("""define i64 @call(ptr %program, ptr %inputs, ptr %outputs) {
+  call void @enter(ptr %program, ptr %inputs, ptr %outputs)
+  %status = load i64, ptr %program
+  ret i64 %status
+}""")
     return m.text

@@ -32,6 +32,7 @@ from .isa import isa_of
 
 ALIGNED, WRITEABLE, CONTIGUOUS = 0x100, 0x400, 0x1
 HUGE = 2 << 20
+QUICK_NS = 20_000           # a program this short keeps Python's lock: no thread would gain from having it meanwhile
 
 
 # ---------------------------------------------------------------------------------------------------- memory
@@ -99,7 +100,8 @@ class Engine:
         barrier = {"GOMP_barrier": team.barrier if team else 1}         # never called with one thread
         self.code = jit.load([data], engine.EXPORTS, barrier)
         pointer = ctypes.c_void_p
-        self.enter = ctypes.CFUNCTYPE(None, pointer, pointer, pointer)(self.code["enter"])
+        self.call = ctypes.CFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)(self.code["call"])
+        self.call_held = ctypes.PYFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)(self.code["call"])     # keeps Python's lock
         self.load = ctypes.CFUNCTYPE(None, pointer, pointer)(self.code["load"])
         self.run = ctypes.CFUNCTYPE(None, pointer, ctypes.c_int64, ctypes.c_int64)(self.code["run"])
 
@@ -320,6 +322,9 @@ class Executable:
         self.news = [new_array(tuple(spec["shape"]), dt.ALIASES[spec["dtype"]].np) for spec in program.news]
         self._plain = program.outputs == [{"new": i} for i in range(len(self.news))]
         self._one = len(program.segments) == 1 and program.segments[0][2] is None
+        quick = self._one and self._direct and sum(s.get("ns", 0) for s in program.steps) < QUICK_NS
+        self._quick = quick and not program.checks and not any(s["kind"] == "library" or s.get("split") for s in program.steps)
+        self._spare: Instance | None = None
         self.instance = self._bound()
 
     def _bound(self) -> Instance:
@@ -345,30 +350,46 @@ class Executable:
             self._plan = self.make_plan()
         return self._plan
 
-    def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    def __call__(self, arrays: list[np.ndarray], kept: Sequence[np.ndarray | None] | None = None) -> list[np.ndarray]:
+        """The outputs for `arrays`. `kept`: for each output an array of this program's making to use again, or None."""
         if type(arrays) is not list:
             arrays = list(arrays)
         if len(arrays) != self._count:
             raise TypeError(f"{self.program.name} takes {self._count} arrays, got {len(arrays)}")
-        news = [make(shape, dtype) for make, shape, dtype in self.news]
-        with self._guard.lock:
+        if kept is None or not self._plain:
+            news = [make(shape, dtype) for make, shape, dtype in self.news]
+        else:
+            news = [make(shape, dtype) if a is None else a for a, (make, shape, dtype) in zip(kept, self.news)]
+        if self._quick:                         # Python's lock is held, so nobody else comes between
             instance = self.instance
-            if config.threads != self._wanted or threads.forks() != self._forks:
-                instance = self._bound()
-            if self._one and self._direct:
-                if instance.threads == 1:
-                    self.engine.enter(instance.address, id(arrays), id(news))
-                else:
-                    with threads.region():
-                        self.engine.enter(instance.address, id(arrays), id(news))
-                status = instance.status.value
-                if status:
-                    self._indirectly(instance, arrays, news, status)
-            else:
-                self._indirectly(instance, arrays, news, 0)
-            if instance.flag.size:
-                self._check(instance)
+            status = self.engine.call_held(instance.address, id(arrays), id(news))
+            if status:                          # on an instance of its own: another thread may use this one meanwhile
+                with self._guard.lock:
+                    if self._spare is None:
+                        self._spare = Instance(self.program, self.code, self.consts, 1)
+                    self._indirectly(self._spare, arrays, news, status)
+        else:
+            with self._guard.lock:
+                self._slowly(arrays, news)
         return news if self._plain else [self._output(instance, o, arrays, news) for o in self.program.outputs]
+
+    def _slowly(self, arrays: list, news: list) -> None:
+        """Run with other Python threads running too."""
+        instance = self.instance
+        if config.threads != self._wanted or threads.forks() != self._forks:
+            instance = self._bound()
+        if not self._one or not self._direct:
+            self._indirectly(instance, arrays, news, 0)
+        else:
+            if instance.threads == 1:
+                status = self.engine.call(instance.address, id(arrays), id(news))
+            else:
+                with threads.region():
+                    status = self.engine.call(instance.address, id(arrays), id(news))
+            if status:
+                self._indirectly(instance, arrays, news, status)
+        if instance.flag.size:
+            self._check(instance)
 
     # ------------------------------------------------------------------------------------------------ the long way
     def _indirectly(self, instance: Instance, arrays: list, news: list, status: int) -> None:
