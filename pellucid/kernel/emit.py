@@ -261,6 +261,10 @@ class Emitter:
         for t, at in zip(self.targets, self.where):
             if t.kind == "store":
                 writes[f"#{t.buffer}"] = (at, t.level, t.full)
+            elif t.kind == "scatter":
+                places = [e for n, _ in at.terms if n in self.lets for e in self.reach(self.lets[n])]
+                if any(e.buf == f"#{t.buffer}" for e in (*self.reach(t.expr), *places)):
+                    raise Hazard(t.buffer)
         if not writes:
             return
         for t in self.targets:
@@ -417,6 +421,9 @@ class Emitter:
     # ------------------------------------------------------------------------------------------------ the kernel
     def call(self) -> KernelCall:
         self.busy = False
+        for t, at in zip(self.targets, self.where):
+            if t.kind == "accum" and t.op in ("max", "min", "and", "or") and (self.mask(t.expr) | self.index_mask(at)) >> self.base <= 1:
+                t.full = t.full and not self.outer          # the same for all of a row: once is enough
         top = Scope(0)
         self.stack = [top]
         loops = self.open(self.outer)

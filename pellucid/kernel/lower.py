@@ -407,31 +407,35 @@ class Lowering:
         """The result's start, then every update in order."""
         d, v = r.desc, r.value
         args = v.node.args
-        k = r.dests[0]
+        k = next((k for k in r.dests if k == self.home.get(v)), r.dests[0])
         buf = self.plan.buffers[k]
-        out = self.start(r, Copy(args[d.init]) if isinstance(d.init, int) else Fill(d.init))
-        if not numel(d.shape):
-            return out
+        there = isinstance(d.init, int) and self.home.get(args[d.init]) == k        # it is the very memory that is updated
+        out = [] if there else self.start(r, k, Copy(args[d.init]) if isinstance(d.init, int) else Fill(d.init))
         at = self.index_of(d.shape, True)
 
         def load(j: int, i) -> Expr:
             a = args[j]
             return self.value(a, tuple(map(ix, i))) if isinstance(a, Value) else self.b.const(a, v.dtype)
-        self.b.out = v.index
-        where, e = d.at(at, load)
-        e = self.b.cast(e, build.compute_dtype(v.dtype))
-        self.targets.append(Target("scatter", e, True, k, flatten(where, v.shape, buf.strides), d.op))
-        self.checks()
-        return [*out, Emitter(self, sequential=True).call()]
+        if numel(d.shape):
+            self.b.out = v.index
+            where, e = d.at(at, load)
+            e = self.b.cast(e, build.compute_dtype(v.dtype))
+            self.targets.append(Target("scatter", e, True, k, flatten(where, v.shape, buf.strides), d.op))
+            self.checks()
+            out.append(Emitter(self, sequential=True).call())
+        for other in r.dests:
+            if other != k:
+                out += self.start(r, other, Copy(v), {**self.home, v: k})
+        return out
 
-    def start(self, r: Root, desc) -> list[KernelCall]:
+    def start(self, r: Root, k: int, desc, home: dict | None = None) -> list[KernelCall]:
         """A scatter's result begins as a copy of another value, or full of one number."""
         v = r.value
         whole = Value(v.spec.like(), v.name + "_start")
         self.roots.desc[whole] = desc
-        root = Root(whole, "point", numel(v.shape), desc=desc, shape=v.shape, dests=list(r.dests))
+        root = Root(whole, "point", numel(v.shape), desc=desc, shape=v.shape, dests=[k])
         group = type(self.group)(-1, "kernel", [root], n=root.n)
-        calls = Lowering(self.plan, self.roots, self.home, group, self.options).calls() if root.n else []
+        calls = Lowering(self.plan, self.roots, home or self.home, group, self.options).calls() if root.n else []
         self.reset()
         return calls
 

@@ -470,7 +470,7 @@ class Roots:
         if len(leaves) > 12 or cost > self.options.max_cost:
             return True
         own = nbytes(v)
-        if uses > 1 and (cost > 60 or sum(map(nbytes, leaves)) > own + own // 4 + 4096):
+        if uses > 1 and (cost > 60 or sum(map(nbytes, leaves)) > own + own // 4 + 32768):
             return True
         n = numel(v.shape)
         return n > 1 and self.repeated(v, n, cost)

@@ -271,3 +271,29 @@ def test_refusals_say_why():
     p = scheduled(lambda x, y: (x.exp().sum(0), y @ x, x.exp().sum(1)), pl.randn(30, 40), pl.randn(4, 30))
     assert all(w.reason for w in p.whynot)
     assert "kernel" in p.report() and "arena" in p.report()
+
+
+def test_scatters_into_their_own_input():
+    def f(x, i, g):
+        x.index_add_(0, i, g)
+        return x * 2
+    p = scheduled(f, pl.randn(10, 64), pl.randint(0, 10, (7,)), pl.randn(7, 64))
+    assert kinds(p) == "kk"
+
+    def rows_of_itself(x, i):
+        x.index_add_(0, i, x[:7])
+        return x + 1, x
+    scheduled(rows_of_itself, pl.randn(10, 64), pl.randint(0, 10, (7,)))
+
+
+def test_joined_and_padded_tensors_are_stored_box_by_box():
+    p = scheduled(lambda x, y: (pl.cat([x, y * 2, x[:, :13]], 1), F.pad(x, (1, 2, 3, 4))), pl.randn(40, 60), pl.randn(40, 50))
+    assert kinds(p) == "k" * 8
+    p = scheduled(lambda x: pl.cat([x[5:], x[:5]], 0), pl.randn(40, 60))
+    assert kinds(p) == "kk"
+
+
+def test_rotation_in_place():
+    def f(x):
+        x.copy_(pl.cat([x[5:], x[:5]], 0))
+    scheduled(f, pl.randn(40, 60))
