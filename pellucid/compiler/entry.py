@@ -9,10 +9,13 @@ from __future__ import annotations
 import linecache
 from collections.abc import Iterable, Sequence
 from itertools import count
+from operator import attrgetter, is_
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
+from ..native.execute import Executable
 from ..ops.dispatch import local
 from ..ops.op import REGISTRY
 from ..tensor import Tensor
@@ -182,11 +185,24 @@ class Entry:
             else:
                 run.append(i.tensor)
         flush()
+        self.end_of_guards(w)
+        self.store = None
+        kept = ""
+        if self.keep_grads and not self.joint and isinstance(self.execute, Executable):
+            own = {t: at for t, at in self.traced.grad_at.items() if at is not None and id(t) not in self.places}
+            if own:
+                self.store = Store(list(own), list(own.values()), len(self.traced.graph.outputs))
+                w.put(f"kept = {w.name(self.store, 'store')}.lend()")
+                kept = ", kept"
         if self.joint is not None:
             w.put(f"inputs = [{', '.join(parts)}]")
             w.put("outs = run(inputs)")
         else:
-            w.put(f"outs = run([{', '.join(parts)}])")
+            w.put(f"outs = run([{', '.join(parts)}]{kept})")
+
+    def end_of_guards(self, w: Writer) -> None:
+        """Put what has been written so far under one `try`: what is not there any more does not fit."""
+        w.lines = ["    try:", *["    " + line for line in w.lines], "    except (AttributeError, IndexError, KeyError):", "        return MISS"]
 
     def _written(self, w: Writer) -> None:
         """Move the versions of what was written."""
@@ -211,8 +227,13 @@ class Entry:
     def _results(self, w: Writer) -> None:
         """Gradients to their tensors, results to the caller."""
         traced = self.traced
+        if self.store is not None:
+            w.put("if kept is None:")
+            w.put(f"    {w.name(self.store, 'store')}.take(outs)")
         for t, at in traced.grad_at.items():
             owner = self._tensor(w, t)
+            if self.store is not None and t in self.store.owners_set:
+                continue
             if at is None:
                 w.put(f"{owner}._grad = None")
             elif not self.keep_grads:
@@ -265,6 +286,50 @@ class Entry:
 
 
 # ---------------------------------------------------------------------------------------------------- at run time
+class Store:
+    """The gradients that a step stores. Their memory is used again as long as nobody but the tensors and this store holds it."""
+
+    def __init__(self, owners: list[Tensor], places: list[int], outputs: int):
+        self.owners, self.places, self.outputs = owners, places, outputs
+        self.owners_set = set(owners)
+        self.grads: list[Tensor] = []
+        self.arrays: list[np.ndarray] = []
+        self.kept: list[np.ndarray | None] = []
+        self.alone = [ALONE] * len(owners)
+
+    def lend(self) -> list[np.ndarray | None] | None:
+        """The arrays for the outputs, if all gradients are still where they were put and held by nobody else."""
+        grads = self.grads
+        if not grads or not all(map(is_, map(_grad, self.owners), grads)):
+            return None
+        if [*map(getrefcount, grads)] != self.alone or [*map(getrefcount, self.arrays)] != self.alone_arrays:
+            return None
+        return self.kept
+
+    def take(self, outs: list[np.ndarray]) -> None:
+        """Store new gradients."""
+        self.arrays = [outs[at] for at in self.places]
+        self.grads = [wrap(a) for a in self.arrays]
+        for p, g in zip(self.owners, self.grads):
+            p._grad = g
+        self.kept = [None] * self.outputs
+        for at, a in zip(self.places, self.arrays):
+            self.kept[at] = a
+        self.alone_arrays = [ALONE + 1] * len(self.arrays)
+
+
+def alone() -> int:
+    """What `getrefcount` says, through `map`, of an object in one list and one tensor's slot."""
+    grads = [wrap(np.empty(0))]
+    owner = wrap(np.empty(0))
+    owner._grad = grads[0]
+    return [*map(getrefcount, grads)][0]
+
+
+ALONE = alone()
+_grad = attrgetter("_grad")
+
+
 def apart(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays may share memory."""
     return np.may_share_memory(a, b)

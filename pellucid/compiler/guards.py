@@ -136,7 +136,7 @@ def module_guards(w: Writer, modules: Iterable[Any], lifted: dict[int, Tensor], 
         for registry in (m._parameters, m._buffers):
             for key, t in registry.items():
                 if t is not None and id(t) in lifted:
-                    w.miss_if(f"{w.name(registry, 'd')}.get({key!r}) is not {w.name(t, 'p')}")
+                    w.miss_if(f"{w.name(registry, 'd')}[{key!r}] is not {w.name(t, 'p')}")
 
 
 _reads_training: dict[type, bool] = {}
