@@ -6,10 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..core.dtype import dtype
-from ..core.spec import Spec
 from ..ops.op import REGISTRY, Op
-from .ir import Graph, Loc, Node, Value
+from .ir import Graph, Loc, Value
 from .verify import results_of, stripped
 
 
@@ -23,19 +21,3 @@ def outs_of(graph: Graph, op: Op | str, args: tuple, attrs: dict[str, Any], loc:
 def emit(graph: Graph, op: Op | str, /, *args, loc: Loc | None = None, **attrs) -> Value:
     """The first result of a new node."""
     return outs_of(graph, op, args, attrs, loc)[0]
-
-
-def value_of(shape, d: dtype) -> Spec:
-    """The Spec of a value."""
-    return Spec(tuple(shape), d)
-
-
-def copy_of(graph: Graph) -> Graph:
-    """A graph without nodes, with the inputs and constants of `graph` as they are (the same Value objects)."""
-    g = Graph(graph.name)
-    g.inputs, g.consts, g.roles = list(graph.inputs), dict(graph.consts), dict(graph.roles)
-    g.outputs, g.writebacks = list(graph.outputs), list(graph.writebacks)
-    g._names = dict(graph._names)
-    return g
-
-

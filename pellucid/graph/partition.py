@@ -72,8 +72,8 @@ def remade(graph: Graph, read: list[Value], saved: list[Value]) -> list[Node]:
 def min_cut(graph: Graph, read: list[Value], keep: list[Node], late: list[Node], results: set[Value]) -> list[Value]:
     """The cheapest values from which all of `read` can be computed again.
 
-    Saving costs the bytes written and read; what is in memory anyway (inputs, `results`, operands of library calls) is only read. A value is split in two places, joined by an edge of that
-    cost; from its operands an edge without limit leads to it."""
+    Saving costs the bytes written and read; what is in memory anyway (inputs, `results`, operands of library calls) is only
+    read. A value is split in two places, joined by an edge of that cost; from its operands an edge without limit leads to it."""
     called_early = {v for n in keep if n.op.kind is EXTERN for v in bases(n)}
     called_late = {v for n in late if n.op.kind is EXTERN for v in bases(n)}
     stay, there = called_early & called_late, called_early | results

@@ -185,9 +185,14 @@ def max_grad_lower(b, i, load, g, winner, *, shape, kernel, stride, padding, dil
     return total
 
 
-@primitive(GATHER, args="g winner", forms="", ns=(), grads=False, ref=max_grad_ref, infer=lambda g, w, *, shape, **kw: g.like(shape), lower=max_grad_lower,
-           samples=lambda m: [((m.t(2, 4, 3), m.i(2, 4, 3, high=3, dtype=dt.uint8), (2, 7, 3)), _MAX), ((m.t(0, 2, 2), m.i(0, 2, 2, high=3, dtype=dt.uint8), (0, 4, 2)), _MAX),
-                              ((m.t(1, 3, 4, 2), m.i(1, 3, 4, 2, high=4, dtype=dt.uint8), (1, 5, 4, 2), (2, 2), (2, 1), (0, 1), (1, 2), True), {})])
+def _winners(m, *shape, high=3):
+    return m.i(*shape, high=high, dtype=dt.uint8)
+
+
+@primitive(GATHER, args="g winner", forms="", ns=(), grads=False, ref=max_grad_ref, lower=max_grad_lower,
+           infer=lambda g, w, *, shape, **kw: g.like(shape),
+           samples=lambda m: [((m.t(2, 4, 3), _winners(m, 2, 4, 3), (2, 7, 3)), _MAX), ((m.t(0, 2, 2), _winners(m, 0, 2, 2), (0, 4, 2)), _MAX),
+                              ((m.t(1, 3, 4, 2), _winners(m, 1, 3, 4, 2, high=4), (1, 5, 4, 2), (2, 2), (2, 1), (0, 1), (1, 2), True), {})])
 def max_pool_nhwc_grad(g, winner, shape, kernel, stride, padding, dilation, ceil_mode):
     """The gradient of max_pool_nhwc's input, of `shape`."""
     return (g, winner), {"shape": tuple(shape), "kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
@@ -225,7 +230,8 @@ def avg_lower(b, i, load, x, *, kernel, stride, padding, ceil_mode, count_includ
 _AVG = dict(ceil_mode=False, count_include_pad=True, divisor=None)
 
 
-@primitive(REDUCE, args="input", forms="", ns=(), grads=False, ref=lambda a, **attrs: last(avg_pool_ref(first(a), **attrs)), infer=avg_infer, lower=avg_lower,
+@primitive(REDUCE, args="input", forms="", ns=(), grads=False, infer=avg_infer, lower=avg_lower,
+           ref=lambda a, **attrs: last(avg_pool_ref(first(a), **attrs)),
            samples=lambda m: [((m.t(2, 7, 3), (3,), (2,), (1,)), _AVG), ((m.t(1, 5, 4, 2), (2, 2), (2, 1), (0, 1), True, False, None), {}),
                               ((m.t(0, 4, 2), (2,), (2,), (0,)), {**_AVG, "divisor": 3})])
 def avg_pool_nhwc(input, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
@@ -247,7 +253,8 @@ def avg_grad_lower(b, i, load, g, *, shape, kernel, stride, padding, ceil_mode, 
 
 @primitive(GATHER, args="y", forms="", ns=(), grads=False, infer=lambda y, *, shape, **kw: y.like(shape), lower=avg_grad_lower,
            ref=lambda y, *, shape, **attrs: last(avg_pool_grad_ref(first(y), sizes=shape[1:-1], **attrs)),
-           samples=lambda m: [((m.t(2, 4, 3), (2, 7, 3), (3,), (2,), (1,)), _AVG), ((m.t(1, 2, 3, 2), (1, 4, 4, 2), (2, 2), (2, 1), (0, 0), False, False, None), {}),
+           samples=lambda m: [((m.t(2, 4, 3), (2, 7, 3), (3,), (2,), (1,)), _AVG),
+                              ((m.t(1, 2, 3, 2), (1, 4, 4, 2), (2, 2), (2, 1), (0, 0), False, False, None), {}),
                               ((m.t(0, 2, 2), (0, 4, 2), (2,), (2,), (0,)), {**_AVG, "divisor": 3})])
 def avg_pool_nhwc_grad(y, shape, kernel, stride, padding, ceil_mode, count_include_pad, divisor):
     """The gradient of avg_pool_nhwc's input, of `shape`."""
