@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..core.spec import Spec, contiguous_strides
 from ..ops.canonical import evaluate
+from ..ops.op import RANDOM
 from .ir import Graph, Node, Value
 
 
@@ -37,7 +39,10 @@ def step(node: Node, env: dict[Value, np.ndarray]) -> tuple[np.ndarray, ...]:
     """The results of one node."""
     args = tuple([env[a] if isinstance(a, Value) else a for a in node.args])
     try:
-        outs = evaluate(node.op, args, node.attrs)
+        if node.op.kind is RANDOM and args and odd_strides(node.out.spec):          # numbers come in the order of eager's memory
+            outs = (np.asarray(node.op.ref(laid_out(node.out.spec), *args[1:], **node.attrs)),)
+        else:
+            outs = evaluate(node.op, args, node.attrs)
     except Exception as error:
         error.add_note(f"in {node!r}" + (f", from {node.loc}" if node.loc else ""))
         raise
@@ -46,9 +51,20 @@ def step(node: Node, env: dict[Value, np.ndarray]) -> tuple[np.ndarray, ...]:
     return outs
 
 
+def laid_out(spec: Spec) -> np.ndarray:
+    """An array of no particular values that lies in memory as `spec` says."""
+    order = sorted(range(spec.ndim), key=lambda d: (-spec.strides[d], d))
+    return np.zeros([spec.shape[d] for d in order], spec.dtype.np).transpose([order.index(d) for d in range(spec.ndim)])
+
+
 def own(a: np.ndarray) -> np.ndarray:
     """A copy in row-major order."""
     return np.array(a, order="C")
+
+
+def odd_strides(spec: Spec) -> bool:
+    """Whether a Spec says that a tensor does not lie in row-major order."""
+    return spec.strides is not None and spec.strides != contiguous_strides(spec.shape)
 
 
 def last_uses(graph: Graph) -> dict[Node, list[Value]]:

@@ -170,3 +170,14 @@ def test_other_ranks(rank):
 def test_a_graph_without_convolutions_is_left_alone():
     g, _ = ready(lambda x: x.relu(), leaf(2, 3, 4, 4))
     assert layout(g) is g
+
+
+def test_dropout_draws_in_the_order_of_memory():
+    x = leaf(2, 3, 4, 5).contiguous(memory_format=pellucid.channels_last)
+    t = trace(lambda x: F.dropout(x * 1.0, 0.5), (x,))
+    pellucid.manual_seed(3)
+    want = [F.dropout(x * 1.0, 0.5).numpy()]
+    for g in (t.graph, decompose(t.graph), simplify(decompose(simplify(t.graph)))):
+        check(g)
+        pellucid.manual_seed(3)
+        same(want, interp.run(g, values([x])))
