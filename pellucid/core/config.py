@@ -28,6 +28,7 @@ class Config:
     deterministic: bool = False                 # use_deterministic_algorithms
     deterministic_warn_only: bool = False
     warn_always: bool = False
+    kernels: bool = os.environ.get("PELLUCID_EAGER_KERNELS", "1") != "0"       # large eager operators run native kernels
 
     def describe(self) -> str:
         """Every setting with its value, one a line."""

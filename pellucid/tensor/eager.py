@@ -15,6 +15,7 @@ import warnings
 import numpy as np
 
 from ..core import dtype as dt
+from ..core.config import config
 from ..core.errors import PACKAGE, describe, fail, message, user_location
 from ..core.late import late
 from ..core.spec import Spec
@@ -22,7 +23,7 @@ from ..core.storage import ARRAYS, Storage
 from ..ops.canonical import number_as
 from ..ops.dispatch import call_top, local, state
 from ..ops.op import BITWISE, COMPARE, COMPOSITE, FLOAT, NONE, POINT, SAME, VIEW, F, Op
-from . import autocast
+from . import autocast, kernels
 from .calls import explain_call, wrap_hint
 from .core import PLAIN, UNTRACKED, Extras, Slots, _Types, new, next_seq, node_extras, watch_view, wrap
 from .fake import Fake
@@ -33,6 +34,7 @@ ndarray, asarray = np.ndarray, np.asarray
 F32, F64, I64, B1 = (np.dtype(t) for t in (np.float32, np.float64, np.int64, np.bool_))
 LOW = frozenset(d.np for d in dt.LOW_PRECISION)
 Tensor: type = Slots            # set by tensor.py
+POINT_LEAST = kernels.LEAST_OF[POINT]     # from here on a kernel may be faster than NumPy
 _NUMBERS = frozenset((int, float, bool, complex))
 _DIFFERENTIABLE = frozenset(d.np for d in dt.ALL if d.category >= dt.FLOAT)
 _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other", "x": "input"}
@@ -97,6 +99,13 @@ def promote(op: Op, tensors: tuple) -> tuple:
 def compute(op: Op, flat: tuple, attrs: dict):
     """The reference on the arrays of `flat`, low precision through float32. Returns an array or a tuple of arrays."""
     arrays = [t._a if isinstance(t, Slots) else t for t in flat]
+    for a in arrays:
+        if type(a) is ndarray and a.size >= kernels.LEAST:
+            if config.kernels and a.size >= kernels.least(op):
+                r = kernels.run(op, arrays, attrs)
+                if r is not None:
+                    return r
+            break
     low = None
     if op.low:
         for i, a in enumerate(arrays):
@@ -475,7 +484,7 @@ def unary_entry(op: Op):
             return general(op, (input,), kwargs)
         x = input._a
         d = x.dtype
-        if d is not F32 and d is not F64:
+        if d is not F32 and d is not F64 or x.size >= POINT_LEAST:
             return general(op, (input,), kwargs)
         try:
             r = ref(x)
@@ -536,10 +545,10 @@ def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
         ty = type(other)
         if ty in PLAIN:
             y = other._a
-            if y.dtype is not d or (d is not F32 and d is not F64 and (d is not I64 or first_is_float)):
+            if y.dtype is not d or (d is not F32 and d is not F64 and (d is not I64 or first_is_float)) or x.size >= POINT_LEAST:
                 return general(op, (other, input) if reverse else (input, other), kwargs)
             rg = (input._rg or other._rg) and grads and local.grad
-        elif numbers and (ty is float or ty is int) and (d is F32 or d is F64):
+        elif numbers and (ty is float or ty is int) and (d is F32 or d is F64) and x.size < POINT_LEAST:
             y = other if ty is float else float(other)
             rg = input._rg and grads and local.grad
         else:
