@@ -34,10 +34,18 @@ def const(value, dtype):
 
 
 def fma(a, b, c):
-    """a * b + c, rounded once (float32: from float64, which differs once in 2^29 cases; float64: by exact halves)."""
+    """a * b + c, rounded once. float32: exactly, by way of float64 rounded to odd (S. Boldo, G. Melquiond, 2008); float64: by
+    exact halves, which misses the last bit in rare cases."""
     like = next(np.asarray(x).dtype for x in (a, b, c) if isinstance(x, (np.generic, np.ndarray)))
     if like == _f32:
-        return np.asarray(np.asarray(a, _f32).astype(_f64) * np.asarray(b, _f32) + np.asarray(c, _f32)).astype(_f32)[()]
+        c = np.asarray(c, _f32).astype(_f64)
+        p = np.asarray(a, _f32).astype(_f64) * np.asarray(b, _f32)          # exact
+        s = np.asarray(p + c)
+        t = s - p
+        low = (p - (s - t)) + (c - t)                                       # what s lost
+        i = s.view(np.int64)
+        odd = (i - ((low < 0) != (s < 0))) | 1
+        return np.where((low != 0) & np.isfinite(low), odd, i).view(_f64).astype(_f32)[()]
     a, b, c = [np.asarray(x, _f64) for x in (a, b, c)]
     p = a * b
     e = _product_error(a, b, p)
@@ -92,11 +100,26 @@ def tofloat(x):
     return np.asarray(x).astype(_FLOAT[x.dtype.itemsize])[()]
 
 
+def power(n):
+    """2^n for a whole float n with a normal result."""
+    bias, low = (127, 23) if n.dtype == _f32 else (1023, 52)
+    return unbits((toint(n) + bias) << low)
+
+
 def scale(x, n):
-    bias, low = (127, 23) if x.dtype == _f32 else (1023, 52)
-    i = toint(n)
-    half = i >> 1
-    return x * unbits((half + bias) << low) * unbits((i - half + bias) << low)
+    """x * 2^n for x near 1, rounded once."""
+    half = np.rint(n * 0.5)
+    return x * power(half) * power(n - half)
+
+
+def whole(x):
+    """The nearest whole number of a small one."""
+    return np.rint(x)
+
+
+def narrow_whole(i):
+    """A small int64 as float64."""
+    return np.asarray(i).astype(_f64)[()]
 
 
 def rare(cond, usual, slow):

@@ -88,5 +88,6 @@ def ulps(a: np.ndarray, b: np.ndarray) -> float:
     kind = {2: np.int16, 4: np.int32, 8: np.int64}[a.dtype.itemsize]
     assert a.dtype == b.dtype and a.shape == b.shape
     nan = np.isnan(a.astype(np.float64)) & np.isnan(b.astype(np.float64))
-    x, y = [np.where(i < 0, np.iinfo(kind).min - i, i).astype(np.float64) for i in (a.view(kind), b.view(kind))]
-    return float(np.max(np.where(nan, 0, np.abs(x - y)), initial=0))
+    x, y = [np.where(i < 0, np.iinfo(kind).min - i, i).astype(np.int64) for i in (a.view(kind), b.view(kind))]
+    apart = np.maximum(x, y).astype(np.uint64) - np.minimum(x, y).astype(np.uint64)
+    return float(np.max(np.where(nan, 0, apart), initial=0))

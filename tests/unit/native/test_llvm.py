@@ -254,7 +254,7 @@ def test_rows_are_reduced(level):
         want = (e / e.sum(1, keepdims=True)).reshape(-1)
         assert np.allclose(got, want, rtol=4e-6, atol=0), n          # x - max is rounded
         want = printed(softmax(3, n), [x, np.zeros_like(x)])[1]
-        assert ulps(got, want) < 16
+        assert ulps(got, want) < 40              # the printed sum is plain
     for n in ROWS[1:]:
         x, w = rng.standard_normal(5 * n).astype(np.float32) + 2, rng.standard_normal(n).astype(np.float32)
         for end in (True, False):
