@@ -26,7 +26,7 @@ from .emit import Emitter, Hazard, Unlowered
 from .index import ZERO, Ix, axis, flatten, ix
 from .ir import Const, Expr, Load, Var
 from .plan import Buffer, KernelCall, Plan
-from .roots import Box, Copy, Fill, Options, Post, Root, Roots
+from .roots import Box, Copy, Fill, Options, Finish, Root, Roots
 
 __all__ = ["Hazard", "Lowering", "Unlowered"]
 
@@ -187,7 +187,7 @@ class Lowering:
     def define(self, v: Value, idx: tuple[Ix, ...]) -> Expr:
         """A fusible value by its operator's definition."""
         d, b, node = self.roots.desc[v], self.b, v.node
-        if isinstance(d, Post):
+        if isinstance(d, Finish):
             return b.round(d.fn(self.value(d.raw, idx)), v.dtype)
         if isinstance(d, Copy):
             return self.value(d.source, idx)

@@ -78,7 +78,7 @@ class Root:
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class Finish:
     """A virtual value: `fn` of the accumulated one at the same index."""
 
     raw: Value
@@ -343,7 +343,7 @@ class Roots:
 
     def _reads(self, v: Value):
         d, node = self.desc.get(v), v.node
-        if isinstance(d, Post):
+        if isinstance(d, Finish):
             yield d.raw, 1
             return
         if isinstance(d, Copy):
@@ -515,7 +515,7 @@ class Roots:
                 raw.node, raw.index = v.node, v.index
             self.add(Root(raw, "accum", n, 1, source, d, shape))
             if raw is not v:
-                self.desc[raw], self.desc[v] = d, Post(raw, d.post)
+                self.desc[raw], self.desc[v] = d, Finish(raw, d.post)
                 self.uses[raw] = self.uses.get(v, 0)
                 self.place_virtual(v)
         else:

@@ -11,15 +11,17 @@ from __future__ import annotations
 
 import gc
 import time
+from dataclasses import replace
 
 from ..core.spec import contiguous_strides, numel
-from ..graph.ir import Graph, Node, Value
+from ..graph.ir import Graph, Value
+from ..graph.keys import Unhashable, attrs_key, freeze
 from . import memory
 from .absorb import fold_moves, fold_steps
 from .groups import Group, Grouping
 from .lower import Hazard, Lowering, Unlowered
 from .plan import Buffer, HostCall, KernelCall, LibCall, Plan, Post, View, WhyNot
-from .roots import Options, Root, Roots
+from .roots import Box, Copy, Fill, Finish, Options, Root, Roots
 
 __all__ = ["Options", "plan"]
 
@@ -33,6 +35,7 @@ class Planner:
         self.plan = Plan(graph)
         self.home: dict[Value, int] = {}            # the buffer a value is read from
         self.kernels: dict[tuple, object] = {}
+        self.lowered: dict[tuple, tuple] = {}       # kernel calls by what they compute, see `signature`
         self.late: list[Root] = []                  # copies at the end, for write-backs that could not be direct
         start = time.perf_counter()
         self.roots = Roots(graph, options)
@@ -215,9 +218,21 @@ class Planner:
     def lower(self, g: Group) -> None:
         if g.n == 0 and not any(r.kind == "accum" or r.n for r in g.roots):
             return
-        for call in Lowering(self.plan, self.roots, self.home, g, self.options).calls():
-            call.kernel = self.kernels.setdefault(call.kernel.key(), call.kernel)
-            self.plan.steps.append(call)
+        key, places = signature(self.roots, self.home, self.plan, g)
+        known = self.lowered.get(key) if key is not None else None
+        if known is None:
+            calls = Lowering(self.plan, self.roots, self.home, g, self.options).calls()
+            for call in calls:
+                call.kernel = self.kernels.setdefault(call.kernel.key(), call.kernel)
+            if key is not None and all(b in places for call in calls for b in call.buffers):
+                self.lowered[key] = calls, list(places)
+        else:                                       # the same computation as before, on other buffers
+            first, there = known
+            moved = dict(zip(there, places))
+            nodes = tuple(dict.fromkeys(n for r in g.roots for n in r.nodes))
+            calls = [replace(c, buffers=tuple([moved[b] for b in c.buffers]), nodes=nodes,
+                             in_place=tuple([(moved[x], moved[y]) for x, y in c.in_place])) for c in first]
+        self.plan.steps += calls
 
     def view(self, v: Value) -> View:
         """A value as strides over the buffer of its base."""
@@ -286,6 +301,55 @@ class Planner:
         root.dests = [buffer]
         g = Group(-1, "kernel", [root], n=root.n)
         self.lower(g)
+
+
+def signature(roots: Roots, home: dict[Value, int], plan: Plan, g: Group):
+    """(key, buffers in order): groups of equal keys become the same kernels, on their own buffers. The key is None if the
+    computation cannot be told from its operators."""
+    places: dict[int, int] = {}                     # buffer -> its number here
+    ids: dict[Value, int] = {}
+    code: list = [g.n, g.c]
+    inside = {r.value for r in g.roots}
+
+    def place(b: int) -> tuple:
+        n = places.setdefault(b, len(places))
+        return n, plan.buffers[b].role == "arena"
+
+    def visit(v: Value) -> int:
+        found = ids.get(v)
+        if found is not None:
+            return found
+        base, shape, strides, offset = roots.view(v)
+        const = roots.graph.consts.get(v)
+        if const is not None and const.size == 1:
+            item = const.dtype, const.tobytes()
+        elif base in home and base not in inside and (base is v or v in inside or v not in home):
+            if base is v:
+                strides = plan.buffers[home[v]].strides
+            item = *place(home[base]), v.dtype, v.shape, tuple(strides), offset
+        else:
+            d, node = roots.desc.get(v), v.node
+            if isinstance(d, Copy):
+                item = "copy", visit(d.source), v.shape
+            elif isinstance(d, Finish):
+                item = "post", node.op, attrs_key(node.attrs), visit(d.raw), v.dtype, v.shape
+            elif isinstance(d, (Box, Fill)) or node is None:
+                raise Unhashable("a part of a kernel")
+            else:
+                item = node.op, v.index, attrs_key(node.attrs), v.dtype, v.shape, *[
+                    visit(x) if isinstance(x, Value) else ("n", freeze(x)) for x in node.args]
+        found = ids[v] = len(ids)
+        code.append(item)
+        return found
+
+    try:
+        for r in g.roots:
+            code.append((r.kind, visit(r.value), r.n, r.k, r.shape))
+            for b in r.dests:
+                code.append((*place(b), plan.buffers[b].dtype, plan.buffers[b].strides))
+    except Unhashable:
+        return None, places
+    return tuple(code), places
 
 
 def contiguous(b: Buffer) -> bool:
