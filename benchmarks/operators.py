@@ -8,7 +8,14 @@ pellucid is faster), and the geometric means. `benchmarks/eager.py` says how the
 """
 from __future__ import annotations
 
-import sys
+import argparse
+import json
+import math
+import statistics
+from pathlib import Path
+
+from _side_by_side import Side, load, ratio, rounds, serve, timed
+from models import resnet, transformer
 
 SIZES = {"16": 16, "8k": 8192, "4M": 1 << 22}
 
@@ -103,3 +110,69 @@ def cases(torch) -> dict:
     return table
 
 
+def training_steps(torch) -> dict:
+    """Whole eager training steps: name -> (calls per round, must reach a goal, factory)."""
+    def make(build):
+        def factory():
+            work = build()
+            batch = work.batches[0]
+            return lambda: work.step(*batch)
+        return factory
+
+    images = torch.__name__ == "torch"          # torch is at its best with channels last
+    return {"GPT training step": (1, True, make(lambda: transformer.gpt(torch, dropout=0.0))),
+            "ResNet-18 training step": (1, True, make(lambda: resnet.training(torch, channels_last=images)))}
+
+
+def answer_for(framework: str):
+    torch = load(framework)
+    table, made = {**cases(torch), **training_steps(torch)}, {}
+
+    def answer(name: str) -> float:
+        calls, _, factory = table[name]
+        if name not in made:
+            made.clear()                        # one case's memory at a time
+            made[name] = factory()
+            for _ in range(3):
+                made[name]()
+        return timed(made[name], calls)
+    return answer
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", help="run the cases whose name contains this")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.serve:
+        return serve(answer_for(args.serve))
+    sides = [Side(__file__, framework) for framework in ("pellucid", "torch")]
+    torch = load("pellucid")
+    figures = {}
+    print(f"{'case':42s} {'pellucid':>12s} {'torch':>12s}   ratio")
+    for name in {**cases(torch), **training_steps(torch)}:
+        if args.only not in name:
+            continue
+        ours, peer = rounds(sides, name, args.rounds)
+        figures[name] = ratio(peer, ours)
+        print(f"{name:42s} {statistics.median(ours) * 1e6:9.1f} us {statistics.median(peer) * 1e6:9.1f} us  {figures[name]:5.2f}x", flush=True)
+    for side in sides:
+        side.close()
+    for size in SIZES:
+        for backward in (False, True):
+            some = [f for n, f in figures.items() if n.partition(", ")[2] == size + " + backward" * backward]
+            if some:
+                mean = math.exp(sum(map(math.log, some)) / len(some))
+                print(f"{size + ' + backward' * backward:42s} geometric mean {mean:5.2f}x, least {min(some):.2f}x")
+    operators_only = [f for n, f in figures.items() if ", " in n]
+    if operators_only:
+        print(f"{'all':42s} geometric mean {math.exp(sum(map(math.log, operators_only)) / len(operators_only)):5.2f}x [1.00], "
+              f"below 0.50: {', '.join(n for n, f in figures.items() if f < 0.5 and ', ' in n) or 'none'}")
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
