@@ -1,9 +1,10 @@
 """One LSTM layer in one direction, forward and backward, as one native function each.
 
 In: the operands of `lstm_layer` and `lstm_layer_backward` (see ops/recurrent.py), every step with all sequences, float32 or
-float64, no projection. Out: externs. What the products of all steps can share is one product: the inputs' part of the gates
-before the loop, the gradients of the weights after it. In the loop a thread keeps to its own sequences, so that no step waits
-for another thread; with too few sequences threads split the units and meet after each step.
+float64, no projection. Out: externs. A thread keeps to its own sequences, so that no step waits for another thread; the
+inputs' part of the gates (and backward, the gradient of the inputs) is computed for `CHUNK` steps at a time, while what the
+loop needs of it is in the cache. With too few sequences threads split the units instead and meet after each step. The
+gradients of the weights are one product each, after the loop.
 
 The recurrent weights are packed so that the four gates of a vector of units lie side by side: they meet in registers, and
 the cell is updated there. They are walked in blocks of `BLOCK` steps, which stay in the first cache for all sequences; partial
@@ -19,6 +20,7 @@ from .emit import SIZES, Fn, Isa, Module
 from .gemm import REAL, Gemm, Product, Tiling, accumulate, barrier, ceil, choose, matrix_strides, run_product, share_of, transpose
 
 BLOCK = 128                 # rows of the packed weights at a time
+CHUNK = 4                   # steps whose inputs go through their weights together
 UNIT = 8                    # sequences that stay together when threads split them
 
 
@@ -67,10 +69,49 @@ class Memory:
         return self.used * self.size
 
 
-def in_order(f: Fn, s: Layer, body, backwards: bool = False) -> None:
-    """`body(t)` for the steps in the layer's order, or against it; t is what the loop counts."""
-    with f.loop(0, s.steps) as i:
-        body(i if s.reverse == backwards else f.sub(s.steps - 1, i), i)
+def in_order(f: Fn, s: Layer, before, step, after, backwards: bool = False) -> None:
+    """The steps in the layer's order, or against it, in chunks: `before(steps)`, `step(t, i)` for each, `after(steps)`; i counts
+    from 0, and `steps(body)` calls `body(t)` for the chunk's steps."""
+    def place(i):
+        return i if s.reverse == backwards else f.sub(s.steps - 1, i)
+    with f.loop(0, s.steps, CHUNK) as i0:
+        i1 = f.least(i0 + CHUNK, s.steps)
+
+        def steps(body):
+            with f.loop(i0, i1) as i:
+                body(place(i))
+        before(steps)
+        with f.loop(i0, i1) as i:
+            step(place(i), i)
+        after(steps)
+
+
+def own_rows(f: Fn, s: Layer, product: Product, pointers, packed, rows, steps) -> None:
+    """A product with all rows of the layer, for these sequences of some steps; `product` is that of one step. Its right
+    operand is packed."""
+    g, t = product.g, product.t
+    a, b, c, *others = pointers
+    with f.loop(0, g.n, t.width) as j:
+        def one(at):
+            moved = f.at(a, at * (s.batch * g.a[0])), b, f.at(c, at * (s.batch * g.c)), *others
+            f.invoke(product.name, *moved, *rows, j, f.least(j + t.width, g.n), f.p_scratch, packed)
+        steps(one)
+
+
+def all_rows(f: Fn, s: Layer, product: Product, pointers, packed) -> None:
+    """The same for this thread's share of the steps, with all sequences."""
+    def steps(body):
+        with f.loop(*share_of(f, s.steps)) as t:
+            body(t)
+    own_rows(f, s, product, pointers, packed, (0, s.batch), steps)
+
+
+def own_tiling(s: Layer, g: Gemm, isa: Isa) -> Tiling:
+    """A tiling for `own_rows`: tiles that fit sequences which stay together."""
+    lanes, kc = isa.lanes(g.ty), min(512, g.k)
+    vectors = min(2, ceil(g.n, lanes))
+    rows = min(UNIT if isa.registers == 32 else UNIT // 2, s.batch)
+    return Tiling(rows, vectors, lanes, kc if kc == g.k else kc // lanes * lanes, s.batch + UNIT, g.n + vectors * lanes, False, True, True, False)
 
 
 def by_sequences(f: Fn, s: Layer):
@@ -195,10 +236,10 @@ class Forward:
             source, to = f.at(w, b * (self.lanes * self.w[0])), f.at(packed, b * self.panel)
             self.for_block(f, b, lambda n: f.invoke(f"{self.name}_pack_{n}", source, to))
 
-    def loop(self, f: Fn, packed, a, g, y, begun_h, begun_c, h_n, c_n) -> None:
-        """All steps. The state before step t is in begun_h[t], begun_c[t]."""
+    def loop(self, f: Fn, packed, a, g, y, begun_h, begun_c, h_n, c_n, split, rows, blocks, inputs) -> None:
+        """All steps. The state before step t is in begun_h[t], begun_c[t]; `inputs(steps)` makes a chunk's gates."""
         s = self.s
-        split, (r0, r1), (b0, b1) = ranges(f, s, self.blocks)
+        (r0, r1), (b0, b1) = rows, blocks
         step = s.batch * s.hidden
 
         def one(t, i):
@@ -225,7 +266,7 @@ class Forward:
                 self.for_block(f, b, lambda n: self.for_rows(f, r0, r1, lambda r, rows: cell(n, r, rows)))
             with f.unless(split):
                 barrier(f, f.p_nth)
-        in_order(f, s, one)
+        in_order(f, s, inputs, one, lambda steps: None)
 
 
 def copy(f: Fn, source, strides, rows: int, columns: int, to) -> None:
@@ -271,8 +312,8 @@ def lstm_extern(call, isa: Isa, symbol: str) -> Extern | None:
     module, n = Module(isa), s.hidden
     forward = Forward(module, f"{symbol}_step", s, tuple(w_hh.strides))
     biases = [b for b in (b_ih, b_hh) if b is not None]
-    g = Gemm(s.rows, 4 * n, s.inputs, matrix_strides(x, False), matrix_strides(w_ih, True), 4 * n, s.ty, ("bias",) * len(biases))
-    first = Product(module, f"{symbol}_inputs", g, choose(g, isa)).write()
+    g = Gemm(s.batch, 4 * n, s.inputs, matrix_strides(x, False), matrix_strides(w_ih, True), 4 * n, s.ty, ("bias",) * len(biases))
+    first = Product(module, f"{symbol}_inputs", g, own_tiling(s, g, isa)).write()
     f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
     pointer = loader(f)
     px, ph, pc, pw_ih, pw_hh, pb_ih, pb_hh, _ = [pointer(v) for v in call.operands]
@@ -285,9 +326,18 @@ def lstm_extern(call, isa: Isa, symbol: str) -> Extern | None:
         copy(f, ph, h0.strides, s.batch, n, f.at(begun_h, start))
         copy(f, pc, c0.strides, s.batch, n, f.at(begun_c, start))
     forward.share(f, pw_hh, packed)
-    run_product(f, first, [px, pw_ih, a, *[p for p in (pb_ih, pb_hh) if p is not None]], shared=extra)
+    first.share(f, pw_ih, extra, f.p_tid, f.p_nth)
     barrier(f, f.p_nth)
-    forward.loop(f, packed, a, new, y, begun_h, begun_c, h_n, c_n)
+    pointers = [px, pw_ih, a, *[p for p in (pb_ih, pb_hh) if p is not None]]
+    split, rows, blocks = ranges(f, s, forward.blocks)
+    with f.unless(split):
+        all_rows(f, s, first, pointers, extra)
+        barrier(f, f.p_nth)
+
+    def inputs(steps):
+        with f.when(split):
+            own_rows(f, s, first, pointers, extra, rows, steps)
+    forward.loop(f, packed, a, new, y, begun_h, begun_c, h_n, c_n, split, rows, blocks, inputs)
     f.end()
     flops = 2 * s.rows * 4 * n * (s.inputs + n)
     return Extern(module.text, symbol, scratch=first.scratch, shared=memory.nbytes, flops=flops, parallel=flops > 400_000)
@@ -299,14 +349,9 @@ class Backward:
 
     def __init__(self, module: Module, name: str, s: Layer, gy: bool, w: tuple[int, int]):
         self.module, self.name, self.s, self.gy = module, name, s, gy
-        lanes = module.isa.lanes(s.ty)
         g = Gemm(s.batch, s.hidden, 4 * s.hidden, (4 * s.hidden, 1), w, s.hidden, s.ty)
-        vectors = min(2, ceil(s.hidden, lanes))
-        rows = min(UNIT if module.isa.registers == 32 else UNIT // 2, s.batch)
-        kc = min(256, 4 * s.hidden)
-        self.tiling = Tiling(rows, vectors, lanes, kc, s.batch + rows, s.hidden + vectors * lanes, False, True, True, False)
-        self.through = Product(module, f"{name}_through", g, self.tiling).write()
-        self.width = self.tiling.width
+        self.through = Product(module, f"{name}_through", g, own_tiling(s, g, module.isa)).write()
+        self.width = self.through.t.width
         self.panels = ceil(s.hidden, self.width)
         self.point()
 
@@ -339,8 +384,9 @@ class Backward:
                 units(whole, f.mask(n % f.lanes))
         f.end()
 
-    def loop(self, f: Fn, packed, gy, dh, dc, sigmoids, g, begun_c, da) -> None:
-        """All steps, last first. `dh` and `dc` hold the gradients of the last states, then of each step's before."""
+    def loop(self, f: Fn, packed, gy, dh, dc, sigmoids, g, begun_c, da, inputs) -> None:
+        """All steps, last first. `dh` and `dc` hold the gradients of the last states, then of each step's before;
+        `inputs(rows, steps)` makes the gradient of a chunk's inputs if sequences are split."""
         s = self.s
         n = s.hidden
         split, (r0, r1), (p0, p1) = ranges(f, s, self.panels)
@@ -358,7 +404,12 @@ class Backward:
             f.invoke(self.through.name, f.at(da, at * 4), f.val("null", "ptr"), dh, r0, r1, u0, u1, f.p_scratch, packed)
             with f.unless(split):
                 barrier(f, f.p_nth)
-        in_order(f, s, one, backwards=True)
+
+        def after(steps):
+            with f.when(split):
+                inputs((r0, r1), steps)
+        in_order(f, s, lambda steps: None, one, after, backwards=True)
+        return split
 
 
 def column_sums(f: Fn, a, rows: int, columns: int, outs) -> None:
@@ -400,10 +451,14 @@ def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     module = Module(isa)
     backward = Backward(module, f"{symbol}_step", s, gy is not None, tuple(w_hh.strides))
     wide, tall = (4 * n, 1), (1, 4 * n)
-    products = {0: Gemm(s.rows, s.inputs, 4 * n, wide, matrix_strides(w_ih, False), s.inputs, s.ty),
+    products = {0: Gemm(s.batch, s.inputs, 4 * n, wide, matrix_strides(w_ih, False), s.inputs, s.ty),
                 3: Gemm(4 * n, s.inputs, s.rows, tall, matrix_strides(x, False), s.inputs, s.ty),
                 4: Gemm(4 * n, n, s.rows, tall, (n, 1), n, s.ty)}
-    products = {i: Product(module, f"{symbol}_product{i}", g, choose(g, isa)).write() for i, g in products.items() if needs[i]}
+    first = Product(module, f"{symbol}_inputs", products[0], own_tiling(s, products[0], isa)).write() if needs[0] else None
+    made = {g: Product(module, f"{symbol}_product{i}", g, choose(g, isa)) for i, g in products.items() if i and needs[i]}
+    products = {i: made[g] for i, g in products.items() if i and needs[i]}
+    for product in made.values():
+        product.write()
     f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
     pointer = loader(f)
     p_gy, p_gh, p_gc, p_x, _, _, p_w_ih, p_w_hh, _, _, _, p_s, p_new, p_h, p_c = [pointer(v) for v in call.operands]
@@ -421,17 +476,27 @@ def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
             else:
                 fill_zero(f, to, s.batch * n)
     backward.through.share(f, p_w_hh, packed, f.p_tid, f.p_nth)
+    extra = f.at(f.p_shared, memory.room(first.shared // size if first else 0))
+    if first:
+        first.share(f, p_w_ih, extra, f.p_tid, f.p_nth)
     barrier(f, f.p_nth)
-    backward.loop(f, packed, p_gy, dh, dc, p_s, p_new, p_c, da)
+
+    def inputs(rows, steps):
+        if first:
+            own_rows(f, s, first, [da, p_w_ih, out[0]], extra, rows, steps)
+    split = backward.loop(f, packed, p_gy, dh, dc, p_s, p_new, p_c, da, inputs)
     barrier(f, f.p_nth)
+    if first:
+        with f.unless(split):
+            all_rows(f, s, first, [da, p_w_ih, out[0]], extra)
     if needs[5] or needs[6]:
         column_sums(f, da, s.rows, 4 * n, [p for p in out[5:7] if p is not None])
     for i, product in products.items():
-        a, b = (da, p_w_ih) if i == 0 else (da, p_x) if i == 3 else (da, p_h)
-        run_product(f, product, [a, b, out[i]], shared=packed)
+        run_product(f, product, [da, p_x if i == 3 else p_h, out[i]], shared=packed)
         if i != max(products):
             barrier(f, f.p_nth)
     f.end()
-    flops = 2 * s.rows * 4 * n * (n + sum(p.g.flops for p in products.values()) // (2 * s.rows * 4 * n))
-    scratch = max([backward.through.scratch, *[p.scratch for p in products.values()]])
+    every = [backward.through, *([first] if first else []), *products.values()]
+    flops = 2 * s.rows * 4 * n * (n + s.inputs * (needs[0] + needs[3]) + n * needs[4])
+    scratch = max(p.scratch for p in every)
     return Extern(module.text, symbol, scratch=scratch, shared=memory.nbytes, flops=flops, parallel=flops > 400_000)
