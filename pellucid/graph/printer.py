@@ -88,6 +88,9 @@ def literal(x: Any, names: Names | None = None, stem: str = "obj") -> str:
         return repr(x)
     if kind is slice:
         return f"slice({literal(x.start)}, {literal(x.stop)}, {literal(x.step)})"
+    if kind is tuple and any(type(v) is slice for v in x) and all(v is None or type(v) in (int, slice) for v in x):
+        inner = ", ".join([range_literal(v) if type(v) is slice else repr(v) for v in x])
+        return f"np.s_[{inner}{',' if len(x) == 1 else ''}]"
     if isinstance(x, (tuple, list)):
         inner = ", ".join([literal(v, names, stem) for v in x])
         return f"[{inner}]" if isinstance(x, list) else f"({inner},)" if len(x) == 1 else f"({inner})"
@@ -106,6 +109,12 @@ def literal(x: Any, names: Names | None = None, stem: str = "obj") -> str:
     if names is None:
         raise TypeError(f"{kind.__name__} has no source form")
     return names.object(x, stem)
+
+
+def range_literal(s: slice) -> str:
+    """A slice as it is written between brackets."""
+    start, stop, step = ("" if v is None else repr(v) for v in (s.start, s.stop, s.step))
+    return f"{start}:{stop}" + (f":{step}" if step else "")
 
 
 def array_literal(a: np.ndarray) -> str:
