@@ -13,7 +13,7 @@ from . import onednn as dnn
 from .onednn import (BIAS, BINARY_ADD, BINARY_MUL, CONV_DIRECT, DECONV_DIRECT, DIFF_DST, DIFF_SRC, DIFF_WEIGHTS, DST, FORWARD, INFERENCE,
                      POOL_AVG_ALL, POOL_AVG_INSIDE, POOL_MAX, POST, RELU, SRC, SRC_1, WEIGHTS, Primitive, Unavailable, attributes,
                      primitive_description, wanted)
-from .onednn_views import Call, Operand, dense, fast
+from .onednn_views import Call, Operand, Written, dense, fast, read
 
 
 # ---------------------------------------------------------------------------------------------------- layouts
@@ -54,25 +54,6 @@ def laid_out(x: Operand, y: Operand, make: Callable) -> object:
         except Unavailable as error:
             reason = error
     raise reason or Unavailable("")
-
-
-def read(p: Primitive, x: Operand, pd, what: str):
-    """The memory of an operand in the layout that `pd` wants."""
-    md = x.md
-    return p.reordered(p.view(x.index, md), md, wanted(pd, what), lasting=x.constant)
-
-
-class Written:
-    """Where a primitive writes a result: the result itself, or a temporary that a reorder then copies from."""
-
-    def __init__(self, p: Primitive, x: Operand, pd, what: str):
-        self.p, self.md, self.chosen = p, x.md, wanted(pd, what)
-        self.result = p.view(x.index, self.md)
-        self.memory = self.result if dnn.same(self.md.value, self.chosen) else p.temporary(self.chosen)
-
-    def finish(self) -> None:
-        if self.memory is not self.result:
-            self.p.add(dnn.reorder(self.chosen, self.md.value), {SRC: self.memory, DST: self.result})
 
 
 # ---------------------------------------------------------------------------------------------------- convolutions
@@ -116,7 +97,7 @@ def make_convolution(c: Call) -> Primitive:
     try:
         return convolution(c, c.post)
     except Unavailable:
-        if not c.post:
+        if not c.post or c.outs[0].wide:
             raise
         p = convolution(c, [])
         afterwards(p, dense(c.outs[0]), c.post)
@@ -141,12 +122,12 @@ def convolution(c: Call, post: list) -> Primitive:
         "deconvolution_forward" if transposed else "convolution_forward", INFERENCE, DECONV_DIRECT if transposed else CONV_DIRECT,
         x_md, w.any, None if b is None else b.md, out_md, strides, dilates, before, after, attr))
     p = Primitive()
-    result = Written(p, out, pd, "dst")
-    arguments = {SRC: read(p, x, pd, "src"), WEIGHTS: read(p, w, pd, "weights"), DST: result.memory}
+    result = Written(p, out, wanted(pd, "dst"))
+    arguments = {SRC: read(p, x, wanted(pd, "src")), WEIGHTS: read(p, w, wanted(pd, "weights")), DST: result.memory}
     if b is not None:
-        arguments[BIAS] = p.view(b.index, b.md)
+        arguments[BIAS] = read(p, b, b.md)
     for key, v in extra:
-        arguments[key] = p.view(v.index, v.md)
+        arguments[key] = read(p, v, v.md)
     p.add(pd, arguments)
     result.finish()
     return p
@@ -181,8 +162,8 @@ def make_convolution_input(c: Call) -> Primitive:
 
     pd = laid_out(x, y, make)
     p = Primitive()
-    result = Written(p, x, pd, "diff_src")
-    p.add(pd, {DIFF_DST: read(p, y, pd, "diff_dst"), WEIGHTS: read(p, w, pd, "weights"), DIFF_SRC: result.memory})
+    result = Written(p, x, wanted(pd, "diff_src"))
+    p.add(pd, {DIFF_DST: read(p, y, wanted(pd, "diff_dst")), WEIGHTS: read(p, w, wanted(pd, "weights")), DIFF_SRC: result.memory})
     result.finish()
     return p
 
@@ -202,8 +183,8 @@ def make_convolution_weight(c: Call) -> Primitive:
 
     pd = laid_out(x, y, make)
     p = Primitive()
-    result = Written(p, w, pd, "diff_weights")
-    p.add(pd, {SRC: read(p, x, pd, "src"), DIFF_DST: read(p, y, pd, "diff_dst"), DIFF_WEIGHTS: result.memory})
+    result = Written(p, w, wanted(pd, "diff_weights"))
+    p.add(pd, {SRC: read(p, x, wanted(pd, "src")), DIFF_DST: read(p, y, wanted(pd, "diff_dst")), DIFF_WEIGHTS: result.memory})
     result.finish()
     return p
 
@@ -226,7 +207,9 @@ def make_max_pool(c: Call) -> Primitive:
     pd = primitive_description("pooling_forward", INFERENCE, POOL_MAX, x.md, y.md, *pool_geometry(x, y, c.attrs), None)
     fast(pd)
     p = Primitive()
-    p.add(pd, {SRC: p.view(x.index, x.md), DST: p.view(y.index, y.md)})
+    result = Written(p, y, wanted(pd, "dst"))
+    p.add(pd, {SRC: read(p, x, wanted(pd, "src")), DST: result.memory})
+    result.finish()
     return p
 
 
@@ -247,7 +230,9 @@ def make_avg_pool(c: Call) -> Primitive:
     pd = primitive_description("pooling_forward", INFERENCE, average(x, y, c.attrs), x.md, y.md, *pool_geometry(x, y, c.attrs), None)
     fast(pd)
     p = Primitive()
-    p.add(pd, {SRC: p.view(x.index, x.md), DST: p.view(y.index, y.md)})
+    result = Written(p, y, wanted(pd, "dst"))
+    p.add(pd, {SRC: read(p, x, wanted(pd, "src")), DST: result.memory})
+    result.finish()
     return p
 
 
@@ -261,5 +246,7 @@ def make_avg_pool_grad(c: Call) -> Primitive:
     pd = primitive_description("pooling_backward", kind, x.md, y.md, *g, forward, None)
     fast(pd)
     p = Primitive()
-    p.add(pd, {DIFF_DST: p.view(y.index, y.md), DIFF_SRC: p.view(x.index, x.md)})
+    result = Written(p, x, wanted(pd, "diff_src"))
+    p.add(pd, {DIFF_DST: read(p, y, wanted(pd, "diff_dst")), DIFF_SRC: result.memory})
+    result.finish()
     return p

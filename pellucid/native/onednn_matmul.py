@@ -5,7 +5,7 @@ In: a `Call` of mm, bmm, gemm, bgemm, addmm, baddbmm, linear or mv. Out: its `Pr
 from __future__ import annotations
 
 from .onednn import BIAS, DST, POST, SRC, SRC_1, WEIGHTS, Primitive, Unavailable, attributes, primitive_description, wanted
-from .onednn_views import Call, Operand, fast
+from .onednn_views import Call, Operand, Written, fast, read
 
 
 def merged(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int] | None:
@@ -82,14 +82,14 @@ def product(a: Operand, b: Operand, out: Operand, post: list[tuple[str, Operand 
             extra.append((POST * len(posts) | SRC_1, x))
     weights = b.any if b.constant else b.md
     pd = fast(primitive_description("matmul", a.md, weights, None if bias is None else bias.md, out.md, attributes(posts)))
-    arguments = {SRC: p.view(a.index, a.md)}
-    arguments[WEIGHTS] = p.reordered(p.view(b.index, b.md), b.md, wanted(pd, "weights"), lasting=b.constant)
-    arguments[DST] = p.view(out.index, out.md)
+    result = Written(p, out, wanted(pd, "dst"))
+    arguments = {SRC: read(p, a, a.md), WEIGHTS: read(p, b, wanted(pd, "weights")), DST: result.memory}
     if bias is not None:
-        arguments[BIAS] = p.view(bias.index, bias.md)
+        arguments[BIAS] = read(p, bias, bias.md)
     for key, x in extra:
-        arguments[key] = p.view(x.index, x.md)
+        arguments[key] = read(p, x, x.md)
     p.add(pd, arguments)
+    result.finish()
     return p
 
 

@@ -6,10 +6,14 @@ empty array, strides its fast code does not read): the portable path takes the c
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+
+import llvmlite.binding as llvm
 
 from ..core import dtype as dt
 from ..kernel.plan import LibCall, View
 from . import onednn as dnn
+from .isa import host_isa
 from .onednn import Primitive, Unavailable
 from .onednn_conv import (make_avg_pool, make_avg_pool_grad, make_convolution, make_convolution_input, make_convolution_weight,
                           make_max_pool)
@@ -35,9 +39,17 @@ def primitive(call: LibCall, constant: frozenset[int] = frozenset()) -> Primitiv
     if any(v.dtype not in FLOATS or 0 in v.shape or len(v.shape) > 6 for v in views):
         return None
     try:
-        return make(Call(call, constant))
+        return make(Call(call, constant, widen=not native_bfloat16()))
     except Unavailable:
         return None
+
+
+@cache
+def native_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16. Where it does not, products are computed in float32, which is what the library
+    would imitate, five times slower."""
+    features = llvm.get_host_cpu_features()
+    return host_isa().name == "avx512" and any(features.get(f) for f in ("avx512bf16", "amx-bf16"))
 
 
 def serves(name: str, dtypes) -> bool:

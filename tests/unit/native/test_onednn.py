@@ -228,3 +228,25 @@ def test_convolution_of_channels_last_operands(case):
     agree("conv_nhwc", x, w, None, post=[("add", g), ("relu", None)], **attrs)
     agree("conv_nhwc_input", g, w, shape=x.shape, **attrs)
     agree("conv_nhwc_weight", g, x, shape=w.shape, **attrs)
+
+
+@pytest.mark.parametrize("native", (False, True))
+def test_bfloat16_with_and_without_a_processor_that_has_it(native, monkeypatch):
+    """Wide or not, the same up to a rounding of the result."""
+    monkeypatch.setattr(onednn_ops, "native_bfloat16", lambda: native)
+    low = dt.bfloat16.np
+    a, b, c, bias = t(30, 40).astype(low), t(20, 40).astype(low), t(30, 20).astype(low), t(20).astype(low)
+    out = np.empty((30, 20), low)
+    if native and run("gemm", a, b, out=out, ta=False, tb=True) is None:
+        pytest.skip("no bfloat16 in this library here")
+    agree("gemm", a, b, out=out, ta=False, tb=True, tolerance=1e-2)
+    agree("linear", a, b, bias, out=out, post=[("add", c), ("relu", None)], tolerance=1e-2)
+    agree("linear", a, b, None, out=out, constant=[1], tolerance=1e-2)
+    agree("bgemm", np.moveaxis(t(2, 9, 3, 4, 8).astype(low)[:, :, 1], 1, 2), t(2, 4, 9, 8).astype(low), out=np.empty((2, 4, 9, 9), low),
+          ta=False, tb=True, tolerance=1e-2)
+    x, w, _, attrs = (a.astype(low) if isinstance(a, np.ndarray) else a for a in operands(CASES[0]))
+    y = forward(x.astype(np.float32), w.astype(np.float32), None, attrs).astype(low)
+    x, g = (np.ascontiguousarray(np.moveaxis(a, 1, -1)) for a in (x, t(*y.shape).astype(low)))
+    agree("conv_nhwc", x, w, None, out=np.empty_like(g), tolerance=1e-2, **attrs)
+    agree("conv_nhwc_input", g, w, out=np.empty_like(x), shape=x.shape, tolerance=1e-2, **attrs)
+    agree("conv_nhwc_weight", g, x, out=np.empty_like(w), shape=w.shape, tolerance=1e-2, **attrs)
