@@ -44,12 +44,18 @@ def reduced(m, x):
     """(n, e^r - 1) with x = n ln 2 + r, by a polynomial fitted on [-0.3467, 0.3467]."""
     n = m.whole(x * LOG2E)
     r = m.fma(n, -LN2_LO, m.fma(n, -LN2_HI, x))
-    p = poly(m, r, 0.00138145599506, 0.00836873556208, 0.0416683898573, 0.166665204777, 0.499999934374) * (r * r)
-    return n, r + p
+    p = poly(m, r, 0.00138145599506, 0.00836873556208, 0.0416683898573, 0.166665204777, 0.499999934374)
+    return n, m.fma(p, r * r, r)
 
 
 def exp(m, x):
     n, p = reduced(m, clamp(m, x, -104.0, 89.0))
+    return m.scale(p + 1.0, n)
+
+
+def exp_inside(m, x):
+    """e^x for x where the result is normal (elsewhere: anything)."""
+    n, p = reduced(m, x)
     return m.scale(p + 1.0, n)
 
 
@@ -91,14 +97,15 @@ def cosh(m, x):
 def tanh(m, x):
     t = m.abs(x)
     q = x * x
-    e = exp(m, m.select(t > 20.0, 40.0, t + t))
+    e = exp_inside(m, m.select(t > 20.0, 40.0, t + t))
     p = poly(m, q, -5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1)
     return m.copysign(m.select(t > 0.625, 1.0 - 2.0 / (e + 1.0), m.fma(p * q, t, t)), x)
 
 
 def sigmoid(m, x):
     """With e = e^-|x|: 1 / (1 + e), or e times it. The quotient is refined with what 1 + e lost."""
-    n, p = reduced(m, clamp(m, -m.abs(x), -104.0, 0.0))
+    t = -m.abs(x)
+    n, p = reduced(m, m.select(t < -104.0, -104.0, t))
     e = m.scale(p + 1.0, n)
     s = 1.0 + e
     q = 1.0 / s
@@ -182,7 +189,7 @@ def erf(m, x):
     r = m.fma(r, q, u)
     for c in (-1.06777877e-1, -6.34846687e-1, -1.28717512e-1):
         r = m.fma(r, t, c)
-    big = 1.0 - exp(m, m.fma(r, t, -t))
+    big = 1.0 - exp_inside(m, m.fma(r, t, -t))
     big = m.select(t > 4.0, 1.0, big)
     return m.select(t > 0.927734375, m.copysign(big, x), erf_small(m, x, q))
 

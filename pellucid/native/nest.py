@@ -571,7 +571,10 @@ class Nest:
                 if isinstance(s, Store) and s.buf in stream:
                     p = self.place(s.buf, s.index)[0]
                     bits = w.op(f"ptrtoint ptr {p} to i64", dt.int64)
-                    ok = w.compare("eq", bits & (lanes * self.bufs[s.buf].dtype.itemsize - 1), 0)
+                    b = self.bufs[s.buf]
+                    ok = w.compare("eq", bits & (lanes * b.dtype.itemsize - 1), 0)
+                    if not isinstance(b.size, int):
+                        ok = ok & (self.size(b.size) >= STREAM // b.dtype.itemsize)
                     fit = ok if fit is None else fit & ok
             self.vec = None
             with w.when(fit):
@@ -612,8 +615,9 @@ class Nest:
             if isinstance(s, Store):
                 b = self.bufs[s.buf]
                 term = dict(s.index.terms).get(loop.axis.var)
-                if b.role == "out" and isinstance(b.size, int) and b.size * b.dtype.itemsize >= STREAM and b.name not in self.read \
-                        and b.name not in self.overlap and term == 1 and lanes * b.dtype.itemsize in (16, 32, 64):
+                large = b.size * b.dtype.itemsize >= STREAM if isinstance(b.size, int) else b.size == loop.axis.extent
+                if large and b.role == "out" and b.name not in self.read and b.name not in self.overlap and term == 1 \
+                        and lanes * b.dtype.itemsize in (16, 32, 64):
                     found.add(b.name)
         return frozenset(found) if self.w.isa.bits >= 256 else frozenset()
 
