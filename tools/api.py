@@ -10,13 +10,13 @@ sys.path.insert(0, str(ROOT))
 
 import pellucid  # noqa: E402
 
-for lazy in ("load", "save", "serialization", "testing"):      # what loads on first use is public too
+for lazy in ("compile", "load", "save", "serialization", "testing"):      # what loads on first use is public too
     getattr(pellucid, lazy)
 
 TARGET = ROOT / "tests" / "golden" / "api.txt"
 SPACES = ("", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "nn.utils.parametrize", "optim", "optim.lr_scheduler", "optim.swa_utils",
           "autograd", "autograd.functional", "autograd.graph", "utils.data", "utils.checkpoint", "linalg", "special", "fft", "serialization",
-          "serialization.safetensors", "random", "testing", "cuda", "backends")
+          "serialization.safetensors", "random", "testing", "cuda", "backends", "compiler")
 
 
 def space(name: str):

@@ -21,7 +21,7 @@ import pellucid  # noqa: E402
 from pellucid.ops.op import REGISTRY, Op  # noqa: E402
 from pellucid.tensor import Tensor  # noqa: E402
 
-for lazy in ("load", "save", "serialization", "testing"):      # what loads on first use is public too
+for lazy in ("compile", "load", "save", "serialization", "testing"):      # what loads on first use is public too
     getattr(pellucid, lazy)
 
 HEADER = '"""Written by tools/stubs.py from the operator registry; do not edit."""\n'

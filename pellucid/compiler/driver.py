@@ -30,13 +30,14 @@ from ..tensor.core import Node
 from ..tensor.fake import Fake
 from ..tensor.tracing import TraceError, Traced, Tracer, flatten, rebuild, trace as trace_function
 from . import backends
-from .entry import Entry
+from .entry import Constant, Entry, own_memory
 from .guards import MISS, names
 from .history import Joint
 from .report import Report
 
 __all__: list[str] = []
 
+LARGE = 1024                        # elements of a weight that is worth another memory layout
 LIMIT = 16                          # compiled versions of one function; past it the function runs as it is
 
 
@@ -138,9 +139,12 @@ def make_entry(compiled: Compiled, args: tuple, kwargs: dict, apart: bool = True
         drop_gradients(traced)
     if work.live:
         graph, joint = joint_of(compiled, traced, work, extra)
-    execute = backends.build(graph, compiled.backend, compiled.options)
+    constant, options = None, compiled.options
+    if compiled.backend == "llvm" and not local.grad:
+        constant, options = weights(traced, called.modules(), options)
+    execute = backends.build(graph, compiled.backend, options)
     entry = Entry(traced, execute, (args, kwargs), leaves, seen, called.modules(), called.roots(compiled.fn), tracer.grad_uses, joint, {},
-                  compiled.keep_grads)
+                  compiled.keep_grads, constant)
     seconds["all"] = time.perf_counter() - start
     entry.seconds = seconds
     return entry
@@ -246,6 +250,17 @@ def joint_of(compiled: Compiled, traced: Traced, work: Work, extra: int) -> tupl
     joint.graph = backward
     traced.inputs = [i for i in traced.inputs if i.role != "tangent"]
     return forward, joint
+
+
+def weights(traced: Traced, modules: list[Module], options: dict[str, Any]) -> tuple[Constant | None, dict[str, Any]]:
+    """The modules' parameters and buffers that the function only reads, and the options that say so to the backend."""
+    held = {id(t) for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
+    written = {id(v) for v, _ in traced.graph.writebacks}
+    places = [k for k, i in enumerate(traced.inputs) if id(i.tensor) in held and id(i.value) not in written and i.tensor._a.size >= LARGE
+              and own_memory(i.tensor)]
+    if not places:
+        return None, options
+    return Constant([traced.inputs[k].tensor for k in places]), {**options, "constant": tuple(places)}
 
 
 def drop_gradients(traced: Traced) -> None:

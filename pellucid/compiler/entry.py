@@ -35,11 +35,12 @@ class Entry:
     places; `traced_as` those that the trace saw (stand-ins for views and for results of other functions)."""
 
     def __init__(self, traced: Traced, execute: Any, arguments: tuple[tuple, dict], given: list[Tensor], traced_as: list[Tensor],
-                 modules: Sequence[Any], roots: Iterable[Any], reads: dict[int, tuple], joint: Any, number_paths: dict, keep_grads: bool):
+                 modules: Sequence[Any], roots: Iterable[Any], reads: dict[int, tuple], joint: Any, number_paths: dict, keep_grads: bool,
+                 constant: Constant | None = None):
         self.traced, self.execute, self.joint = traced, execute, joint
         self.arguments, self.given, self.traced_as = arguments, given, traced_as
         self.modules, self.roots, self.reads, self.keep_grads = modules, roots, reads, keep_grads
-        self.number_paths = number_paths
+        self.number_paths, self.constant = number_paths, constant
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
         self.source = self._write()
         self.call = self._compile()
@@ -186,6 +187,8 @@ class Entry:
                 run.append(i.tensor)
         flush()
         self.end_of_guards(w)
+        if self.constant is not None:
+            w.put(f"{w.name(self.constant, 'constant')}.check(run)")
         self.store = None
         kept = ""
         if self.keep_grads and not self.joint and isinstance(self.execute, Executable):
@@ -318,6 +321,34 @@ class Store:
         self.alone_arrays = [ALONE + 1] * len(self.arrays)
 
 
+class Constant:
+    """Tensors whose values a program may keep in another form, because they are weights of an inference. `check` notices that
+    they were written, replaced, or are in the hands of somebody whose writes nobody counts."""
+
+    def __init__(self, tensors: list[Tensor]):
+        self.tensors = tensors
+        self.stamp()
+
+    def stamp(self) -> None:
+        self.arrays = [t._a for t in self.tensors]
+        storages = [t._storage() for t in self.tensors]
+        self.marks = [(s.version, s.handed) for s in storages]
+        self.alone = [ALONE + 1] * len(storages)
+
+    def check(self, run: Executable) -> None:
+        """Have the program look at the values again if they may have changed."""
+        tensors = self.tensors
+        if ([(t._st.version, t._st.handed) if t._st is not None else None for t in tensors] != self.marks
+                or not all(map(is_, map(_array, tensors), self.arrays)) or [*map(getrefcount, self.arrays)] != self.alone):
+            run.refresh()
+            self.stamp()
+
+
+def own_memory(t: Tensor) -> bool:
+    """Whether nobody but the tensor has its memory."""
+    return t._a.flags.owndata and t._storage().array is t._a and getrefcount(t._a) == ALONE
+
+
 def alone() -> int:
     """What `getrefcount` says, through `map`, of an object in one list and one tensor's slot."""
     grads = [wrap(np.empty(0))]
@@ -327,7 +358,7 @@ def alone() -> int:
 
 
 ALONE = alone()
-_grad = attrgetter("_grad")
+_grad, _array = attrgetter("_grad"), attrgetter("_a")
 
 
 def apart(a: np.ndarray, b: np.ndarray) -> bool:

@@ -42,13 +42,14 @@ def root(a: np.ndarray) -> np.ndarray:
 
 
 class Storage:
-    """Memory of a tensor family. `array` owns the bytes, `version` counts in-place writes."""
+    """Memory of a tensor family. `array` owns the bytes, `version` counts in-place writes, `handed` how often the memory was
+    given to somebody whose writes are not counted (NumPy, `.data`)."""
 
-    __slots__ = ("array", "version", "views", "__weakref__")
+    __slots__ = ("array", "version", "handed", "views", "__weakref__")
 
     def __init__(self, array: np.ndarray):
         self.array = root(array)
-        self.version = 0
+        self.version = self.handed = 0
         self.views: list | None = None          # weak references to differentiable views, for in-place rebasing
 
     def data_ptr(self) -> int:

@@ -369,6 +369,7 @@ def to_numpy(t, force: bool = False) -> np.ndarray:
              got=describe(t), fix="x.detach().numpy(), or x.numpy(force=True)")
     if t._a.dtype in _FOREIGN:
         fail(TypeError, "P382", f"Got unsupported ScalarType {t.dtype.type_name}", got=describe(t), fix="x.float().numpy()")
+    t._storage().handed += 1
     return readable(t._a).view()
 
 

@@ -338,6 +338,7 @@ class Tensor(Slots):
     def data(self) -> Tensor:
         """The same memory, outside autograd and with a version counter of its own."""
         t = wrap(self._a)
+        self._storage().handed += 1
         if type(self) is not Tensor and type(self) not in PLAIN:
             t = t.as_subclass(type(self))
         return t

@@ -364,3 +364,30 @@ def test_recurrent_state_kept_in_a_buffer():
     x = pellucid.ones(2, 3)
     assert c(x).tolist() == [2, 2, 2] and c(x).tolist() == [4, 4, 4] and m.total.tolist() == [4, 4, 4]
     assert c.compiles == 1
+
+
+def test_weights_of_an_inference_may_change():
+    """They are kept in a layout of the library's liking; whatever writes them, or may do so unseen, is noticed."""
+    m = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.Flatten(), nn.Linear(32 * 16, 64)).eval()
+    c = pellucid.compile(m)
+    x = pellucid.randn(2, 3, 8, 8)
+
+    def agree():
+        with pellucid.no_grad():
+            np.testing.assert_allclose(c(x).numpy(), m(x).numpy(), rtol=1e-4, atol=1e-4)
+
+    agree()
+    weight = m[2].weight
+    entry = next(iter(c._compiled.entries.values()))[0]
+    assert any(t is weight for t in entry.constant.tensors)
+    for change in (lambda: weight.data.mul_(2), lambda: weight.detach().add_(0.1), lambda: weight.detach().numpy().fill(0.5),
+                   lambda: m.load_state_dict({k: v * 1.5 for k, v in m.state_dict().items()}),
+                   lambda: setattr(weight, "data", pellucid.randn(32, 16, 3, 3))):
+        change()
+        agree()
+    alias, array = m[2].weight.data, m[4].weight.detach().numpy()
+    for k in range(3):
+        alias.add_(0.1)
+        array[k] = k
+        agree()
+    assert c.compiles == 1
