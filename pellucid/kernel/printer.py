@@ -41,9 +41,8 @@ class _Printer:
     def name(self, name: str) -> str:
         found = self.names.get(name)
         if found is None:
-            found = re.sub(r"\W", "_", name)
-            if keyword.iskeyword(found) or not found.isidentifier() or found in self.names.values() or found == "m" \
-                    or found == "range":
+            found = re.sub(r"\W|^(?=\d)", "_", name)
+            if keyword.iskeyword(found) or found in ("m", "range"):
                 found += "_"
             while found in self.names.values():
                 found += "_"
@@ -209,7 +208,7 @@ class _Printer:
             return self.expr(e, where)
         if e.dtype is dt.bool_:
             return f"m.bool_({bool(e.value)})"
-        return f"m.{'float32' if e.dtype in LOW else e.dtype.name}({number(e.value, e.dtype)})"
+        return f"m.{'float32' if e.dtype in LOW else e.dtype.name}({bare(number(e.value, e.dtype))})"
 
     def index(self, ix: Index) -> str:
         parts = []
