@@ -46,6 +46,7 @@ class Layout:
         self.plain: dict[Value, Value] = self.walk.value
         self.last: dict[Value, Value] = {}
         self.winner: dict[Value, tuple[Value, dict]] = {}          # indices of a pooling -> which element won, attributes
+        self.pooled: set[tuple[int, ...]] = set()                  # shapes that were pooled channels last
         self.users = graph.users()
         self.results = set(graph.results())
 
@@ -256,6 +257,7 @@ def avg_pool(at: Layout, node: Node) -> bool:
     x = node.args[0]
     if len(x.shape) not in RANKS or not at.prefers_last((x,), len(x.shape)):
         return False
+    at.pooled.add(x.shape)
     return at.put(node, "avg_pool_nhwc", at.as_last(x), **node.attrs)
 
 
@@ -263,7 +265,7 @@ def avg_pool(at: Layout, node: Node) -> bool:
 def avg_pool_grad(at: Layout, node: Node) -> bool:
     """The gradient of a pooling that was done channels last, or whose own gradient is there."""
     y = node.args[0]
-    if len(y.shape) not in RANKS or not at.prefers_last((y,), len(y.shape)):
+    if len(y.shape) not in RANKS or node.out.shape not in at.pooled and not at.prefers_last((y,), len(y.shape)):
         return False
     attrs = {k: v for k, v in node.attrs.items() if k != "sizes"}
     return at.put(node, "avg_pool_nhwc_grad", at.as_last(y), shape=permuted(node.out.shape), **attrs)

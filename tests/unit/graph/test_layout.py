@@ -167,6 +167,16 @@ def test_other_ranks(rank):
     assert any(n.op.name == "max_pool_nhwc_grad" for n in h.nodes)
 
 
+def test_the_gradient_of_a_pooling_follows_the_pooling():
+    def step(x, w, v):
+        y = F.avg_pool2d(F.relu(F.conv2d(x, w, padding=1)), 2).flatten(1)
+        return pellucid.autograd.grad((y @ v).sum(), [w, v])
+    args = (leaf(2, 3, 8, 8), leaf(4, 3, 3, 3, seed=1).requires_grad_(), leaf(64, 5, seed=2).requires_grad_())
+    h = compare(*ready(step, *args))
+    assert sorted(n.out.shape for n in moves(h)) == [(2, 4, 4, 4), (2, 4, 4, 4), (2, 8, 8, 3)]
+    assert any(n.op.name == "avg_pool_nhwc_grad" for n in h.nodes)
+
+
 def test_a_graph_without_convolutions_is_left_alone():
     g, _ = ready(lambda x: x.relu(), leaf(2, 3, 4, 4))
     assert layout(g) is g
