@@ -409,6 +409,9 @@ class Emitter:
         busy, self.busy = self.busy, False
         expr = self.lin(r.expr)
         self.stack[-1].stmts.append(Accum(v.name, r.op, expr))
+        for t, at in zip(self.targets, self.where):
+            if t.kind == "inner" and opened and self.mask(t.expr).bit_length() - 1 == self.stack[-1].depth:
+                self.finish(t, at)
         self.busy = busy
         vec = here.depth <= self.base and bool(opened) and opened[-1][2] >= 8
         for s, name, extent in reversed(opened):
@@ -424,6 +427,8 @@ class Emitter:
         for t, at in zip(self.targets, self.where):
             if t.kind == "accum" and t.op in ("max", "min", "and", "or") and (self.mask(t.expr) | self.index_mask(at)) >> self.base <= 1:
                 t.full = t.full and not self.outer          # the same for all of a row: once is enough
+            if t.kind == "accum" and self.mask(t.expr) >> (self.depth + 1):
+                t.kind, t.full = "inner", False             # a check within a recipe's loop
         top = Scope(0)
         self.stack = [top]
         loops = self.open(self.outer)
@@ -439,7 +444,7 @@ class Emitter:
             self.bind(name, p)
         self.passes()
         for t, at in zip(self.targets, self.where):
-            if not t.full and not t.once:
+            if not t.full and not t.once and t.kind != "inner":
                 self.finish(t, at)
         if loops:
             self.at_scope(1, self.riders)
@@ -610,7 +615,7 @@ class Emitter:
         inits: dict[str, Any] = {}
         accessed(top.stmts, roles)
         for t in self.targets:
-            if t.kind == "accum":
+            if t.kind in ("accum", "inner"):
                 inits[self.bufs[f"#{t.buffer}"]] = t.init
         bufs, ids, offsets = [], [], []
         bytes_ = 0

@@ -161,10 +161,10 @@ class Lowering:
             a = self.roots.graph.consts.get(v)
             if a is not None:
                 return self.b.const(a.reshape(-1)[0].item() if v.dtype not in dt.LOW_PRECISION else float(a.reshape(-1)[0]), v.dtype)
+        if self.outside(v):
+            return self.load(self.home[v], flatten(idx, v.shape, self.plan.buffers[self.home[v]].strides))
         base, shape, strides, offset = self.roots.view(v)
-        if self.outside(base) and (base is v or not self.outside(v)):
-            if base is v:
-                strides = self.plan.buffers[self.home[v]].strides
+        if v not in self.members and self.outside(base):
             return self.load(self.home[base], flatten(idx, shape, strides) + offset)
         root = self.members.get(v)
         if root is not None:

@@ -20,9 +20,10 @@ from typing import Any
 import numpy as np
 
 from ..core import dtype as dt
+from ..core.layout import contiguous_format
 from ..core.spec import Spec, contiguous_strides, numel
 from ..graph.ir import Graph, Node, Value
-from ..ops.op import EXTERN, RANDOM, VIEW
+from ..ops.op import EXTERN, RANDOM, REGISTRY, VIEW
 from . import build
 from .build import Builder, Element, Pieces, Point, Reduction, Refused, Scatter, describe
 
@@ -194,6 +195,11 @@ def chain_end(roots: Roots, v: Value) -> bool:
     return len(others) != 1 or step_kind(roots, u.op.name, others[0], u.out) is None
 
 
+def foreign(v: Value) -> bool:
+    """Whether kernels cannot hold such values: complex numbers, 8-bit floats."""
+    return v.dtype.is_complex or v.dtype in dt.FLOAT8
+
+
 def nbytes(v: Value) -> int:
     return numel(v.shape) * v.dtype.itemsize
 
@@ -232,7 +238,6 @@ class Roots:
         self.order: list[Root | Node] = []
         self.forced: set[Value] = set()
         self.step: dict[Node, str] = {}             # library, host
-        self.copies: list[Root] = []
         self._deps: dict[Value, list[tuple[Value, int]]] = {}
         self._sums: dict[Value, tuple[frozenset, int]] = {}
         self.refused: list[tuple[str, str]] = []
@@ -249,7 +254,8 @@ class Roots:
                 self.desc[v] = self.describe(node, v)
             if node.op.name in self.options.library:
                 self.step[node] = "library"
-            elif any(self.desc[v] is None for v in node.outs) and not (node.op.kind is VIEW and self.viewable(node)):
+            elif any(self.desc[v] is None for v in node.outs) and not (node.op.kind is VIEW and self.viewable(node)) or any(
+                    foreign(v) for v in (*node.operands(), *node.outs)):
                 self.step[node] = "host"
             if node in self.step:
                 for v in node.outs:
@@ -504,7 +510,7 @@ class Roots:
         count = n // max(out, 1)
         trailing = not kept or max(kept) < first
         simple = d.init is not None and not d.op.startswith("arg") and d.op != "set"
-        below, cost = self.summary(self.view(source)[0])
+        below, cost = self.summary(source)
         given = cost <= 4 and not any(a in self.roots for a in below)       # it can be read from memory in any order
         if trailing and (not simple or out > 1 and count >= 4):
             self.add(Root(v, "row", n, count, source, d, shape))
@@ -558,11 +564,16 @@ class Roots:
         self.roots[v] = root
         self.order.append(root)
 
-    def copy(self, source: Value) -> Root:
-        """A root that copies a value (an input that is an output, a second place for a result)."""
+    def copy(self, source: Value) -> Value:
+        """A value of its own that copies another (an input that is an output, a second place for a result)."""
+        if foreign(source):
+            node = Node(REGISTRY["clone"], (source,), {"fmt": contiguous_format})
+            v = Value(source.spec.like(), source.name + "_copy", node)
+            node.outs = (v,)
+            self.step[node], self.desc[v] = "host", None
+            self.order.append(node)
+            return v
         v = Value(source.spec.like(), source.name + "_copy")
         self.desc[v] = Copy(source)
-        root = Root(v, "point", numel(v.shape), desc=Copy(source), shape=v.shape)
-        self.add(root)
-        self.copies.append(root)
-        return root
+        self.add(Root(v, "point", numel(v.shape), desc=Copy(source), shape=v.shape))
+        return v

@@ -84,7 +84,7 @@ class Planner:
                 continue
             holder = self.holder(v, True)
             if holder in self.direct or target in taken:
-                holder = self.roots.copy(v).value
+                holder = self.roots.copy(v)
             taken[target] = holder
             self.direct[holder] = self.home[target]
         self.plan.written = tuple(sorted({self.plan.buffers[b].index for b in self.direct.values()}))
@@ -96,7 +96,7 @@ class Planner:
         step = self.roots.step.get(v.node) if v.node is not None else None
         if step is not None and v not in self.targets and not strided:
             return v
-        return self.roots.copy(v).value
+        return self.roots.copy(v)
 
     # ------------------------------------------------------------------------------------------------ order
     def order(self) -> list[Group]:
@@ -297,10 +297,14 @@ class Planner:
         return Post(kind, view._replace(shape=shape[-1:], strides=(1,)))
 
     def copy_back(self, v: Value, buffer: int) -> None:
-        root = self.roots.copy(v)
+        copy = self.roots.copy(v)
+        if copy.node is not None:                   # complex: by the reference
+            b = self.plan.buffers[buffer]
+            self.plan.steps.append(HostCall(copy.node, (self.view(v),), (View(buffer, b.dtype, b.shape, b.strides),)))
+            return
+        root = self.roots.roots[copy]
         root.dests = [buffer]
-        g = Group(-1, "kernel", [root], n=root.n)
-        self.lower(g)
+        self.lower(Group(-1, "kernel", [root], n=root.n))
 
 
 def signature(roots: Roots, home: dict[Value, int], plan: Plan, g: Group):
@@ -323,9 +327,9 @@ def signature(roots: Roots, home: dict[Value, int], plan: Plan, g: Group):
         const = roots.graph.consts.get(v)
         if const is not None and const.size == 1:
             item = const.dtype, const.tobytes()
-        elif base in home and base not in inside and (base is v or v in inside or v not in home):
-            if base is v:
-                strides = plan.buffers[home[v]].strides
+        elif v in home and v not in inside:
+            item = *place(home[v]), v.dtype, v.shape, tuple(plan.buffers[home[v]].strides), 0
+        elif v not in inside and base in home and base not in inside:
             item = *place(home[base]), v.dtype, v.shape, tuple(strides), offset
         else:
             d, node = roots.desc.get(v), v.node
