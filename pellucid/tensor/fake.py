@@ -38,6 +38,7 @@ _FIX = {"bool(tensor)": "replace the branch by pellucid.where(condition, a, b), 
         "formatting a tensor": "format outside the traced function, or return the tensor; its .shape and .dtype are known"}
 for _what in ("x[mask]", "x[mask] = values", "nonzero()", "masked_select()"):
     _FIX[_what] = "how many elements are True decides the result's shape: use pellucid.where(mask, a, b), or multiply by the mask"
+_GENERIC = frozenset(("__call__", "forward", "step", "backward", "wrapper"))       # say less than what they call
 _DEFAULT_FIX = "keep to tensor operations, or do this outside the traced function"
 
 
@@ -52,6 +53,9 @@ def asked() -> str:
         if code.co_filename.startswith(PACKAGE):
             if code.co_filename == _TRACING:
                 break
+            if code.co_name in _GENERIC:
+                frame = frame.f_back
+                continue
             name = code.co_name
             if name in ("entry", "inplace"):
                 name = getattr(frame.f_locals.get("op"), "public", name) + "_" * (name == "inplace")

@@ -11,172 +11,21 @@ import pellucid.nn.functional as TF
 from pellucid import nn
 from pellucid.core.late import late
 from pellucid.core.spec import Spec
-from pellucid.graph.interp import run as run_graph
 from pellucid.graph.verify import check
-from pellucid.ops.op import REGISTRY, F
 from pellucid.tensor import Tensor
-from pellucid.tensor.tracing import SymNumber, TraceError, Traced, Tracer, flatten, trace, trace_specs
-from pellucid.testing import samples_of
+from pellucid.tensor.tracing import SymNumber, TraceError, Traced, Tracer, trace, trace_specs
+from .tracing_runs import agree, close, execute, rand, values
 
 f32, f64, i64 = pellucid.float32, pellucid.float64, pellucid.int64
-
-
-# ---------------------------------------------------------------------------------------------------- running a trace
-def execute(t: Traced, args: tuple = (), kwargs: dict | None = None):
-    """What the traced function would do, by the references: results, write-backs, gradients."""
-    check(t.graph)
-    given: list = []
-    flatten((args, kwargs or {}), given)
-    arrays = []
-    for i in t.inputs:
-        if i.role == "scalar":
-            value, path = i.source
-            for key in path:
-                value = value[key]
-            arrays.append(np.array(float(value)))
-        else:
-            arrays.append((given[i.place] if i.place is not None else i.tensor)._a)
-    outs = run_graph(t.graph, arrays)
-    results = []
-    for r in t.results:
-        a = arrays[r.input] if r.index is None else outs[r.index]
-        for name, attrs in r.chain:
-            a = REGISTRY[name].ref(a, **attrs)
-        results.append(r.same if r.same is not None and not any(r.same is g for g in given) else Tensor._wrap(a))
-    for p, at in t.grad_at.items():
-        p._grad = None if at is None else Tensor._wrap(outs[at].reshape(p.shape))
-    return t.rebuild(results)
-
-
-def values(x) -> list:
-    leaves: list = []
-    flatten(x, leaves)
-    return [t.detach().numpy().copy() for t in leaves]
-
-
-def close(a, b, rtol: float = 1e-6) -> None:
-    assert len(a) == len(b)
-    for x, y in zip(a, b):
-        assert x.shape == y.shape and x.dtype == y.dtype
-        np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol)
-
-
-def agree(fn, *args, rtol: float = 1e-6) -> Traced:
-    """Eager and traced give the same results and leave the same values in the arguments."""
-    eager_args = tuple(copy_of(a) for a in args)
-    pellucid.manual_seed(3)
-    want = values(fn(*eager_args))
-    before = values(args)
-    t = trace(fn, args)
-    close(values(args), before, 0)                       # tracing computes nothing
-    pellucid.manual_seed(3)
-    close(values(execute(t, args)), want, rtol)
-    close(values(args), values(eager_args), rtol)
-    grads = [(a.grad, b.grad) for a, b in zip(args, eager_args) if isinstance(a, Tensor)]
-    for g, h in grads:
-        assert (g is None) == (h is None)
-        if g is not None:
-            close(values(g), values(h), rtol)
-    return t
-
-
-def copy_of(a):
-    if not isinstance(a, Tensor):
-        return a
-    c = a.detach().clone(memory_format=pellucid.preserve_format).requires_grad_(a.requires_grad)
-    if a.grad is not None:
-        c.grad = a.grad.clone()
-    return c
 
 
 def names(t: Traced) -> list[str]:
     return [n.op.name for n in t.graph.nodes]
 
 
-def rand(*shape, grad: bool = False, dtype=f64) -> Tensor:
-    return pellucid.rand(*shape, dtype=dtype).requires_grad_(grad)
-
-
 @pytest.fixture(autouse=True)
 def seeded():
     pellucid.manual_seed(0)
-
-
-# ---------------------------------------------------------------------------------------------------- every operator
-# what gives Python values, or results whose shape depends on values
-NEEDS_VALUES = {"allclose", "equal", "argwhere", "bincount", "cov", "ctc_loss", "histc", "histogram", "histogramdd", "linalg_lstsq",
-                "masked_select", "masked_scatter", "nonzero", "nonzero_places", "unique", "unique_consecutive", "repeat_interleave",
-                "lstm", "gru", "rnn_tanh", "rnn_relu"}      # the last four: of packed sequences
-UNINITIALISED = {"empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"}
-
-
-def tensors_of(x) -> list:
-    leaves: list = []
-    flatten(x, leaves)
-    return leaves
-
-
-@pytest.mark.parametrize("name", sorted(REGISTRY))
-def test_every_operator_traced_is_eager(name: str) -> None:
-    op = REGISTRY[name]
-    entry = getattr(F, name)
-    count = len(samples_of(op))
-    for i in range(count):
-        args, kwargs = samples_of(op)[i]
-        pellucid.manual_seed(0)
-        want = tensors_of(entry(*args, **kwargs))
-        args, kwargs = samples_of(op)[i]
-        try:
-            t = trace(entry, args, kwargs)
-        except TraceError:
-            assert name in NEEDS_VALUES, f"{name} cannot be traced"
-            continue
-        pellucid.manual_seed(0)
-        got = tensors_of(execute(t, args, kwargs))
-        assert len(got) == len(want)
-        for a, b in zip(got, want):
-            assert a.shape == b.shape and a.dtype is b.dtype, f"{name} {i}"
-            if name not in UNINITIALISED and a.dtype is not pellucid.bfloat16:
-                np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-12, atol=1e-13, err_msg=f"{name} {i}")
-
-
-def scalar_of(x):
-    """One number from whatever an operator returned, weighted so that its gradient is not constant."""
-    parts = [t for t in tensors_of(x) if t.requires_grad]
-    return sum((t.abs() if t.is_complex() else t).mul(1.5).sum() for t in parts) if parts else None
-
-
-def with_gradients(entry):
-    def fn(*args, **kwargs):
-        loss = scalar_of(entry(*args, **kwargs))
-        if loss is None:
-            return None
-        loss.backward()
-        return loss
-    return fn
-
-
-@pytest.mark.parametrize("name", sorted(n for n, op in REGISTRY.items() if not n.endswith("_") and n not in NEEDS_VALUES))
-def test_backward_inside_a_trace_is_eager_backward(name: str) -> None:
-    op = REGISTRY[name]
-    fn = with_gradients(getattr(F, name))
-    for i in range(min(2, len(samples_of(op, requires_grad=True)))):
-        args, kwargs = samples_of(op, requires_grad=True)[i]
-        pellucid.manual_seed(0)
-        want = fn(*args, **kwargs)
-        if want is None:
-            continue
-        expected = [t._grad for t in tensors_of((args, kwargs))]
-        args, kwargs = samples_of(op, requires_grad=True)[i]
-        leaves = tensors_of((args, kwargs))
-        t = trace(fn, args, kwargs)
-        pellucid.manual_seed(0)
-        got = execute(t, args, kwargs)
-        np.testing.assert_allclose(got.detach().double().numpy(), want.detach().double().numpy(), rtol=1e-9, equal_nan=True)
-        for a, b in zip(leaves, expected):
-            assert (a._grad is None) == (b is None), name
-            if b is not None:
-                np.testing.assert_allclose(a._grad.numpy(), b.numpy(), rtol=1e-9, atol=1e-11, equal_nan=True, err_msg=name)
 
 
 # ---------------------------------------------------------------------------------------------------- writes in place
@@ -296,6 +145,36 @@ def test_writes_that_autograd_refuses() -> None:
         trace(fn, (rand(3, grad=True),))
     with pytest.raises(RuntimeError, match="a leaf Variable that requires grad"):
         trace(lambda a: a.add_(1), (rand(3, grad=True),))
+
+
+def test_draws_follow_the_memory() -> None:
+    def fn(x):
+        y = x.transpose(0, 1)
+        noise = pellucid.empty_like(y).uniform_(), pellucid.empty_like(y).normal_(), pellucid.empty_like(y).bernoulli_(x.t())
+        return TF.dropout(y * 2, 0.5), *noise, pellucid.rand_like(y), TF.dropout2d(x.reshape(2, 3, 4, 1).transpose(0, 1), 0.5)
+    agree(fn, rand(6, 4))
+
+
+def test_a_transformer_with_dropout() -> None:
+    models = []
+    for _ in range(2):
+        pellucid.manual_seed(1)
+        models.append(nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, dropout=0.2), 2))
+    x = pellucid.randn(2, 5, 8)
+
+    def loss(model):
+        def fn(x):
+            y = (model(x) * x.detach().cos()).sum()
+            y.backward()
+            return y
+        return fn
+    pellucid.manual_seed(2)
+    want = loss(models[0])(x)
+    t = trace(loss(models[1]), (x,))
+    pellucid.manual_seed(2)
+    close(values(execute(t, (x,))), values(want), 1e-4)
+    for p, q in zip(*[m.parameters() for m in models]):
+        close(values(q.grad), values(p.grad), 1e-3)
 
 
 # ---------------------------------------------------------------------------------------------------- memory
