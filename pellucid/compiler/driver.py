@@ -44,10 +44,12 @@ LIMIT = 16                          # compiled versions of one function; past it
 class Compiled:
     """A compiled function. `compiles` counts traces that became executables; `report()` says what they consist of."""
 
-    def __init__(self, fn: Callable, *, backend: str | Callable, fullgraph: bool, keep_grads: bool, options: dict[str, Any]):
+    def __init__(self, fn: Callable, *, backend: str | Callable, fullgraph: bool, keep_grads: bool, options: dict[str, Any],
+                 dynamic: bool | None = None):
         backends.check_backend(backend)
         functools.update_wrapper(self, fn)
         self.fn, self.backend, self.fullgraph, self.keep_grads, self.options = fn, backend, fullgraph, keep_grads, options
+        self.numbers = Numbers(dynamic)
         self.compiles = 0
         self.gave_up: str | None = None             # why the function runs as it is, if it does
         self.entries: dict[tuple, list[Entry]] = {}
@@ -77,7 +79,7 @@ class Compiled:
         if sum(map(len, self.entries.values())) >= LIMIT:
             return self._give_up(f"it was compiled {LIMIT} times for different arguments or states", args, kwargs)
         try:
-            entry = make_entry(self, args, kwargs)
+            entry = self._entry(args, kwargs)
         except FirstStep:
             return self.fn(*args, **kwargs)
         except TraceError as error:
@@ -92,6 +94,15 @@ class Compiled:
             fail(RuntimeError, "P3104", f"{self!r}: the version just compiled does not fit the arguments it was compiled for",
                  fix="a module or container that the function reads changes while it runs: move that change out of the function")
         return r
+
+    def _entry(self, args: tuple, kwargs: dict) -> Entry:
+        paths = self.numbers.look(args, kwargs)
+        if paths:
+            try:
+                return make_entry(self, args, kwargs, paths)
+            except TraceError:
+                self.numbers.fix(paths)
+        return make_entry(self, args, kwargs)
 
     def _give_up(self, why: str, args: tuple, kwargs: dict) -> Any:
         self.gave_up = why
@@ -116,22 +127,25 @@ class Compiled:
 
 
 # ---------------------------------------------------------------------------------------------------- making an entry
-def make_entry(compiled: Compiled, args: tuple, kwargs: dict, apart: bool = True) -> Entry:
-    """Trace the function and compile what it does. `apart`: arguments that are views may be taken for memory of their own."""
+def make_entry(compiled: Compiled, args: tuple, kwargs: dict, paths: frozenset = frozenset(), apart: bool = True) -> Entry:
+    """Trace the function and compile what it does. `paths`: where in the arguments run-time numbers are; `apart`: arguments that are
+    views may be taken for memory of their own."""
     start = time.perf_counter()
     leaves: list[Tensor] = []
-    template = flatten((args, kwargs), leaves)
+    tracer = Tracer(getattr(compiled.fn, "__name__", type(compiled.fn).__name__))
+    given = args, kwargs
+    template = flatten(lifted(given, (), paths, tracer, given), leaves)
     stands = {id(t): stand_in(t, apart) for t in leaves}
     seen = [stands[id(t)] for t in leaves]
-    tracer = Tracer(getattr(compiled.fn, "__name__", type(compiled.fn).__name__))
     called = Called()
     work = Work(compiled.fn, tracer, seen)
     with called:
         traced = trace_function(work, *rebuild(template, seen), name=tracer.graph.name, tracer=tracer, watch=called.watch(compiled.fn))
     if apart and shared(traced, leaves, seen):
-        return make_entry(compiled, args, kwargs, apart=False)
-    for container, path in (i.source for i in traced.inputs if i.source is not None):
+        return make_entry(compiled, args, kwargs, paths, apart=False)
+    for container, path in (i.source for i in traced.inputs if i.source is not None and i.source[0] is not given):
         check_unchanged(tracer, container, path)
+    release(tracer)
     traced.outputs, extra = traced.outputs[0], work.extra
     joint, graph = None, traced.graph
     seconds = {"trace": time.perf_counter() - start}
@@ -143,11 +157,59 @@ def make_entry(compiled: Compiled, args: tuple, kwargs: dict, apart: bool = True
     if compiled.backend == "llvm" and not local.grad:
         constant, options = weights(traced, called.modules(), options)
     execute = backends.build(graph, compiled.backend, options)
-    entry = Entry(traced, execute, (args, kwargs), leaves, seen, called.modules(), called.roots(compiled.fn), tracer.grad_uses, joint, {},
+    entry = Entry(traced, execute, given, leaves, seen, called.modules(), called.roots(compiled.fn), tracer.grad_uses, joint, paths,
                   compiled.keep_grads, constant)
     seconds["all"] = time.perf_counter() - start
     entry.seconds = seconds
     return entry
+
+
+def lifted(x: Any, path: tuple, paths: frozenset, tracer: Tracer, given: tuple) -> Any:
+    """The arguments with run-time numbers in them."""
+    if path in paths:
+        return tracer.scalar(x, "n", (given, path))
+    if not paths or not isinstance(x, (tuple, list, dict)):
+        return x
+    if isinstance(x, dict):
+        return {k: lifted(v, (*path, k), paths, tracer, given) for k, v in x.items()}
+    return type(x)([lifted(v, (*path, k), paths, tracer, given) for k, v in enumerate(x)])
+
+
+class Numbers:
+    """Which Python floats among the arguments are run-time numbers: those that were seen to change, unless a trace needed their value.
+    `dynamic`: True takes all from the first call, False none."""
+
+    def __init__(self, dynamic: bool | None):
+        self.dynamic = dynamic
+        self.seen: dict[tuple, float] = {}
+        self.changing: set[tuple] = set()
+        self.fixed: set[tuple] = set()
+
+    def look(self, args: tuple, kwargs: dict) -> frozenset:
+        """The paths of the run-time numbers in these arguments."""
+        if self.dynamic is False:
+            return frozenset()
+        found: dict[tuple, float] = {}
+        collect((args, kwargs), (), found)
+        for path, value in found.items():
+            if self.dynamic or self.seen.setdefault(path, value) != value:
+                self.changing.add(path)
+        return frozenset(found.keys() & self.changing - self.fixed)
+
+    def fix(self, paths: frozenset) -> None:
+        self.fixed |= paths
+
+
+def collect(x: Any, path: tuple, found: dict[tuple, float]) -> None:
+    """Floats in a structure by path; not those inside of special containers, and no NaN."""
+    if type(x) is float and x == x:
+        found[path] = x
+    elif type(x) in (tuple, list):
+        for k, v in enumerate(x):
+            collect(v, (*path, k), found)
+    elif type(x) is dict:
+        for k, v in x.items():
+            collect(v, (*path, k), found)
 
 
 def stand_in(t: Tensor, apart: bool) -> Tensor:
@@ -284,6 +346,15 @@ def check_unchanged(tracer: Tracer, container: Any, path: tuple) -> None:
              got=f"{symbol.now} became {value}", fix="call scheduler.step() outside the compiled function")
 
 
+def release(tracer: Tracer) -> None:
+    """Let go of the memory that the trace looked at: fakes and their cells hold each other."""
+    for cells in tracer.cells.values():
+        for cell in cells:
+            cell.fake = cell.array = None
+    for kept in (tracer.cells, tracer.saved, tracer._buffers, tracer._storages):
+        kept.clear()
+
+
 class Called:
     """The modules that are called inside `with`, in order."""
 
@@ -349,7 +420,8 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
         backend: "llvm", native code; "python", the printed kernels; "eager", the operators' references; or a function that
             takes a Graph and returns a function from a list of arrays to a list of arrays.
         fullgraph: raise TraceError for a function that cannot be traced, instead of warning and running it as it is.
-        dynamic: accepted; every shape is compiled for itself.
+        dynamic: Python floats among the arguments become run-time numbers once they are seen to change (None), at once (True),
+            or never (False). Every shape is compiled for itself.
         keep_grads: store the gradients that are in `.grad` when a step ends; with False they are dropped, which saves
             memory traffic, and reading `.grad` raises. A step that sets them to None at its end stores none either way.
         options: for the backend ("isa", "threads", ...).
@@ -362,7 +434,7 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
         return fn
     if not callable(fn):
         fail(TypeError, "P3102", f"compile() takes a function or a module, not {type(fn).__name__}", fix="pass the function itself")
-    settings = {"backend": backend, "fullgraph": fullgraph, "keep_grads": keep_grads, "options": dict(options or {})}
+    settings = {"backend": backend, "fullgraph": fullgraph, "keep_grads": keep_grads, "options": dict(options or {}), "dynamic": dynamic}
     if isinstance(fn, Module):
         return compiled_module(fn, settings)
     return Compiled(fn, **settings)
@@ -377,7 +449,7 @@ def compiled_module(module: Module, settings: dict[str, Any]) -> Module:
         return compiled(*args, **kwargs)
 
     made = object.__new__(type(cls.__name__, (cls,), {"__call__": call, "__module__": cls.__module__, "__doc__": cls.__doc__,
-                                                      "_compiled": compiled, "_orig_mod": module, "report": lambda self: compiled.report(),
+                                                      "_compiled": property(lambda self: compiled), "_orig_mod": property(lambda self: module), "report": lambda self: compiled.report(),
                                                       "compiles": property(lambda self: compiled.compiles)}))
     object.__setattr__(made, "__dict__", module.__dict__)
     return made

@@ -35,7 +35,7 @@ class Entry:
     places; `traced_as` those that the trace saw (stand-ins for views and for results of other functions)."""
 
     def __init__(self, traced: Traced, execute: Any, arguments: tuple[tuple, dict], given: list[Tensor], traced_as: list[Tensor],
-                 modules: Sequence[Any], roots: Iterable[Any], reads: dict[int, tuple], joint: Any, number_paths: dict, keep_grads: bool,
+                 modules: Sequence[Any], roots: Iterable[Any], reads: dict[int, tuple], joint: Any, number_paths: frozenset, keep_grads: bool,
                  constant: Constant | None = None):
         self.traced, self.execute, self.joint = traced, execute, joint
         self.arguments, self.given, self.traced_as = arguments, given, traced_as
@@ -69,7 +69,7 @@ class Entry:
         args, kwargs = self.arguments
         found: list[tuple[str, Tensor]] = []
         w.miss_if(f"len(args) != {len(args)} or " + (f"kwargs.keys() != {w.name(kwargs.keys(), 'K')}" if kwargs else "kwargs"))
-        w.paths = dict(self.number_paths)
+        w.paths = dict.fromkeys(self.number_paths, "")
         for i, value in enumerate(args):
             unpack(w, f"args[{i}]", value, found, w.paths, (0, i))
         for key, value in kwargs.items():
@@ -326,7 +326,7 @@ class Constant:
     they were written, replaced, or are in the hands of somebody whose writes nobody counts."""
 
     def __init__(self, tensors: list[Tensor]):
-        self.tensors = tensors
+        self.tensors, self.refreshes = tensors, 0
         self.stamp()
 
     def stamp(self) -> None:
@@ -341,12 +341,13 @@ class Constant:
         if ([(t._st.version, t._st.handed) if t._st is not None else None for t in tensors] != self.marks
                 or not all(map(is_, map(_array, tensors), self.arrays)) or [*map(getrefcount, self.arrays)] != self.alone):
             run.refresh()
+            self.refreshes += 1
             self.stamp()
 
 
 def own_memory(t: Tensor) -> bool:
     """Whether nobody but the tensor has its memory."""
-    return t._a.flags.owndata and t._storage().array is t._a and getrefcount(t._a) == ALONE
+    return t._a.flags.owndata and t._storage().array is t._a
 
 
 def alone() -> int:

@@ -238,3 +238,30 @@ def test_the_report_says_what_there_is():
     c(pellucid.randn(4, 5), pellucid.randn(5))
     text = str(c.report())
     assert "f: 1 compiled version" in text and "trace" in text and repr(c) == "<compiled f: 1 version>"
+
+
+def test_floats_that_change_become_run_time_numbers():
+    c = pellucid.compile(f, backend="eager")
+    x, w = pellucid.randn(4, 5), pellucid.randn(5)
+    for scale in (1.0, 2.0, 3.0, 4.5, -1.0):
+        close(c(x, w, scale), f(x, w, scale))
+    assert c.compiles == 2
+    c = pellucid.compile(f, backend="eager", dynamic=True)
+    for scale in (1.0, 2.0, 3.0):
+        close(c(x, w, scale=scale), f(x, w, scale))
+    assert c.compiles == 1
+    c = pellucid.compile(f, backend="eager", dynamic=False)
+    for scale in (1.0, 2.0, 3.0):
+        close(c(x, w, scale), f(x, w, scale))
+    assert c.compiles == 3
+
+
+def test_numbers_whose_value_is_asked_for_stay_constants():
+    def g(x, rates):
+        return x * rates["a"] if rates["a"] > 1 else x * int(rates["b"])
+
+    c = pellucid.compile(g, backend="eager")
+    x = pellucid.ones(2)
+    for a, b in ((0.5, 2.0), (1.5, 2.0), (2.5, 2.0), (0.25, 2.0), (0.25, 3.0)):
+        assert c(x, {"a": a, "b": b}).tolist() == g(x, {"a": a, "b": b}).tolist()
+    assert c.compiles == 4

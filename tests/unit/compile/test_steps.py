@@ -380,6 +380,8 @@ def test_weights_of_an_inference_may_change():
     weight = m[2].weight
     entry = next(iter(c._compiled.entries.values()))[0]
     assert any(t is weight for t in entry.constant.tensors)
+    agree()
+    assert entry.constant.refreshes == 0
     for change in (lambda: weight.data.mul_(2), lambda: weight.detach().add_(0.1), lambda: weight.detach().numpy().fill(0.5),
                    lambda: m.load_state_dict({k: v * 1.5 for k, v in m.state_dict().items()}),
                    lambda: setattr(weight, "data", pellucid.randn(32, 16, 3, 3))):
