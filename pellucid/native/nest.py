@@ -125,6 +125,15 @@ class Lanes:
         return self._number
 
 
+class State:
+    """What differs between the vectors that one iteration of a main loop takes: their lanes, names and kept expressions."""
+
+    __slots__ = ("vec", "env", "kept", "bases")
+
+    def __init__(self, vec: Lanes | None, env: dict[str, Any], kept: dict[int, Num], bases: dict[tuple, str]):
+        self.vec, self.env, self.kept, self.bases = vec, env, kept, bases
+
+
 class Nest:
     """Writes statements. `pointers` are the buffers' addresses, `sizes` the run-time sizes. `partials`: the buffers whose
     AccumStores go to a partial copy, and its (address, dtype). `overlap`: buffers that may share memory with others."""
@@ -145,6 +154,7 @@ class Nest:
         self.bases: dict[tuple, str] = {}             # and addresses
         self.changing: set[str] = set()               # the names that the innermost loop gives values to
         self.memo: dict[int, Num] = {}                # expressions of the statement that is being written
+        self.states: list[State] = []                 # several vectors at once: each statement is written for all of them
         self.streamed = False
 
     # ------------------------------------------------------------------------------------------------ numbers
@@ -304,16 +314,28 @@ class Nest:
             if isinstance(s, Loop):
                 before, loop, after = lift(s, self.bufs)
                 for local in before:
-                    self.local(local, (loop,))
-                self.memo = {}
+                    self.each(self.local, local, (loop,))
                 self.loop(loop, self.w.int(0), self.size(loop.axis.extent))
                 for last in after:
-                    self.memo = {}
-                    self.accum_store(last)
+                    self.each(self.accum_store, last)
             else:
-                self.memo = {}
-                self.statement(s, body[k + 1:])
+                self.each(self.statement, s, body[k + 1:])
+
+    def each(self, write, *args) -> None:
+        """Call `write` for each of the vectors at hand."""
+        if not self.states:
+            self.memo = {}
+            write(*args)
+            self.memo = {}
+            return
+        states, self.states = self.states, []
+        for state in states:
+            self.memo = {}
+            self.vec, self.env, self.kept, self.bases = state.vec, state.env, state.kept, state.bases
+            write(*args)
+            state.kept, state.bases = self.kept, self.bases
         self.memo = {}
+        self.states = states
 
     def statement(self, s: Stmt, rest: Sequence[Stmt]) -> None:
         if isinstance(s, Let):
@@ -373,7 +395,7 @@ class Nest:
         static = lo.const is not None and hi.const is not None
         if static and lo.const >= hi.const:
             return
-        lanes = self.lanes(loop) if loop.axis.vec and self.vec is None and self.independent(loop) else 1
+        lanes = self.lanes(loop) if loop.axis.vec and self.vec is None and not self.states and self.independent(loop) else 1
         if lanes > 1:
             self.vector_loop(loop, lo, hi, lanes)
         elif static:
@@ -383,18 +405,24 @@ class Nest:
                 self.plain_loop(loop, lo, hi)
 
     def plain_loop(self, loop: Loop, lo: Num, hi: Num) -> None:
-        outer = self.enter(loop)
+        outer: list[tuple] = []
+        self.each(lambda: outer.append(self.enter(loop)))
+        self.changing = bound((loop,))
         if lo.const is not None and hi.const == lo.const + 1:
-            self.env[loop.axis.var] = lo
+            self.each(self.bind, loop.axis.var, lo)
             self.block(loop.body)
         else:
             with self.w.loop(lo, hi, 1) as i:
-                self.env[loop.axis.var] = i
+                self.each(self.bind, loop.axis.var, i)
                 self.block(loop.body)
-        self.leave(outer)
+        self.each(lambda: self.leave(outer.pop(0)))
+
+    def bind(self, name: str, x: Num) -> None:
+        self.env[name] = x
 
     def enter(self, loop: Loop) -> tuple:
-        """Write what the loop does not change in front of it, and remember it while the body is written."""
+        """Write what the loop does not change in front of it, and remember it while the body is written; then `changing` is
+        to become what the loop changes."""
         outer = self.kept, self.bases, self.changing
         changing = bound((loop,))
         stored = written(loop.body)
@@ -438,7 +466,7 @@ class Nest:
                 address(s.buf, s.index)
             elif isinstance(s, AccumStore):
                 address(self.partials.get(s.buf, s.buf), s.index)
-        self.kept, self.bases, self.changing = kept, bases, changing
+        self.kept, self.bases = kept, bases
         return outer
 
     def moved(self, buf: str, const: Size, terms: tuple) -> str:
@@ -513,12 +541,16 @@ class Nest:
     def unrolled(self, loop: Loop, sums: bool) -> int:
         """How many vectors one iteration of the main loop takes."""
         cost = 0
-        for s in loop.body:
-            if isinstance(s, (Loop, If)):
+        for s in statements(loop.body):
+            if isinstance(s, If):
                 return 1
             found = parts(expressions(s))
             cost += sum(20 if e.name in MATH and e.name not in CHEAP else 1 for e in found if isinstance(e, Apply))
             cost += 1 + sum(isinstance(e, Load) for e in found)
+        inner = any(isinstance(s, Loop) for s in loop.body)
+        if inner and cost <= 8 and self.w.isa.registers >= 32:
+            return 8                                  # rows far apart: several cache lines of each
+        sums = sums or inner
         return 4 if cost <= (12 if sums else 8) else 2 if cost <= 20 else 1
 
     def vector_loop(self, loop: Loop, lo: Num, hi: Num, lanes: int) -> None:
@@ -549,15 +581,18 @@ class Nest:
         """The main loop, then what remains: masked, or one by one."""
         w, var, step = self.w, loop.axis.var, lanes * len(sums)
         outer = self.enter(loop)
+        self.changing = bound((loop,))
         n = hi - lo
         main = lo + (w.int(n.const // step * step) if n.const is not None else n & -step)
 
         def run(stream: frozenset[str]) -> None:
+            kept = self.vec, self.env, self.kept, self.bases
             with w.loop(lo, main, step) as i:
-                for u in range(len(sums)):
-                    self.vec = Lanes(var, lanes, i + u * lanes if u else i, None, sums[u], stream)
-                    self.block(loop.body)
-                self.vec = None
+                self.states = [State(Lanes(var, lanes, i + u * lanes if u else i, None, sums[u], stream), dict(self.env), self.kept, self.bases)
+                               for u in range(len(sums))]
+                self.block(loop.body)
+            self.states = []
+            self.vec, self.env, self.kept, self.bases = kept
 
         def both() -> None:
             stream = self.streams(loop, lanes)
