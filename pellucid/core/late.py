@@ -9,6 +9,7 @@ SLOTS = {
     "apply": "tensor.eager: (Op, operands, attributes) in canonical form -> Tensor or tuple of Tensors",
     "trace": "tensor.tracing: (function of tensors, Specs or numbers of its arguments) -> Graph",
     "grad": "tensor.autograd: (outputs, inputs, gradients of the outputs, ...) -> gradients of the inputs",
+    "draws": "native: () -> native.rng.Draws, or None without a compiler",
     "bind_method": "tensor.tensor: puts a newly registered operator's method forms on Tensor",
 }
 

@@ -4,7 +4,8 @@ In: a seed or a 5,056-byte state, then shapes, dtypes and parameters. Out: C-con
 which PyTorch fills memory.
 Stays true: after the same seed and the same draws, values and `get_state()` equal torch's on CPU (its AVX2/AVX-512
 build on a CPU where it does not use MKL's own generators, which it does for Bernoulli and exponential draws on Intel).
-Every draw takes a number of words known beforehand, except Poisson's. float32 results of functions such as log round
+Every draw takes a number of words known beforehand, except Poisson's. Many numbers at once are made by native code, the same
+bits (`late.draws`). float32 results of functions such as log round
 a float64 value that may be 1 ULP off, so that one in about 10**9 may differ; float64 results use the C library.
 """
 from __future__ import annotations
@@ -18,7 +19,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from . import dtype as dt
+from .config import config
 from .errors import fail
+from .late import late
 from .rng_checks import (BOOL, C_NAME_OF, DIGITS, DRAWN, F16, F32, F64, HALVES, I64, REAL_OF, cast, cast_integers, check,
                          check_bounds, check_integers, round_down, round_up, unsupported)
 from .rng_math import exp, fma64, libm, normal_blocks32, normal_blocks64, normal_pairs
@@ -28,6 +31,8 @@ DEFAULT_SEED = 67280421310721  # torch.Generator()'s
 WORDS = 624                    # words in the state of MT19937
 MANY = 1 << 28                 # from this range on, an integer takes two words
 CHUNK = 16384                  # elements made at a time, so that temporaries stay in the cache
+NATIVE = 1 << 12               # numbers from which native code makes them,
+LOAD = 1 << 18                 # and from which it is worth loading
 
 _LOW24, _ULP24 = np.array(0xFFFFFF, np.int32), np.array(2**-24, F32)      # 0-d: faster operands than NumPy's scalars
 _LOW53, _ULP53, _32 = np.array((1 << 53) - 1, np.uint64), np.array(2.0**-53), np.array(32, np.uint64)
@@ -54,6 +59,22 @@ def in_order(shape: tuple[int, ...], order: Sequence[int], draw: Callable[[tuple
     for i, d in enumerate(order):
         inverse[d] = i
     return drawn.transpose(inverse)
+
+
+class _Native:
+    """Whether native draws were looked for, and what was found."""
+
+    looked = False
+    draws = None
+
+
+def native(n: int):
+    """Native draws for n numbers, or None."""
+    if n < NATIVE or not config.kernels:
+        return None
+    if not _Native.looked and n >= LOAD and late.draws is not None:
+        _Native.draws, _Native.looked = late.draws(), True
+    return _Native.draws
 
 
 class Engine:
@@ -138,11 +159,12 @@ class Engine:
     # -- words and uniforms --------------------------------------------------------------------------------------
     def words(self, n: int) -> np.ndarray:
         """The next n 32-bit words, as uint64[n]."""
-        return self._bits.random_raw(n)
+        draws = native(n)
+        return self._bits.random_raw(n) if draws is None else draws.words(self._bits, n).astype(np.uint64)
 
     def words64(self, n: int) -> np.ndarray:
         """The next n 64-bit words (uint64[n]), each made of two: high half first."""
-        w = self._bits.random_raw(2 * n)
+        w = self.words(2 * n)
         return (w[0::2] << _32) | w[1::2]
 
     def _uniform32(self, n: int) -> np.ndarray:
@@ -159,6 +181,12 @@ class Engine:
         if dtype not in DIGITS:
             unsupported("check_uniform_bounds", dtype)
         check_bounds(low, high, dtype)
+        count, _ = _count(shape)
+        draws = native(count)
+        if draws is not None and dtype == F32:
+            found = draws.uniform(self._bits, count, low, high)
+            if found is not None:
+                return found.reshape(shape)
         if low == 0.0 and high == 1.0:
             if dtype == F32:
                 return _fill(shape, F32, self._uniform32)
@@ -217,8 +245,10 @@ class Engine:
             else:
                 part[...] = normal_blocks64(self._uniform64(part.size), mean, std)
 
-        for i in range(0, whole, CHUNK):
-            fill(out[i:min(i + CHUNK, whole)])
+        draws = native(whole)
+        if draws is None or dtype != F32 or not draws.normal(self._bits, out[:whole], mean, std):
+            for i in range(0, whole, CHUNK):
+                fill(out[i:min(i + CHUNK, whole)])
         if whole < n:
             # The last 16 are drawn anew. All uniforms come before the first normal, so the words of the rest are
             # spent, except in half precision, where PyTorch draws block by block.
@@ -344,8 +374,21 @@ class Engine:
         """bool, True with probability p: the draws of `bernoulli_(p)` and of dropout, whatever their dtype."""
         check(0.0 <= p <= 1.0, "P295", "bernoulli_ expects p to be in [0, 1], but got p={:g}", p)
         # u < p for u = k * 2**-53 with k of 53 bits: compare k with the smallest integer not below p * 2**53.
-        limit = np.array(math.ceil(float(p) * 2.0**53), np.uint64)
+        limit = math.ceil(float(p) * 2.0**53)
+        n, _ = _count(shape)
+        draws = native(n)
+        if draws is not None:
+            return draws.mask(self._bits, n, limit).reshape(shape)
+        limit = np.array(limit, np.uint64)
         return _fill(shape, BOOL, lambda n: (self.words64(n) & _LOW53) < limit)
+
+    def noise(self, shape: Shape, p: float, high: np.generic) -> np.ndarray:
+        """`high` where `mask(shape, p)` is True, else 0, in the dtype of `high`."""
+        n, _ = _count(shape)
+        draws = native(n) if high.dtype == F32 and 0.0 <= p <= 1.0 else None
+        if draws is None:
+            return self.mask(shape, p) * high
+        return draws.noise(self._bits, n, math.ceil(float(p) * 2.0**53), float(high)).reshape(shape)
 
     def bernoulli(self, shape: Shape, p: float = 0.5, dtype=F32) -> np.ndarray:
         """0 and 1, the latter with probability p: `bernoulli_(p)`. Real dtypes."""

@@ -115,8 +115,9 @@ class Module:
 class Fn:
     """One function being written. `ty` is its float type and `v` the vector of it that fills a register."""
 
-    def __init__(self, module: Module, name: str, params: str, ty: str = "float", *, internal: bool = False):
+    def __init__(self, module: Module, name: str, params: str, ty: str = "float", *, internal: bool = False, exact: bool = False):
         self.module, self.name, self.ty, self.internal = module, name, ty, internal
+        self.flags = "" if exact else "contract "       # exact: a product and a sum are rounded one by one
         self.lanes = module.isa.lanes(ty)
         self.v = vector(ty, self.lanes)
         self.lines: list[str] = []
@@ -175,7 +176,7 @@ class Fn:
         ty, real, x, y = self._two(a, b)
         if not real and (b == 0 if not isinstance(b, Val) else a == 0 if not isinstance(a, Val) else False):
             return a if not isinstance(b, Val) else b
-        return self.op(ty, f"fadd contract {ty} {x}, {y}" if real else f"add nsw {ty} {x}, {y}")
+        return self.op(ty, f"fadd {self.flags}{ty} {x}, {y}" if real else f"add nsw {ty} {x}, {y}")
 
     def sub(self, a, b):
         if not isinstance(a, Val) and not isinstance(b, Val):
@@ -183,7 +184,7 @@ class Fn:
         ty, real, x, y = self._two(a, b)
         if not real and not isinstance(b, Val) and b == 0:
             return a
-        return self.op(ty, f"fsub contract {ty} {x}, {y}" if real else f"sub nsw {ty} {x}, {y}")
+        return self.op(ty, f"fsub {self.flags}{ty} {x}, {y}" if real else f"sub nsw {ty} {x}, {y}")
 
     def mul(self, a, b):
         if not isinstance(a, Val) and not isinstance(b, Val):
@@ -193,7 +194,7 @@ class Fn:
             value, n = (a, b) if not isinstance(b, Val) else (b, a)
             if not isinstance(n, Val) and n in (0, 1):
                 return value if n else 0
-        return self.op(ty, f"fmul contract {ty} {x}, {y}" if real else f"mul nsw {ty} {x}, {y}")
+        return self.op(ty, f"fmul {self.flags}{ty} {x}, {y}" if real else f"mul nsw {ty} {x}, {y}")
 
     def div(self, a, b):
         """Real quotient, or integer quotient of values that are not negative."""

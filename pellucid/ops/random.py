@@ -476,7 +476,7 @@ def dropout_noise_ref(a, *, p, scaled, engine):
     high = (wide(1.0) / wide(keep) if scaled else wide(1.0)).astype(a.dtype)
 
     def draw(shape):
-        return (engine or default_engine()).mask(shape, keep) * high
+        return (engine or default_engine()).noise(shape, keep, high)
     return draw(a.shape) if a.flags.c_contiguous else rng.in_order(a.shape, rng.memory_order(a), draw)
 
 
