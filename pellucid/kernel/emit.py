@@ -265,10 +265,13 @@ class Emitter:
                 places = [e for n, _ in at.terms if n in self.lets for e in self.reach(self.lets[n])]
                 if any(e.buf == f"#{t.buffer}" for e in (*self.reach(t.expr), *places)):
                     raise Hazard(t.buffer)
-        if not writes:
+        sums = {f"#{t.buffer}" for t in self.targets if t.kind == "accum"}
+        if not writes and not sums:
             return
         for t in self.targets:
             for e in self.reach(t.expr):
+                if e.buf in sums:
+                    raise Hazard(int(e.buf[1:]))
                 w = writes.get(e.buf)
                 if w is not None and (e.index != w[0] or t.level > w[1] or t.full and not w[2]):
                     raise Hazard(int(e.buf[1:]))

@@ -443,7 +443,8 @@ class Lowering:
 def stored(e: Expr, buf: Buffer) -> Expr:
     """What to hand to Store, which rounds by itself."""
     if buf.dtype in dt.LOW_PRECISION and isinstance(e, build.Apply) and e.name == "cast" and e.args[0].dtype is buf.dtype:
-        return e.args[0].args[0]
+        inner = e.args[0].args[0]
+        return inner if inner.dtype is dt.float32 else e
     return e
 
 

@@ -297,3 +297,32 @@ def test_rotation_in_place():
     def f(x):
         x.copy_(pl.cat([x[5:], x[:5]], 0))
     scheduled(f, pl.randn(40, 60))
+
+
+def test_sums_into_memory_that_is_still_read():
+    def f(x, y):
+        y.copy_((x + y).sum(0))
+        return x * y
+    scheduled(f, pl.randn(40, 24), pl.randn(24))
+
+    def and_beside(x, y):
+        z = x * y
+        y.copy_(x.sum(0))
+        return z
+    scheduled(and_beside, pl.randn(40, 24), pl.randn(24))
+
+
+def test_values_kept_by_a_view_of_what_is_inlined():
+    def f(x, y):
+        x.copy_(y * 2)
+        return x.mean(), x.t() @ x
+    scheduled(f, pl.randn(2, 3), pl.randn(1, 3))
+
+
+def test_complex_results():
+    scheduled(lambda x: (pl.fft.fft(x), pl.fft.fft(x).real + 1), pl.randn(4, 8))
+
+
+def test_indices_out_of_range_raise_a_flag():
+    p = scheduled(lambda x, i: x[i] * 2, pl.randn(10, 40), pl.randint(0, 10, (7,)))
+    assert p.flag >= 0 and len(p.checks) == p.buffers[p.flag].size
