@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import prod
 
-from ._common import dt, fail, need_tensor, np
+from ._common import dt, fail, is_tensor, need_tensor, np
 from .norm import centred_rows, mean_over, spread
 from .op import COMPOSITE, F, composite, primitive
 
@@ -200,8 +200,10 @@ def _check_channels(fn: str, input, **vectors) -> None:
 
 
 def _move(running, value, momentum) -> None:
-    """running = (1 - momentum) * running + momentum * value, in place."""
-    running.mul_(1 - momentum).add_(F.convert(F.detach(value), running.dtype), alpha=momentum)
+    """running = (1 - momentum) * running + momentum * value, in place. While tracing, `momentum` may be a 0-d tensor."""
+    value = F.convert(F.detach(value), running.dtype)
+    running.mul_(1 - momentum)
+    running.add_(F.mul(value, momentum)) if is_tensor(momentum) else running.add_(value, alpha=momentum)
 
 
 def _normalise(input, weight, bias, running_mean, running_var, training, momentum, eps):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...core.errors import describe, fail
+from ...ops.dispatch import values_known
 from ...tensor import Tensor
 from ...tensor import functions as T
 from .. import functional as F
@@ -88,7 +89,8 @@ class _BatchNorm(_NormBase):
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:  # cumulative average
-                factor = 1.0 / float(self.num_batches_tracked)
+                count = self.num_batches_tracked
+                factor = 1.0 / (float(count) if values_known() else count.double())
         use_batch_stats = self.training or (self.running_mean is None and self.running_var is None)
         # Running statistics are passed when they are to be updated, or used.
         pass_running = self.track_running_stats or not self.training

@@ -500,6 +500,15 @@ def test_modules_keep_no_fakes() -> None:
     close(values(m.mean), [x.numpy().mean(0)])
 
 
+def test_a_running_average_that_counts() -> None:
+    models = [nn.BatchNorm1d(3, momentum=None, dtype=f64) for _ in range(2)]
+    t = trace(models[1], (rand(5, 3),))
+    for _ in range(3):
+        x = rand(5, 3)
+        close(values(execute(t, (x,))), values(models[0](x)))
+        close(values(list(models[1].buffers())), values(list(models[0].buffers())))
+
+
 def test_a_part_that_a_tensor_chose() -> None:
     def fn(x, i):
         x[i] = x[i] * 2
