@@ -136,3 +136,25 @@ def test_bodies_are_traced_once():
     finally:
         object.__setattr__(op, "body", body)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("name", ["mlp", "block", "conv net", "losses"])
+def test_the_printed_text_traced_again_is_the_same_graph(name):
+    g, tensors = traced(name, True)
+    for h in (simplify(g), simplify(decompose(simplify(g)))):
+        fn = printer.load(printer.text(h))
+        consts = {k: pellucid.from_numpy(v) for k, v in printer.constants(h).items()}
+        again = trace(lambda *xs, fn=fn, consts=consts: fn(*xs, **consts), tuple(tensors)).graph
+        calls = [[(n.op.name, n.attrs, [v.shape for v in n.outs]) for n in x.nodes] for x in (simplify(again), h)]     # without copies
+        assert calls[0] == calls[1]
+
+
+def test_the_printed_text_has_gradients():
+    fn, args = MODELS["mlp"]
+    g = trace(fn, args).graph
+    ours = [a.detach().clone().requires_grad_(a.is_floating_point()) for a in args]
+    theirs = [a.detach().clone().requires_grad_(a.is_floating_point()) for a in args]
+    order = [next(k for k, a in enumerate(args) if a is i.tensor) for i in trace(fn, args).inputs]
+    printer.load(printer.text(simplify(g)))(*[ours[k] for k in order])[0].backward()
+    fn(*theirs).backward()
+    same([np.array(t.grad._a) for t in theirs if t.grad is not None], [np.array(t.grad._a) for t in ours if t.grad is not None])
