@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core.spec import contiguous_strides, numel
-from ..graph.ir import Node, Value
+from ..graph.ir import Value
 from .groups import Group, Grouping
 from .roots import Copy, Root, Roots, nbytes, probe, steps_on
 

@@ -18,13 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..core import dtype as dt
-from ..core.spec import contiguous_strides, numel
+from ..core.spec import numel
 from ..graph.ir import Value
 from . import build
-from .build import Element, Pieces, Point, Reduction
-from .emit import Emitter, Hazard, Unlowered
+from .build import Pieces, Point, Reduction
+from .emit import Emitter
 from .index import ZERO, Ix, axis, flatten, ix
 from .ir import Const, Expr, Load, Var
+from .loops import Hazard, Unlowered
 from .plan import Buffer, KernelCall, Plan
 from .roots import Box, Copy, Fill, Options, Finish, Root, Roots
 
@@ -488,5 +489,3 @@ def divisors(n: int) -> list[int]:
         k += 1
     return out
 
-
-__all__ += ["Element", "contiguous_strides"]

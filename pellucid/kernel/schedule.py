@@ -20,7 +20,7 @@ from . import memory
 from .absorb import fold_moves, fold_steps
 from .groups import Group, Grouping
 from .lower import Hazard, Lowering, Unlowered
-from .plan import Buffer, HostCall, KernelCall, LibCall, Plan, Post, View, WhyNot
+from .plan import Buffer, HostCall, LibCall, Plan, Post, View, WhyNot
 from .roots import Box, Copy, Fill, Finish, Options, Root, Roots
 
 __all__ = ["Options", "plan"]
