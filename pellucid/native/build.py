@@ -128,9 +128,9 @@ def compile_graph(graph: Graph, backend: str = "llvm", options: Mapping[str, Any
 
 def _compiled(graph: Graph, options: Mapping[str, Any], isa: Isa, name: str) -> Executable:
     plan = make_plan(graph, options)
-    made, objects, seconds = program.compile_plan(plan, isa, options.get("constant", ()))
+    made, objects, seconds, primitives = program.compile_plan(plan, isa, options.get("constant", ()))
     consts = list(plan.graph.consts.values())
-    exe = program.load(made, objects, consts, {**plan.seconds, **seconds})
+    exe = program.load(made, objects, consts, {**plan.seconds, **seconds}, primitives)
     exe.report["cache"] = "none"
     if name and name.startswith("program-"):
         data = blob(made, objects, consts, list(graph.consts.values()))

@@ -115,8 +115,8 @@ def the_engine() -> Engine:
 class Instance:
     """A program bound to a number of threads."""
 
-    def __init__(self, program, code: jit.Code, consts: Sequence[np.ndarray], nth: int):
-        self.program, self.threads = program, nth
+    def __init__(self, program, code: jit.Code, consts: Sequence[np.ndarray], nth: int, primitives: dict = {}):
+        self.program, self.threads, self.ready = program, nth, primitives
         self.kept: list = [code]
         try:
             self.arena = aligned(program.arena)
@@ -174,9 +174,9 @@ class Instance:
         scratch, partial = (n + 63 & ~63 for n in (scratch, partial))
         scratch_base, shared_base, partial_base = (self._keep(aligned(n)) if n else 0 for n in (scratch * nth, shared, partial * nth))
         library = onednn.library() if any(s["kind"] == "library" for s in steps) else None
-        if library is not None and team is not None:
-            team.library.omp_set_num_threads(nth)        # primitives are made for this many
-        primitives = [self._primitive(s) if s["kind"] == "library" else None for s in steps]
+        if library is not None:
+            threads.tell_library(nth)
+        primitives = [self._primitive(i, s) if s["kind"] == "library" else None for i, s in enumerate(steps)]
         inner = max((p.scratch for p in primitives if p is not None), default=0)
         inner_base = self._keep(aligned(inner)) if inner else 0
         self.stream = onednn.stream() if library is not None else None
@@ -219,17 +219,10 @@ class Instance:
         self.setups: list[onednn.Primitive] = []        # layouts of constant inputs, made when those are known
         for s, p in zip(steps, primitives):
             if p is not None and p.setup:
-                if any(program.buffers[v.buffer][0] == "input" for v in self._constant(s)):
+                if any(program.buffers[s["buffers"][i][0]][0] == "input" for i in s["constant"]):
                     self.setups.append(p)
                 else:
                     p.run(p.setup, self.stream)
-
-    def _constant(self, s: dict) -> list[View]:
-        """The views of a library step whose contents do not change from call to call."""
-        def fixed(v: View) -> bool:
-            role, _, index = self.program.buffers[v.buffer]
-            return role == "const" or (role == "input" and index in self.program.constant)
-        return [v for v in s["operands"] if isinstance(v, View) and fixed(v)]
 
     def prepare(self) -> None:
         """Lay out the constant inputs anew. The pointers are known."""
@@ -237,14 +230,10 @@ class Instance:
             p.run(p.setup, self.stream)
         self.header[Header.STALE] = 0
 
-    def _primitive(self, s: dict) -> onednn.Primitive:
-        call = library_call(s)
-        views = [v for v in (*call.operands, *call.outs) if isinstance(v, View)]
-        fixed = self._constant(s)
-        constant = frozenset(i for i, v in enumerate(views) if any(v is c for c in fixed))
-        made = onednn_ops.primitive(call, constant)
+    def _primitive(self, i: int, s: dict) -> onednn.Primitive:
+        made = self.ready.get(i) or onednn_ops.primitive(library_call(s), frozenset(s["constant"]))
         if made is None:
-            raise RuntimeError(f"oneDNN has no primitive for {call.name} any more: remove the cached program")
+            raise RuntimeError(f"oneDNN has no primitive for {s['name']} any more: remove the cached program")
         self.kept.append(made)
         return made
 
@@ -309,7 +298,7 @@ def library_call(s: dict) -> LibCall:
 class Executable:
     """A compiled plan: `exe(arrays)` gives the outputs. `report` says what it consists of and what making it took."""
 
-    def __init__(self, program, code: jit.Code, consts: Sequence[np.ndarray], report: dict):
+    def __init__(self, program, code: jit.Code, consts: Sequence[np.ndarray], report: dict, primitives: dict = {}):
         self.program, self.report = program, report
         self.code, self.consts = code, consts
         self.make_plan: Callable[[], Plan] | None = None
@@ -325,14 +314,14 @@ class Executable:
         quick = self._one and self._direct and sum(s.get("ns", 0) for s in program.steps) < QUICK_NS
         self._quick = quick and not program.checks and not any(s["kind"] == "library" or s.get("split") for s in program.steps)
         self._spare: Instance | None = None
-        self.instance = self._bound()
+        self.instance = self._bound(primitives)
 
-    def _bound(self) -> Instance:
-        """The instance for the threads there are now."""
+    def _bound(self, primitives: dict = {}) -> Instance:
+        """The instance for the threads there are now. (`primitives` made for them already can serve one instance only.)"""
         n = threads.count()
         found = self._instances.get(n)
         if found is None:
-            found = self._instances[n] = Instance(self.program, self.code, self.consts, n)
+            found = self._instances[n] = Instance(self.program, self.code, self.consts, n, primitives)
         self.instance = found
         self._wanted = config.threads
         self._forks = threads.forks()

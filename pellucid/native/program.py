@@ -51,15 +51,17 @@ class Program:
 
     def dumps(self) -> bytes:
         """As JSON. Raises TypeError if an attribute is something only Python knows."""
-        return json.dumps(encode(asdict_shallow(self)), separators=(",", ":")).encode()
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        fields["steps"] = [s if native(s) else {"call": encode(s)} for s in self.steps]
+        fields["report"] = encode(self.report)
+        return json.dumps(fields, separators=(",", ":")).encode()
 
     @staticmethod
     def loads(data: bytes) -> Program:
-        return Program(**decode(json.loads(data)))
-
-
-def asdict_shallow(p: Program) -> dict:
-    return {name: getattr(p, name) for name in p.__dataclass_fields__}
+        fields = json.loads(data)
+        fields["steps"] = [decode(s["call"]) if "call" in s else s for s in fields["steps"]]
+        fields["report"] = decode(fields["report"])
+        return Program(**fields)
 
 
 # ---------------------------------------------------------------------------------------------------- data as JSON
@@ -111,9 +113,10 @@ def decode(x: Any) -> Any:
 class Compiler:
     """Turns one plan into a Program and the IR of its code."""
 
-    def __init__(self, plan: Plan, isa: Isa):
+    def __init__(self, plan: Plan, isa: Isa, constant: Iterable[int] = ()):
         self.plan, self.isa = plan, isa
-        self.program = Program(plan.graph.name)
+        self.program = Program(plan.graph.name, constant=sorted(set(constant) - set(plan.written)))
+        self.primitives: dict[int, onednn.Primitive] = {}       # by step, for the first executable
         self.emitted: dict[tuple, Any] = {}             # kernels, by what makes them the same code
         self.externs: dict[str, Extern | None] = {}
         self.places: dict[int, list[tuple]] = {}        # what each step touches, for barriers
@@ -146,7 +149,7 @@ class Compiler:
                 p.news.append({"shape": list(b.shape), "dtype": b.dtype.name})
                 if numel(b.shape) != b.size:
                     p.news[-1]["shape"] = [b.size]
-            p.buffers.append((b.role, b.nbytes, where))
+            p.buffers.append([b.role, b.nbytes, where])
         reach = {b.index: b for b in plan.buffers if b.role == "input"}
         for i, v in enumerate(plan.graph.inputs):
             s = v.spec
@@ -179,7 +182,7 @@ class Compiler:
         if found is None:
             found = self.emitted[key] = llvm.emit(k, self.isa, f"k{len(self.emitted)}_{k.name}", overlap)
         offsets = call.offsets or (0,) * len(bufs)
-        places = [(buffer, offset * b.dtype.itemsize) for b, buffer, offset in zip(bufs, call.buffers, offsets)]
+        places = [[buffer, offset * b.dtype.itemsize] for b, buffer, offset in zip(bufs, call.buffers, offsets)]
         reads = [self._place(i) for b, i in zip(bufs, call.buffers) if b.role != "out"]
         writes = [self._place(i) for b, i in zip(bufs, call.buffers) if b.role != "in"]
         scratch, partial = found.scratch_bytes(sizes), found.partial_bytes(sizes)
@@ -205,15 +208,19 @@ class Compiler:
 
     def _library(self, call: LibCall) -> None:
         views = [v for v in (*call.operands, *call.outs) if isinstance(v, View)] + [p.operand for p in call.post if p.operand is not None]
-        places = [(v.buffer, v.offset * v.dtype.itemsize) for v in views]
+        places = [[v.buffer, v.offset * v.dtype.itemsize] for v in views]
         ins = [v for v in call.operands if isinstance(v, View)] + [p.operand for p in call.post if p.operand is not None]
         touched = {"reads": [self._place(v.buffer) for v in ins], "writes": [self._place(v.buffer) for v in call.outs]}
         touched["bytes"] = sum(numel(v.shape) * v.dtype.itemsize for v in views)
         touched["flops"] = operations(call)
         extern = self._extern(call, FIRST)
-        if extern is None and onednn_ops.primitive(call) is not None:
-            self.program.steps.append({"kind": "library", **library_record(call), "buffers": places, **touched})
-            return
+        if extern is None:
+            constant = [i for i, v in enumerate(v for v in call.operands if isinstance(v, View)) if self._fixed(v)]
+            primitive = onednn_ops.primitive(call, frozenset(constant))
+            if primitive is not None:
+                self.primitives[len(self.program.steps)] = primitive
+                self.program.steps.append({"kind": "library", **library_record(call), "buffers": places, "constant": constant, **touched})
+                return
         extern = extern or self._extern(call, EXTERN)
         if extern is None:
             self._host(call)
@@ -221,6 +228,11 @@ class Compiler:
         self.program.steps.append({"kind": "extern", "name": call.name, "symbol": extern.symbol, "buffers": places,
                                    "scratch": extern.scratch, "shared": extern.shared, "split": extern.parallel, "owner": 0,
                                    "barrier": False, "same": False, "ns": extern.flops * FLOP_NS, **touched})
+
+    def _fixed(self, v: View) -> bool:
+        """Whether a view's contents are the same at every call."""
+        b = self.plan.buffers[v.buffer]
+        return b.role == "const" or (b.role == "input" and b.index in self.program.constant)
 
     def _extern(self, call: LibCall, table) -> Extern | None:
         if call.name not in table:
@@ -232,7 +244,7 @@ class Compiler:
 
     def _host(self, step: LibCall | HostCall) -> None:
         views = [v for v in (*step.operands, *step.outs) if isinstance(v, View)]
-        self.program.steps.append({"kind": "host", **library_record(step), "buffers": [(v.buffer, 0) for v in views],
+        self.program.steps.append({"kind": "host", **library_record(step), "buffers": [[v.buffer, 0] for v in views],
                                    "reads": [], "writes": [],
                                    "bytes": sum(numel(v.shape) * v.dtype.itemsize for v in views), "flops": 0})
 
@@ -242,7 +254,7 @@ class Compiler:
         p, steps = self.program, self.program.steps
         i = 0
         for s in steps:
-            s.setdefault("region", (0, False))
+            s.setdefault("region", [0, False])
         while i < len(steps):
             kind = native(steps[i])
             j = i
@@ -250,7 +262,7 @@ class Compiler:
                 j += 1
             if not kind:
                 if steps[i]["kind"] == "host":
-                    p.segments.append((i, i + 1, i))
+                    p.segments.append([i, i + 1, i])
                 else:
                     extend(p.segments, i, i + 1)
                 i += 1
@@ -259,7 +271,7 @@ class Compiler:
                 if parallel:
                     barriers(steps[lo:hi])
                 for s in steps[lo:hi]:
-                    s["region"] = (hi, parallel)
+                    s["region"] = [hi, parallel]
             extend(p.segments, i, j)
             i = j
         for s in steps:
@@ -296,9 +308,9 @@ def native(s: dict) -> bool:
 def extend(segments: list, i: int, j: int) -> None:
     """Native steps i to j follow what is there."""
     if segments and segments[-1][2] is None and segments[-1][1] == i:
-        segments[-1] = (segments[-1][0], j, None)
+        segments[-1][1] = j
     else:
-        segments.append((i, j, None))
+        segments.append([i, j, None])
 
 
 def trimmed(steps: list, i: int, j: int) -> Iterator[tuple[int, int, bool]]:
@@ -401,13 +413,13 @@ def check_text(check: Any) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- the whole way
-def compile_plan(plan: Plan, isa: Isa | None = None, constant: Iterable[int] = ()) -> tuple[Program, list[bytes], dict[str, float]]:
-    """(the program, its objects, seconds per stage). The objects come from the disk where they can."""
+def compile_plan(plan: Plan, isa: Isa | None = None, constant: Iterable[int] = ()) -> tuple[Program, list[bytes], dict[str, float], dict]:
+    """(the program, its objects, seconds per stage, its primitives). The objects come from the disk where they can."""
     isa = isa or host_isa()
     began = time.perf_counter()
-    compiler = Compiler(plan, isa)
+    threads.tell_library(threads.count())            # primitives are made for this many
+    compiler = Compiler(plan, isa, constant)
     program = compiler.compile()
-    program.constant = sorted(set(constant) - set(plan.written))
     modules = list(compiler.modules())
     middle = time.perf_counter()
     objects, hits = [], 0
@@ -420,7 +432,7 @@ def compile_plan(plan: Plan, isa: Isa | None = None, constant: Iterable[int] = (
     if listening():
         for text, _ in modules:
             emit(Stage("llvm", "machine code for the kernels", text, seconds["llvm"] / len(modules)))
-    return program, objects, seconds
+    return program, objects, seconds, compiler.primitives
 
 
 def symbols() -> dict[str, int]:
@@ -428,12 +440,13 @@ def symbols() -> dict[str, int]:
     return {**llvm.symbols(), "pl_barrier": execute.the_engine().code["pl_barrier"]}
 
 
-def load(program: Program, objects: list[bytes], consts: Sequence[np.ndarray], seconds: dict[str, float]) -> execute.Executable:
+def load(program: Program, objects: list[bytes], consts: Sequence[np.ndarray], seconds: dict[str, float],
+         primitives: dict[int, onednn.Primitive] = {}) -> execute.Executable:
     """The executable of a program, compiled now or by another process."""
     began = time.perf_counter()
     code = jit.load(objects, program.symbols, symbols()) if objects else jit.load((), ())
     report = dict(program.report)
-    exe = execute.Executable(program, code, consts, report)
+    exe = execute.Executable(program, code, consts, report, primitives)
     seconds = {**seconds, "link": time.perf_counter() - began}
     report["seconds"] = seconds
     report["notes"] = threads.notes()
@@ -444,5 +457,5 @@ def load(program: Program, objects: list[bytes], consts: Sequence[np.ndarray], s
 
 def build(plan: Plan, options: Any = None) -> execute.Executable:
     """Compile a plan for this machine."""
-    program, objects, seconds = compile_plan(plan, getattr(options, "isa", None))
-    return load(program, objects, list(plan.graph.consts.values()), {**plan.seconds, **seconds})
+    program, objects, seconds, primitives = compile_plan(plan, getattr(options, "isa", None))
+    return load(program, objects, list(plan.graph.consts.values()), {**plan.seconds, **seconds}, primitives)

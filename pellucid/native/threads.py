@@ -139,6 +139,12 @@ def count() -> int:
     return config.threads
 
 
+def tell_library(n: int) -> None:
+    """Let what the calling thread asks of libgomp from now on (oneDNN's new primitives) be for `n` threads."""
+    if pool() is not None:
+        pool().library.omp_set_num_threads(n)
+
+
 def forked() -> bool:
     """Whether this process is a fork of one that may have had threads: it computes on one."""
     return _State.forked
