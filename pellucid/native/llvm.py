@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -34,7 +35,7 @@ from ..core.dtype import dtype
 from ..kernel.ir import Accum, AccumStore, Buf, If, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var
 from .isa import Isa, host_isa, isa_of
 from .nest import Nest, bound, combine, expressions, held, lift, parts, statements, written, zero
-from .ssa import LIBM, Num, Writer
+from .ssa import LIBM, LOW, Num, Writer
 
 __all__ = ["Emitted", "Partial", "Phase", "Isa", "compile_object", "emit", "host_isa", "isa_of", "module", "symbols"]
 
@@ -138,15 +139,17 @@ class _Kernel:
                        tuple(self.partials.values()), tuple(self.functions), self.declares, self.helpers)
 
     def shared(self, group: Sequence[Stmt]) -> dict[str, str]:
-        """The buffers that different iterations of a par loop add to, and how: they need partial copies."""
-        if not parallel(group):
-            return {}
-        loop = group[0]
-        extents = {s.axis.var: s.axis.extent for s in statements(loop.body) if isinstance(s, Loop)}
+        """The buffers that different iterations of a par loop add to, and how: they need partial copies. So do those of low
+        precision, whose sums are not to be rounded at every step."""
+        extents = {s.axis.var: s.axis.extent for s in statements(group) if isinstance(s, Loop)}
         found: dict[str, str] = {}
-        for s in statements(loop.body):
-            if isinstance(s, AccumStore) and s.op != "set" and not apart(s.index, loop.axis.var, extents):
-                found[s.buf] = s.op
+        other = {e.buf for s in statements(group) for e in parts(expressions(s)) if isinstance(e, Load)}
+        other |= {s.buf for s in statements(group) if isinstance(s, Store) or isinstance(s, AccumStore) and s.op == "set"}
+        for s in statements(group):
+            if isinstance(s, AccumStore) and s.op != "set":
+                shared = parallel(group) and not apart(s.index, group[0].axis.var, extents)
+                if shared or self.bufs[s.buf].dtype in LOW and s.buf not in other:
+                    found[s.buf] = s.op
         return found
 
     # ------------------------------------------------------------------------------------------------ functions
@@ -320,8 +323,18 @@ def module(emitted: Iterable[Emitted], isa: Isa | None = None, more: Sequence[st
                       f'attributes #0 = {{ nounwind "prefer-vector-width"="{isa.bits}" "min-legal-vector-width"="{isa.bits}" }}', ""])
 
 
-@cache
+_machines = threading.local()
+
+
 def machine(isa: Isa):
+    """LLVM's code generator for an ISA; each thread has its own."""
+    found = _machines.__dict__.get(isa.key)
+    if found is None:
+        found = _machines.__dict__[isa.key] = make_machine(isa)
+    return found
+
+
+def make_machine(isa: Isa):
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_triple(isa.triple).create_target_machine(cpu=isa.cpu, features=isa.features, opt=2, reloc="pic",

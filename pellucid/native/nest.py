@@ -154,6 +154,7 @@ class Nest:
         self.bases: dict[tuple, str] = {}             # and addresses
         self.changing: set[str] = set()               # the names that the innermost loop gives values to
         self.memo: dict[int, Num] = {}                # expressions of the statement that is being written
+        self.ranges: dict[str, tuple[int, int]] = {}  # of int64 names, as far as sizes are numbers
         self.states: list[State] = []                 # several vectors at once: each statement is written for all of them
         self.streamed = False
 
@@ -207,9 +208,7 @@ class Nest:
             a, b = w.pair(*args)
             if d.is_floating_point:
                 return w.arith("div", a, b) if name == "div" else mathfn.call(w, name, a, b)
-            if isinstance(e.args[1], Var) and e.args[1].name in self.sizes:
-                return w.divide(name, a, b)           # sizes are positive
-            return w.quotient(name, a, b)
+            return self.whole_quotient(name, e, a, b)
         if name in ("and", "or", "xor"):
             return w.bits2(name, *args)
         if name in ("shl", "shr"):
@@ -221,6 +220,46 @@ class Nest:
         if name == "copysign":
             return w.intrinsic("copysign", *w.pair(*args))
         return getattr(w, name)(*args)                # neg, abs, fma, isnan
+
+    def whole_quotient(self, name: str, e: Apply, a: Num, b: Num) -> Num:
+        """A quotient or remainder of integers: of a small index in 32 bits, of one that is not negative without corrections."""
+        w = self.w
+        size = isinstance(e.args[1], Var) and e.args[1].name in self.sizes
+        if e.dtype is dt.int64 and (size or (b.const or 0) > 0):
+            r = self.range_of(e.args[0])
+            code = "udiv" if name in ("div", "floordiv") else "urem"
+            if r is not None and r[0] >= 0:
+                if a.lanes > 1 and b.const is not None and max(r[1], b.const) < 2 ** 31:
+                    a, b = w.cast(a, dt.uint32), w.spread(w.const(b.const, dt.uint32), a.lanes)
+                    return w.cast(w.op(f"{code} {a.ty} {a.text}, {b.text}", dt.uint32, a.lanes), dt.int64)
+                return w.op(f"{code} {a.ty} {a.text}, {b.text}", dt.int64, a.lanes)
+            return w.divide(name, a, b)               # sizes are positive
+        return w.quotient(name, a, b)
+
+    def range_of(self, e: Expr) -> tuple[int, int] | None:
+        """The least and greatest value of an int64 expression, if that is known."""
+        if isinstance(e, Const):
+            return e.value, e.value
+        if isinstance(e, Var):
+            return self.ranges.get(e.name)
+        if not isinstance(e, Apply) or e.dtype is not dt.int64 or e.name not in ("add", "sub", "mul", "floordiv", "mod", "min", "max"):
+            return None
+        a, b = self.range_of(e.args[0]), self.range_of(e.args[1])
+        if e.name == "mod" and b is not None and b[0] == b[1] > 0:
+            return 0, b[0] - 1 if a is None or a[0] < 0 else min(a[1], b[0] - 1)
+        if a is None or b is None:
+            return None
+        if e.name == "add":
+            return a[0] + b[0], a[1] + b[1]
+        if e.name == "sub":
+            return a[0] - b[1], a[1] - b[0]
+        if e.name == "mul":
+            ends = [x * y for x in a for y in b]
+            return min(ends), max(ends)
+        if e.name == "floordiv":
+            return (a[0] // b[0], a[1] // b[0]) if b[0] == b[1] > 0 else None
+        f = min if e.name == "min" else max
+        return f(a[0], b[0]), f(a[1], b[1])
 
     # ------------------------------------------------------------------------------------------------ memory
     def in_lanes(self, name: str) -> bool:
@@ -249,8 +288,13 @@ class Nest:
         for term in index.terms:
             name, c = term
             if self.in_lanes(name):
-                v = self.name(name) * self.size(c) if c != 1 else self.name(name)
-                many = v if many is None else many + v
+                v = self.name(name)
+                r = self.ranges.get(name)
+                small = r is not None and isinstance(c, int) and max(abs(r[0] * c), abs(r[1] * c)) < 2 ** 27
+                if small and (many is None or many.dtype is dt.int32):     # offsets of 32 bits: twice as many lanes in a gather
+                    v = w.cast(v, dt.int32)
+                v = v * (self.size(c) if v.dtype is dt.int64 else c) if c != 1 else v
+                many = v if many is None else w.cast(many, dt.int64) + w.cast(v, dt.int64) if many.dtype is not v.dtype else many + v
                 continue
             (moving if name in self.changing else steady).append(term)
             if self.vec is not None and name == self.vec.var:
@@ -264,11 +308,10 @@ class Nest:
         if many is None and apart.const in (0, 1):
             return p, None, apart.const == 1
         lanes = self.vec.lanes
-        if apart.const is None:
-            own = w.iota(lanes) * apart
-        else:
-            own = w.iota(lanes, apart.const)
-        return p, own if many is None else many if apart.const == 0 else many + own, False
+        if many is not None and apart.const == 0:
+            return p, many, False
+        own = w.iota(lanes) * apart if apart.const is None else w.iota(lanes, apart.const)
+        return p, own if many is None else w.cast(many, dt.int64) + own, False
 
     def load(self, e: Load) -> Num:
         d = self.bufs[e.buf].dtype
@@ -340,6 +383,11 @@ class Nest:
     def statement(self, s: Stmt, rest: Sequence[Stmt]) -> None:
         if isinstance(s, Let):
             self.env[s.var] = self.expr(s.expr)
+            r = self.range_of(s.expr) if s.expr.dtype is dt.int64 else None
+            if r is not None:
+                self.ranges[s.var] = r
+            else:
+                self.ranges.pop(s.var, None)
         elif isinstance(s, Store):
             self.store(s)
         elif isinstance(s, Local):
@@ -395,6 +443,10 @@ class Nest:
         static = lo.const is not None and hi.const is not None
         if static and lo.const >= hi.const:
             return
+        if isinstance(loop.axis.extent, int):
+            self.ranges[loop.axis.var] = 0, loop.axis.extent - 1
+        else:
+            self.ranges.pop(loop.axis.var, None)
         lanes = self.lanes(loop) if loop.axis.vec and self.vec is None and not self.states and self.independent(loop) else 1
         if lanes > 1:
             self.vector_loop(loop, lo, hi, lanes)

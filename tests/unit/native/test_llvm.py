@@ -368,6 +368,15 @@ def forms():
         Let("at", Load("k", at(i=1), I64)), Loop(Axis("j", 19, "seq", True), (Store("y", at(i=19, j=1), row("t", at=19, j=1)),)))),)), [f(6, 19), ids, f(40, 19)], ()
     yield Kernel("give", (Buf("x", F, "in", 40 * 19), Buf("k", I64, "in", 40), Buf("y", F, "out", 6 * 19, 0.0)), (), (Loop(Axis("i", 40, "seq"), (
         Let("at", Load("k", at(i=1), I64)), Loop(Axis("j", 19, "seq", True), (AccumStore("y", at(at=19, j=1), "add", row("x", i=19, j=1)),)))),)), [f(40, 19), ids, f(6, 19)], ()
+    low = np.ones(600, dt.bfloat16.np)
+    yield Kernel("ones", (Buf("x", dt.bfloat16, "in", 600), Buf("k", I64, "in", 600), Buf("y", dt.bfloat16, "inout", 2)), (), (
+        Loop(Axis("i", 600, "seq"), (Let("at", Load("k", at(i=1), I64)), AccumStore("y", at(at=1), "add", row("x", dt.bfloat16)))),)), \
+        [low, np.arange(600) % 2, low[:2]], ()
+    for name in ("floordiv", "mod"):            # of numbers beyond 32 bits, below zero, and of small ones, in lanes
+        yield Kernel(name, (Buf("y", I64, "out", 100), Buf("z", I64, "out", 100)), (), (Loop(Axis("i", 100, "par", True), (
+            Store("y", at(i=1), op(name, op("mul", i, num(1 << 33, I64)), num(1_000_003, I64))),
+            Store("z", at(i=1), op("add", op(name, op("sub", i, num(50, I64)), num(7, I64)), op(name, i, num(3, I64)))))),)), \
+            [np.zeros(100, np.int64), np.zeros(100, np.int64)], ()
     yield Kernel("gather", (Buf("t", F, "in", 60), Buf("k", dt.int32, "in", 45), Buf("y", F, "out", 45)), (), (Loop(Axis("i", 45, "par", True), (
         Let("at", Apply("cast", (Load("k", at(i=1), dt.int32),), I64)), Store("y", at(i=1), row("t", at=1)))),)), [f(60), rng.integers(0, 60, 45).astype(np.int32), f(45)], ()
     yield Kernel("count", (Buf("k", I64, "in", 45), Buf("y", I64, "out", 6, 0)), (), (Loop(Axis("i", 45, "seq", True), (
