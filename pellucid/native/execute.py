@@ -312,7 +312,7 @@ class Executable:
         self._plain = program.outputs == [{"new": i} for i in range(len(self.news))]
         self._one = len(program.segments) == 1 and program.segments[0][2] is None
         quick = self._one and self._direct and sum(s.get("ns", 0) for s in program.steps) < QUICK_NS
-        self._quick = quick and not program.checks and not any(s["kind"] == "library" or s.get("split") for s in program.steps)
+        self._quick = quick and not program.checks and not any(s["kind"] == "library" or s.get("split") or s["region"][1] for s in program.steps)
         self._spare: Instance | None = None
         self.instance = self._bound(primitives)
 

@@ -6,7 +6,7 @@ operator's reference, run from Python.
 
 Steps between library calls form regions, which a team of threads goes through together. True always: two steps of a region
 have a barrier between them if one writes what the other reads or writes, unless one thread does both; a step is split over the
-threads only if it is worth it (`SPLIT_NS`); a kernel or extern that several calls share is compiled once.
+threads, and a region done by a team, only where it pays by the estimate (`SPLIT_NS`, `worth_threads`); a kernel or extern that several calls share is compiled once.
 """
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ from .backend import EXTERN, FIRST, Extern, emit_extern
 from .isa import Isa, host_isa
 
 SPLIT_NS = 4000             # a step this long is done by all threads (an empty region costs about 1,000)
-BYTE_NS, FLOP_NS = 0.03, 0.06
+TEAM_NS = 8000              # small steps that take this long together are worth a team
+REGION_NS, BARRIER_NS = 1200, 300
+BYTE_NS, FLOP_NS, PRODUCT_NS = 0.03, 0.06, 0.012
 
 
 @dataclass
@@ -114,7 +116,7 @@ class Compiler:
     """Turns one plan into a Program and the IR of its code."""
 
     def __init__(self, plan: Plan, isa: Isa, constant: Iterable[int] = ()):
-        self.plan, self.isa = plan, isa
+        self.plan, self.isa, self.threads = plan, isa, threads.count()
         self.program = Program(plan.graph.name, constant=sorted(set(constant) - set(plan.written)))
         self.primitives: dict[int, onednn.Primitive] = {}       # by step, for the first executable
         self.emitted: dict[tuple, Any] = {}             # kernels, by what makes them the same code
@@ -227,7 +229,8 @@ class Compiler:
             return
         self.program.steps.append({"kind": "extern", "name": call.name, "symbol": extern.symbol, "buffers": places,
                                    "scratch": extern.scratch, "shared": extern.shared, "split": extern.parallel, "owner": 0,
-                                   "barrier": False, "same": False, "ns": extern.flops * FLOP_NS, **touched})
+                                   "barrier": False, "same": False, **touched,
+                                   "ns": max(extern.flops * PRODUCT_NS, touched["bytes"] * BYTE_NS)})
 
     def _fixed(self, v: View) -> bool:
         """Whether a view's contents are the same at every call."""
@@ -268,8 +271,7 @@ class Compiler:
                 i += 1
                 continue
             for lo, hi, parallel in trimmed(steps, i, j):
-                if parallel:
-                    barriers(steps[lo:hi])
+                parallel = parallel and worth_threads(steps[lo:hi], self.threads)
                 for s in steps[lo:hi]:
                     s["region"] = [hi, parallel]
             extend(p.segments, i, j)
@@ -295,7 +297,7 @@ class Compiler:
                 "library_calls": count["library"], "extern_calls": count["extern"], "host_steps": count["host"],
                 "regions": len({s["region"][0] for s in steps if native(s)}),
                 "parallel_regions": len({s["region"][0] for s in steps if native(s) and s["region"][1]}),
-                "barriers": sum(s.get("barrier", False) for s in steps),
+                "barriers": sum(s["barrier"] for s in steps if native(s) and s["region"][1]),
                 "host_operators": [s["name"] for s in steps if s["kind"] == "host"],
                 "flops": sum(k.flops or k.kernel.flops for k in plan.steps if isinstance(k, KernelCall)), "bytes": plan.traffic(),
                 "arena": plan.arena, "whynot": [list(map(str, w)) for w in plan.whynot]}
@@ -314,17 +316,33 @@ def extend(segments: list, i: int, j: int) -> None:
 
 
 def trimmed(steps: list, i: int, j: int) -> Iterator[tuple[int, int, bool]]:
-    """Steps i to j as regions: small ones at either end are done before and after the team is called."""
+    """Steps i to j as regions, and whether a team may do them: small ones at either end are done before and after it is called,
+    unless there are many."""
     big = [n for n in range(i, j) if steps[n]["split"]]
-    if not big:
-        yield i, j, False
-        return
-    lo, hi = big[0], big[-1] + 1
-    if lo > i:
-        yield i, lo, False
-    yield lo, hi, True
-    if hi < j:
-        yield hi, j, False
+    lo, hi = (big[0], big[-1] + 1) if big else (j, j)
+    if sum(s["ns"] for s in steps[i:lo]) >= TEAM_NS:
+        lo = i
+    if sum(s["ns"] for s in steps[hi:j]) >= TEAM_NS:
+        hi = j
+    for a, b, team in ((i, lo, False), (lo, hi, True), (hi, j, False)):
+        if a < b:
+            yield a, b, team
+
+
+def worth_threads(steps: list, nth: int) -> bool:
+    """Place barriers and owners; whether a team of `nth` is quicker then than one thread alone."""
+    barriers(steps, nth)
+    alone, together, loads = 0.0, REGION_NS, [0.0] * nth
+    for s in steps:
+        alone += s["ns"]
+        if s["split"]:
+            together += s["ns"] / nth
+        else:
+            loads[s["owner"]] += s["ns"]
+        if s["barrier"]:
+            together += max(loads) + BARRIER_NS
+            loads = [0.0] * nth
+    return together + max(loads) < alone
 
 
 def meet(a: Sequence[tuple], b: Sequence[tuple]) -> bool:
@@ -336,13 +354,13 @@ def clash(a: dict, b: dict) -> bool:
     return meet(a["writes"], b["reads"]) or meet(a["writes"], b["writes"]) or meet(a["reads"], b["writes"])
 
 
-def barriers(steps: list) -> None:
-    """Barriers between steps that depend on each other; small independent steps go to the threads in turn."""
+def barriers(steps: list, nth: int = 2) -> None:
+    """Barriers between steps that depend on each other; small independent steps go to the thread that has least to do."""
     pending: list[dict] = []
-    turn = 0
+    loads = [0.0] * nth
     for n, s in enumerate(steps):
         if n and steps[n - 1]["barrier"]:
-            pending = []
+            pending, loads = [], [0.0] * nth
         if s["same"]:                       # a further phase of a kernel: its own barriers are there already
             s["owner"] = steps[n - 1]["owner"]
             pending.append(s)
@@ -353,10 +371,11 @@ def barriers(steps: list) -> None:
         else:
             if against:
                 steps[n - 1]["barrier"] = True
-                pending = []
+                pending, loads = [], [0.0] * nth
             if not s["split"]:
-                s["owner"] = turn
-                turn += 1
+                s["owner"] = min(range(nth), key=loads.__getitem__)
+        if not s["split"]:
+            loads[s["owner"]] += s["ns"]
         pending.append(s)
     scratch_shared(steps)
 

@@ -273,7 +273,7 @@ def test_aligned_memory():
 # ---------------------------------------------------------------------------------------------------- barriers
 def steps(*touched):
     return [{"reads": [("arena", *r) for r in reads], "writes": [("arena", *w) for w in writes], "split": split, "owner": 0,
-             "barrier": False, "same": False} for reads, writes, split in touched]
+             "barrier": False, "same": False, "ns": 1000} for reads, writes, split in touched]
 
 
 def test_barriers_stand_between_dependent_steps():
@@ -291,6 +291,18 @@ def test_small_steps_are_shared_out_and_chains_stay_with_one_thread():
     program.barriers(s)
     assert [x["owner"] for x in s][:3] == [0, 1, 1]
     assert [x["barrier"] for x in s] == [False, False, True, False]
+
+
+def test_many_small_steps_are_worth_a_team_and_few_are_not():
+    def independent(n):
+        return steps(*[([(100 * i, 100 * i + 10)], [(100 * i + 10, 100 * i + 20)], False) for i in range(n)])
+    assert program.worth_threads(independent(20), 2) and not program.worth_threads(independent(2), 2)
+    chain = steps(*[([(10 * i, 10 * i + 10)], [(10 * i + 10, 10 * i + 20)], False) for i in range(20)])
+    assert not program.worth_threads(chain, 2)
+    assert list(program.trimmed(independent(20), 0, 20)) == [(0, 20, True)]
+    assert list(program.trimmed(independent(3), 0, 3)) == [(0, 3, False)]
+    mixed = independent(2) + steps(([(900, 910)], [(910, 920)], True)) + independent(2)
+    assert list(program.trimmed(mixed, 0, 5)) == [(0, 2, False), (2, 3, True), (3, 5, False)]
 
 
 # ---------------------------------------------------------------------------------------------------- programs as data
