@@ -20,6 +20,7 @@ from ..core import dtype as dt
 from ..core.dtype import dtype
 from . import scalars
 from .ir import Accum, AccumStore, Apply, Const, Expr, If, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var
+from .walk import expressions, parts, statements
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
          "and": "&", "or": "|", "xor": "^"}
@@ -67,7 +68,7 @@ class _Printer:
                 self.put(1, f"{name} = m.row({size}, {b.dtype.name!r})")
             elif b.role != "in":
                 self.put(1, f"# {name}: {b.dtype.name}, {size} elements, {b.role}")
-        summed = {s.buf for s in walk(k.body) if isinstance(s, AccumStore)}
+        summed = {s.buf for s in statements(k.body) if isinstance(s, AccumStore)}
         for b in k.bufs:
             if b.init is not None and b.name in summed:
                 self.put(1, f"{self.name(b.name)}[:] = {number(b.init, b.dtype)}")
@@ -82,8 +83,8 @@ class _Printer:
 
     def otherwise(self, buf: str) -> bool:
         """Whether a buffer is stored to or read, apart from AccumStores."""
-        return any(isinstance(s, Store) and s.buf == buf or any(isinstance(e, Load) and e.buf == buf for r in roots(s) for e in subs(r))
-                   for s in walk(self.kernel.body))
+        return any(isinstance(s, Store) and s.buf == buf or any(isinstance(e, Load) and e.buf == buf for e in parts(expressions(s)))
+                   for s in statements(self.kernel.body))
 
     def size(self, n: Size) -> str:
         return str(n) if isinstance(n, int) else self.name(n)
@@ -136,7 +137,7 @@ class _Printer:
     def shared(self, s: Stmt) -> dict[int, int]:
         """How often each part of a statement's expressions is used, by id."""
         uses: dict[int, int] = {}
-        stack = list(roots(s))
+        stack = list(expressions(s))
         while stack:
             e = stack.pop()
             uses[id(e)] = uses.get(id(e), 0) + 1
@@ -146,6 +147,8 @@ class _Printer:
         return uses
 
     def expr(self, e: Expr, where) -> str:
+        for p in parts((e,)):
+            self.part(p, where)
         return bare(self.part(e, where)[0])
 
     def part(self, e: Expr, where) -> tuple[str, int]:
@@ -218,33 +221,6 @@ class _Printer:
         if ix.const != 0 or not parts:
             parts.append(self.size(ix.const))
         return " + ".join(parts).replace("+ -", "- ")
-
-
-def walk(body: Sequence[Stmt]):
-    for s in body:
-        yield s
-        if isinstance(s, (Loop, If)):
-            yield from walk(s.body)
-
-
-def roots(s: Stmt) -> tuple[Expr, ...]:
-    if isinstance(s, (Let, Store, Accum, AccumStore)):
-        return (s.expr,)
-    if isinstance(s, Local):
-        return (s.init,)
-    return (s.cond,) if isinstance(s, If) else ()
-
-
-def subs(e: Expr) -> list[Expr]:
-    seen: dict[int, Expr] = {}
-    stack = [e]
-    while stack:
-        e = stack.pop()
-        if id(e) not in seen:
-            seen[id(e)] = e
-            if isinstance(e, Apply):
-                stack += e.args
-    return list(seen.values())
 
 
 def bare(text: str) -> str:

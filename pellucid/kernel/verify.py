@@ -13,6 +13,7 @@ from ..core.dtype import dtype
 from .ir import (
     APPLY, LOGIC, REDUCTIONS, Accum, AccumStore, Apply, Buf, Const, Expr, If, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var,
 )
+from .walk import parts
 
 COMPARE = frozenset(("eq", "ne", "lt", "le", "gt", "ge"))
 UNARY = frozenset(("neg", "abs", "not", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "tanh", "sinh", "cosh",
@@ -110,7 +111,7 @@ class _Checker:
             else:
                 self.races(s)
         else:
-            self.fail(f"no statement: {s!r}")
+            self.fail(f"no statement: {type(s).__name__}")
 
     def loop(self, s: Loop) -> None:
         ax = s.axis
@@ -138,11 +139,11 @@ class _Checker:
         self.need(name in self.bufs, f"no buffer {name}")
         return self.bufs[name]
 
-    def expr(self, e: Expr) -> dtype:
-        known = self.good.get(id(e))
-        if known is None:
-            known = self.good[id(e)] = self.typed(e)
-        return known
+    def expr(self, root: Expr) -> dtype:
+        for e in parts((root,)):
+            if id(e) not in self.good:
+                self.good[id(e)] = self.typed(e)
+        return self.good[id(root)]
 
     def typed(self, e: Expr) -> dtype:
         if isinstance(e, Const):
@@ -156,8 +157,8 @@ class _Checker:
             self.index(b, e.index)
             self.need(held(b.dtype) is e.dtype, f"a load of {e.dtype.name} from {b.name}, which is {b.dtype.name}")
             return e.dtype
-        self.need(isinstance(e, Apply), f"no expression: {e!r}")
-        args = [self.expr(a) for a in e.args]
+        self.need(isinstance(e, Apply), f"no expression: {type(e).__name__}")
+        args = [self.good[id(a)] for a in e.args]
         self.applied(e, args)
         return e.dtype
 

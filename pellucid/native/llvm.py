@@ -32,9 +32,10 @@ import llvmlite.binding as llvm
 
 from ..core import dtype as dt
 from ..core.dtype import dtype
-from ..kernel.ir import Accum, AccumStore, Buf, If, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var
+from ..kernel.ir import AccumStore, Buf, Index, Kernel, Let, Load, Loop, Size, Stmt, Store
+from ..kernel.walk import expressions, parts, statements
 from .isa import Isa, host_isa, isa_of
-from .nest import Nest, bound, combine, expressions, held, lift, parts, statements, written, zero
+from .nest import Nest, combine, held, lift, zero
 from .ssa import LIBM, LOW, Num, Writer
 
 __all__ = ["Emitted", "Partial", "Phase", "Isa", "compile_object", "emit", "host_isa", "isa_of", "module", "symbols"]

@@ -7,7 +7,7 @@ load and store nothing. What cannot run in lanes (a scan, a scatter that may col
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,9 @@ from ..core.dtype import dtype
 from ..kernel import mathfn
 from ..kernel.build import identity
 from ..kernel.ir import (
-    MATH, Accum, AccumStore, Apply, Axis, Buf, Const, Expr, If, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var,
+    MATH, Accum, AccumStore, Apply, Buf, Const, Expr, If, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var,
 )
+from ..kernel.walk import expressions, parts, statements
 from .ssa import LOW, Num, Slot, Writer
 
 LONG = 32           # additions in a row that float32 can take; longer sums go to float64
@@ -25,36 +26,6 @@ STREAM = 16 << 20   # bytes: outputs beyond it bypass the cache
 
 
 # ---------------------------------------------------------------------------------------------------- reading IR
-def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
-    """All statements, those inside loops and branches too."""
-    for s in body:
-        yield s
-        if isinstance(s, (Loop, If)):
-            yield from statements(s.body)
-
-
-def expressions(s: Stmt) -> tuple[Expr, ...]:
-    """The expressions a statement evaluates itself."""
-    if isinstance(s, (Let, Store, Accum, AccumStore)):
-        return (s.expr,)
-    if isinstance(s, Local):
-        return (s.init,)
-    return (s.cond,) if isinstance(s, If) else ()
-
-
-def parts(roots: Sequence[Expr]) -> list[Expr]:
-    """All subexpressions, each once (expressions share parts)."""
-    seen: dict[int, Expr] = {}
-    stack = list(roots)
-    while stack:
-        e = stack.pop()
-        if id(e) not in seen:
-            seen[id(e)] = e
-            if isinstance(e, Apply):
-                stack += e.args
-    return list(seen.values())
-
-
 def bound(body: Sequence[Stmt]) -> set[str]:
     """The names that statements give values to."""
     names = set()
@@ -170,7 +141,8 @@ class Nest:
             return self.sizes[name]
         return v.get() if isinstance(v, Register) else v
 
-    def expr(self, e: Expr) -> Num:
+    def leaf(self, e: Expr) -> Num | None:
+        """What can be had without computing."""
         found = self.kept.get(id(e)) or self.memo.get(id(e))
         if found is not None:
             return found
@@ -179,13 +151,24 @@ class Nest:
         if isinstance(e, Var):
             return self.name(e.name)
         if isinstance(e, Load):
-            v = self.load(e)
-        else:
-            args = []
-            for a in e.args:
-                args.append(self.expr(a))
-            v = self.apply(e, args)
-        self.memo[id(e)] = v
+            v = self.memo[id(e)] = self.load(e)
+            return v
+        return None
+
+    def expr(self, e: Expr) -> Num:
+        v = self.leaf(e)
+        stack = [] if v is not None else [e]
+        while stack:
+            top = stack[-1]
+            args = [self.leaf(a) for a in top.args]
+            missing = [a for a, v in zip(top.args, args) if v is None]
+            if missing:
+                stack += missing
+            else:
+                if id(top) not in self.memo:
+                    self.memo[id(top)] = self.apply(top, args)
+                v = self.memo[id(top)]
+                stack.pop()
         return v
 
     def apply(self, e: Apply, args: list[Num]) -> Num:
@@ -485,18 +468,13 @@ class Nest:
         self.memo = {}
 
         def steady(e: Expr) -> bool:
-            known = same.get(id(e))
-            if known is None:
-                if isinstance(e, Const):
-                    known = True
-                elif isinstance(e, Var):
-                    known = e.name not in changing
-                elif isinstance(e, Load):
-                    known = e.buf not in stored and all([name not in changing for name, _ in e.index.terms])
-                else:
-                    known = all([steady(a) for a in e.args])
-                same[id(e)] = known
-            return known
+            if isinstance(e, Const):
+                return True
+            if isinstance(e, Var):
+                return e.name not in changing
+            if isinstance(e, Load):
+                return e.buf not in stored and all([name not in changing for name, _ in e.index.terms])
+            return all([same[id(a)] for a in e.args])
 
         def address(buf: str, index: Index) -> None:
             if any([self.in_lanes(name) for name, _ in index.terms]):
@@ -509,7 +487,8 @@ class Nest:
         for s in loop.body:
             for root in expressions(s):
                 for e in parts((root,)):
-                    if steady(e):
+                    same[id(e)] = steady(e)
+                    if same[id(e)]:
                         if isinstance(e, (Load, Apply)) and id(e) not in kept:
                             kept[id(e)] = self.expr(e)
                     elif isinstance(e, Load):
