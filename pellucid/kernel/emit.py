@@ -138,7 +138,9 @@ class Emitter(Layout):
     def index(self, i: Index) -> Index:
         terms = []
         for name, c in i.terms:
-            if name not in self.dropped:
+            if name in self.split:
+                terms += [(self.name(Var(part, dt.int64)).name, c * step) for part, step in self.split[name]]
+            elif name not in self.dropped:
                 terms.append((self.name(Var(name, dt.int64)).name, c))
         return Index(i.const, tuple(terms))
 

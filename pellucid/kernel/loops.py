@@ -94,6 +94,9 @@ class Layout:
         """Join neighbouring dimensions that no access tells apart; number the loops."""
         low = self.low
         dims = [[name, e] for name, e in low.dims]
+        if not low.group.c and self.targets and all(t.kind == "store" for t in self.targets):
+            steps = dict(self.where[0].terms)       # in the order of the result's memory
+            dims.sort(key=lambda d: -steps.get(d[0], 0))
         fence = self.fence()
         self.dropped: set[str] = set()
         maps = [dict(i.terms) for i in dict.fromkeys(self.indices)]
@@ -114,6 +117,9 @@ class Layout:
             outer = max(len(out) - 1, 0)
         self.outer, self.inner = out[:outer], out[outer:]
         self.order_scatter()
+        if not low.group.c and not accumulates:
+            self.tile(maps)
+            self.feed()
         self.collapsed: list[list] = []
         if len(self.outer) > 1 and not self.sequential and self.outer[0][1] < 8 * max(low.options.threads, 2):
             self.collapsed = self.outer
@@ -129,6 +135,8 @@ class Layout:
             self.bits[name] = 1 << depth
         for name, _ in self.collapsed:
             self.bits[name] = 2
+        for name, parts in self.split.items():
+            self.bits[name] = self.bits[parts[0][0]] | self.bits[parts[1][0]]
         self.depth = depth
         self.base = len(self.outer)
         for name in self.low.levels:                # rows' accumulators
@@ -138,6 +146,44 @@ class Layout:
             for axis, _ in r.axes:
                 extra += 1
                 self.bits[axis] = 1 << extra
+
+    def cut(self, name: str, extent: int, block: int) -> tuple[list, list]:
+        """A dimension as two loops: over blocks, and within one."""
+        high, low = f"{name}.blocks", f"{name}.block"
+        self.split[name] = (high, block), (low, 1)
+        return [high, extent // block], [low, block]
+
+    def tile(self, maps: list[dict]) -> None:
+        """Run in tiles where the innermost loop strides through memory that an outer one walks: a transposition."""
+        if not self.outer or not self.inner:
+            return
+        name, extent = self.inner[-1]
+        sizes = dict(map(tuple, self.outer))
+        walker = next((u for m in maps if isinstance(m.get(name, 0), int) and abs(m.get(name, 0)) >= 8 for u, c in m.items()
+                       if c == 1 and u in sizes), None)
+        if walker is None or extent <= 256 or {name, walker} & self.raw:
+            return
+        wide, tall = divisor(extent, 64, 256), divisor(sizes[walker], 8, 16)
+        if wide and tall:
+            others = [d for d in self.outer if d[0] != walker]
+            rows, row = self.cut(walker, sizes[walker], tall)
+            blocks, block = self.cut(name, extent, wide)
+            self.outer, self.inner = [*others, rows, blocks, row], [*self.inner[:-1], block]
+
+    def feed(self) -> None:
+        """Cut a long innermost loop where the outer ones are too few for the threads."""
+        if not self.outer or self.split:
+            return
+        count = 1
+        for _, e in self.outer:
+            count *= e
+        name, extent = self.inner[-1]
+        wanted = 16 * self.low.options.threads
+        if count < wanted and extent >= 4096 and name not in self.raw:
+            block = divisor(extent, 512, max(extent * count // wanted, 1024))
+            if block and block < extent:
+                blocks, inside = self.cut(name, extent, block)
+                self.outer, self.inner = [*self.outer, blocks], [*self.inner[:-1], inside]
 
     def fence(self) -> int:
         """The dimension that must not be joined with the one before it."""
@@ -270,3 +316,8 @@ class Layout:
                     todo += (r.expr, r.init)
                 elif e.name in self.lets:
                     todo.append(self.lets[e.name])
+
+
+def divisor(n: int, low: int, high: int) -> int:
+    """The greatest divisor of `n` between two bounds; 0 if there is none."""
+    return next((d for d in range(min(high, n), low - 1, -1) if n % d == 0), 0)

@@ -12,6 +12,7 @@ from pellucid.graph.ir import Graph
 from pellucid.graph.simplify import simplify
 from pellucid.kernel import plan as plans
 from pellucid.kernel import printer, verify
+from pellucid.kernel.ir import Loop
 from pellucid.kernel.plan import HostCall, KernelCall, LibCall
 from pellucid.kernel.schedule import Options, plan
 from pellucid.tensor.tracing import trace
@@ -326,3 +327,21 @@ def test_complex_results():
 def test_indices_out_of_range_raise_a_flag():
     p = scheduled(lambda x, i: x[i] * 2, pl.randn(10, 40), pl.randint(0, 10, (7,)))
     assert p.flag >= 0 and len(p.checks) == p.buffers[p.flag].size
+
+
+def test_transpositions_run_in_tiles():
+    p = scheduled(lambda x, y: x.t() + y, pl.randn(384, 32), pl.randn(32, 384))
+    loop = p.kernels[0].body[-1]
+    while isinstance(loop, Loop):
+        extent, loop = loop.axis.extent, loop.body[-1]
+    assert extent == 192
+
+
+def test_loops_follow_the_memory_of_the_result():
+    p = scheduled(lambda x: x.permute(0, 2, 3, 1) + 1, pl.randn(2, 8, 5, 96))
+    assert p.kernels[0].sizes == ("n",)
+
+
+def test_few_long_rows_feed_all_threads():
+    p = scheduled(lambda x, y: x + y, pl.randn(3, 8192), pl.randn(3, 1), options=Options(threads=4))
+    assert p.kernels[0].body[-1].axis.extent >= 24
