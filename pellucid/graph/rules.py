@@ -170,6 +170,50 @@ def convert_rules(walk, op, args, attrs):
 
 
 # ---------------------------------------------------------------------------------------------------- views
+def blocks(shape, new) -> list[tuple[list[int], list[int]]] | None:
+    """The dimensions of a reshape in groups that keep their elements together: [(dimensions, new dimensions), ...]."""
+    found, i, j = [], 0, 0
+    while i < len(shape) or j < len(new):
+        a, b, size, other = [], [], 1, 1
+        if i < len(shape):
+            a.append(i)
+            size, i = shape[i], i + 1
+        while size != other or not b and j < len(new):
+            if other < size or not b and j < len(new):
+                if j == len(new):
+                    return None
+                b.append(j)
+                other, j = other * new[j], j + 1
+            else:
+                if i == len(shape):
+                    return None
+                a.append(i)
+                size, i = size * shape[i], i + 1
+        if a or not found:
+            found.append((a, b))
+        else:                                   # new dimensions of size 1 at the end
+            found[-1][1].extend(b)
+    return found
+
+
+def reshaped(shape, order, new) -> tuple[int, ...] | None:
+    """The order in which a reshape to `new` leaves a value of `shape` whose dimensions lie in `order`; None if elements would
+    have to move."""
+    if 0 in shape:
+        return None
+    groups = blocks(shape, new)
+    if groups is None:
+        return None
+    placed = []
+    for a, b in groups:
+        where = [order.index(d) for d in a if shape[d] != 1] or [order.index(d) for d in a[:1]]
+        between = range(where[0], where[0] + 1) if len(where) == 1 else range(where[0], where[-1] + 1)
+        if where != [k for k in between if shape[order[k]] != 1 or len(where) == 1]:
+            return None
+        placed.append((where[0] if where else 0, b))
+    return tuple([d for _, b in sorted(placed) for d in b])
+
+
 @rule("permute")
 def permute_rules(walk, op, args, attrs):
     x, dims = args[0], attrs["dims"]
@@ -179,6 +223,13 @@ def permute_rules(walk, op, args, attrs):
     if node is not None and node.op is op:
         inner = node.attrs["dims"]
         return walk.call("permute", node.args[0], dims=tuple([inner[d] for d in dims]))
+    if node is not None and node.op.name == "view_shape" and node.args[0].node is not None and node.args[0].node.op is op:
+        inner = node.args[0].node                            # permuted, reshaped, permuted: perhaps reshaped only
+        p = inner.attrs["dims"]
+        after = reshaped(node.args[0].shape, tuple([p.index(d) for d in range(len(p))]), x.shape)
+        if after is not None:
+            shape = tuple([x.shape[d] for d in after])
+            return walk.call("permute", walk.call("view_shape", inner.args[0], shape=shape), dims=tuple([after.index(d) for d in dims]))
     moved = [d for d in dims if x.shape[d] != 1]
     if moved == sorted(moved):                               # only dimensions of size 1 change places
         return walk.call("view_shape", x, shape=tuple([x.shape[d] for d in dims]))

@@ -9,6 +9,7 @@ import pellucid.nn.functional as F
 from pellucid.graph import interp, printer
 from pellucid.graph.decompose import decompose
 from pellucid.graph.layout import layout
+from pellucid.graph.rules import blocks, reshaped
 from pellucid.graph.simplify import simplify
 from pellucid.graph.verify import check
 from pellucid.tensor.tracing import trace
@@ -175,6 +176,30 @@ def test_the_gradient_of_a_pooling_follows_the_pooling():
     h = compare(*ready(step, *args))
     assert sorted(n.out.shape for n in moves(h)) == [(2, 4, 4, 4), (2, 4, 4, 4), (2, 8, 8, 3)]
     assert any(n.op.name == "avg_pool_nhwc_grad" for n in h.nodes)
+
+
+def test_group_norm_and_attention_over_pixels_stay_channels_last():
+    def step(x, w, v, g, b):
+        y = F.silu(F.group_norm(F.conv2d(x, w, padding=1), 2, g, b))
+        y = F.conv2d(y, v, padding=1) + y
+        t = y.flatten(2).transpose(1, 2)                    # (N, pixels, C)
+        a = (t @ t.transpose(1, 2)).softmax(-1) @ t
+        y = y + a.transpose(1, 2).reshape(y.shape)
+        return pellucid.autograd.grad((y * y).sum(), [w, v, g, b])
+    args = [leaf(2, 3, 6, 5), leaf(4, 3, 3, 3, seed=1), leaf(4, 4, 3, 3, seed=2), leaf(4, seed=3), leaf(4, seed=4)]
+    h = compare(*ready(step, args[0], *[a.requires_grad_() for a in args[1:]]))
+    assert [n.args[0].shape for n in moves(h) if n.args[0].node is None] == [(2, 3, 6, 5)]
+    assert all(len(n.out.shape) == 3 for n in moves(h)[1:])  # transposed operands of products
+
+
+def test_blocks_of_a_reshape():
+    assert blocks((2, 6, 3, 4), (2, 2, 3, 12)) == [([0], [0]), ([1], [1, 2]), ([2, 3], [3])]
+    assert blocks((2, 3), (3, 2)) == [([0, 1], [0, 1])]
+    assert blocks((2, 3), (2, 3, 1)) == [([0], [0]), ([1], [1, 2])]
+    assert blocks((2, 1, 3), (2, 3)) and blocks((1, 4), (4,)) and blocks((4,), (1, 4)) and blocks((3, 1), (3,))
+    assert reshaped((2, 6, 3, 4), (0, 2, 3, 1), (2, 2, 3, 12)) == (0, 3, 1, 2)          # pixels joined, channels split
+    assert reshaped((2, 6, 3, 4), (0, 2, 3, 1), (2, 72)) is None
+    assert reshaped((2, 6, 1, 1), (0, 2, 3, 1), (2, 6)) == (0, 1)
 
 
 def test_a_graph_without_convolutions_is_left_alone():
