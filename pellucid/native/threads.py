@@ -141,8 +141,9 @@ def count() -> int:
 
 def tell_library(n: int) -> None:
     """Let what the calling thread asks of libgomp from now on (oneDNN's new primitives) be for `n` threads."""
-    if pool() is not None:
-        pool().library.omp_set_num_threads(n)
+    team = pool()
+    if team is not None:
+        team.library.omp_set_num_threads(n)
 
 
 def forked() -> bool:
