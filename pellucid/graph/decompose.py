@@ -16,6 +16,7 @@ from ..core import dtype as dt
 from ..core.late import late
 from ..core.spec import Spec, contiguous_strides
 from ..ops.op import Op
+from ..ops.random import kept_value
 from .build import emit, outs_of
 from .ir import Graph, Loc, Node, Value
 from .keys import Unhashable, attrs_key, freeze
@@ -44,7 +45,7 @@ def decompose(graph: Graph, keep: Keep = kept_whole) -> Graph:
 def replace(g: Graph, node: Node, args: tuple, keep: Keep) -> tuple[Value, ...] | None:
     """What stands for the node's results; None to leave it as it is."""
     op = node.op
-    if op.name == "dropout_noise":
+    if op.name == "dropout_noise" and not node.out.dtype.is_complex:
         return (drawn(g, node),)
     product = PRODUCTS.get(op.name)
     if product is None and (op.body is None or op.front is None) or keep(node) or is_complex(node):
@@ -56,13 +57,16 @@ def replace(g: Graph, node: Node, args: tuple, keep: Keep) -> tuple[Value, ...] 
 
 
 def drawn(g: Graph, node: Node) -> Value:
-    """Noise without the tensor it is for. Numbers are drawn in the order in which eager's tensor lies in memory."""
+    """Noise without the tensor it is for: what to keep, a byte each, times a number. Numbers are drawn in the order in which
+    eager's tensor lies in memory."""
+    attrs, loc = node.attrs, node.loc
     shape, strides = node.out.shape, node.out.spec.strides or contiguous_strides(node.out.shape)
     order = sorted(range(len(shape)), key=lambda d: (-strides[d], d))
-    noise = emit(g, "dropout_draw", loc=node.loc, shape=tuple([shape[d] for d in order]), dtype=node.out.dtype, **node.attrs)
-    if order == list(range(len(shape))):
-        return noise
-    return emit(g, "permute", noise, loc=node.loc, dims=tuple([order.index(d) for d in range(len(shape))]))
+    kept = emit(g, "dropout_draw", loc=loc, shape=tuple([shape[d] for d in order]), p=attrs["p"], engine=attrs["engine"])
+    if order != list(range(len(shape))):
+        kept = emit(g, "permute", kept, loc=loc, dims=tuple([order.index(d) for d in range(len(shape))]))
+    value = float(kept_value(attrs["p"], attrs["scaled"], node.out.dtype.np))
+    return emit(g, "mul", emit(g, "convert", kept, loc=loc, dtype=node.out.dtype), value, loc=loc)
 
 
 def is_complex(node: Node) -> bool:

@@ -470,10 +470,15 @@ def poisson(input, generator=None):
 
 
 # ---------------------------------------------------------------------------------------------------- noise
+def kept_value(p: float, scaled: bool, dtype: np.dtype):
+    """What dropout multiplies the elements with that it keeps."""
+    wide = np.float64 if dtype == np.float64 or dtype == np.complex128 else np.float32
+    return (wide(1.0) / wide(1.0 - p) if scaled else wide(1.0)).astype(dtype)
+
+
 def dropout_noise_ref(a, *, p, scaled, engine):
     keep = 1.0 - p
-    wide = np.float64 if a.dtype == np.float64 or a.dtype == np.complex128 else np.float32
-    high = (wide(1.0) / wide(keep) if scaled else wide(1.0)).astype(a.dtype)
+    high = kept_value(p, scaled, a.dtype)
 
     def draw(shape):
         return (engine or default_engine()).noise(shape, keep, high)
@@ -486,11 +491,11 @@ def dropout_noise(input, p, scaled=True, generator=None):
     return (input,), {"p": p, "scaled": scaled, "engine": engine_of(generator, "dropout")}
 
 
-@primitive(RANDOM, args="", forms="", ns=(), low=False, grads=False, infer=lambda *, shape, dtype, **attrs: Spec(shape, dtype),
-           ref=lambda *, shape, dtype, **attrs: dropout_noise_ref(np.empty(shape, dtype.np), **attrs))
-def dropout_draw(shape, dtype, p, scaled, engine=None):
-    """`dropout_noise` for a tensor of `shape` that lies in order in memory: what graphs draw, needing no such tensor."""
-    return (), {"shape": tuple(shape), "dtype": dtype, "p": p, "scaled": scaled, "engine": engine}
+@primitive(RANDOM, args="", forms="", ns=(), low=False, grads=False, infer=lambda *, shape, p, engine: Spec(shape, dt.bool_),
+           ref=lambda *, shape, p, engine: (engine or default_engine()).mask(shape, 1.0 - p))
+def dropout_draw(shape, p, engine=None):
+    """What `dropout_noise` keeps of a tensor of `shape` that lies in order in memory: what graphs draw, a byte per element."""
+    return (), {"shape": tuple(shape), "p": p, "engine": engine}
 
 
 def rrelu_noise_ref(a, *, lower, upper, engine):

@@ -216,3 +216,15 @@ def test_dropout_draws_in_the_order_of_memory():
         check(g)
         pellucid.manual_seed(3)
         same(want, interp.run(g, values([x])))
+
+
+@pytest.mark.parametrize("dtype", [pellucid.float32, pellucid.float64, pellucid.bfloat16, pellucid.float16], ids=lambda d: d.name)
+def test_dropout_is_the_same_to_the_bit(dtype):
+    x = leaf(300, dtype=dtype)
+    g = simplify(decompose(trace(lambda x: F.dropout(x, 0.3), (x,)).graph))
+    check(g)
+    assert "dropout_draw" in [n.op.name for n in g.nodes]
+    pellucid.manual_seed(3)
+    want = values([F.dropout(x, 0.3)])
+    pellucid.manual_seed(3)
+    same(want, interp.run(g, values([x])))
