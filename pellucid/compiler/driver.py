@@ -160,7 +160,7 @@ def make_entry(compiled: Compiled, args: tuple, kwargs: dict, paths: frozenset =
     entry = Entry(traced, execute, given, leaves, seen, called.modules(), called.roots(compiled.fn), tracer.grad_uses, joint, paths,
                   compiled.keep_grads, constant)
     seconds["all"] = time.perf_counter() - start
-    entry.seconds = seconds
+    entry.seconds, entry.graph = seconds, graph
     return entry
 
 
@@ -302,8 +302,10 @@ def joint_of(compiled: Compiled, traced: Traced, work: Work, extra: int) -> tupl
     native = not callable(compiled.backend) and compiled.backend != "eager"
     forward, backward, saved = partition(backends.prepare(g) if native else g, count)
     inputs = {v: k for k, v in enumerate(forward.inputs)}
-    extras = {v: count + k for k, v in enumerate(v for v in saved if v not in inputs)}
-    sources = [("in", inputs[v]) if v in inputs else ("out", extras[v]) for v in saved]
+    results = {v: k for k, v in reversed(list(enumerate(forward.outputs[:count])))}
+    forward.outputs[count:] = [v for v in saved if v not in inputs and v not in results]
+    made = results | {v: k for k, v in enumerate(forward.outputs) if k >= count}
+    sources = [("in", inputs[v]) if v in inputs else ("out", made[v]) for v in saved]
     given = iter(gradient_at)
     at = [places[next(given)] if yes else None for yes in work.given]
     specs = [traced.results[k].spec for k in work.live]

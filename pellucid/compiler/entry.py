@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.pool import alone
 from ..native.execute import Executable
 from ..ops.dispatch import local
 from ..ops.op import REGISTRY
@@ -265,7 +266,9 @@ class Entry:
         if self.joint is not None:
             live = self.joint.live
             owners = ", ".join(self._tensor(w, t) for t in self.joint.wrt)
-            kept = ", ".join(self._input_tensor(w, k) for kind, k in self.joint.saved if kind == "in")
+            at = {r.index: names[k] for k, r in enumerate(traced.results[:len(names)]) if r.index is not None}
+            saved = [self._input_tensor(w, k) if kind == "in" else at.get(k) for kind, k in self.joint.saved]
+            kept = ", ".join(x for x in saved if x is not None)
             w.put(f"{w.name(self.joint, 'joint')}.connect([{owners}], [{', '.join(names[k] for k in live)}], [{kept}], inputs, outs)")
         else:
             for k, r in enumerate(traced.results):
@@ -347,10 +350,10 @@ class Constant:
 
 def own_memory(t: Tensor) -> bool:
     """Whether nobody but the tensor has its memory."""
-    return t._a.flags.owndata and t._storage().array is t._a
+    return alone(t._a) and t._storage().array is t._a
 
 
-def alone() -> int:
+def _references() -> int:
     """What `getrefcount` says, through `map`, of an object in one list and one tensor's slot."""
     grads = [wrap(np.empty(0))]
     owner = wrap(np.empty(0))
@@ -358,7 +361,7 @@ def alone() -> int:
     return [*map(getrefcount, grads)][0]
 
 
-ALONE = alone()
+ALONE = _references()
 _grad, _array = attrgetter("_grad"), attrgetter("_a")
 
 

@@ -11,6 +11,7 @@ import ctypes
 import mmap
 import os
 from functools import cache
+from sys import getrefcount
 
 import numpy as np
 
@@ -62,6 +63,12 @@ class _Owner:
 @cache
 def _owner(size: int) -> type:
     return type("Owner", (ctypes.c_char * size, _Owner), {})
+
+
+def alone(a: np.ndarray) -> bool:
+    """Whether no other array lies over the memory of `a` (a view's memory is another's)."""
+    base = a.base
+    return base is None or isinstance(base, _Owner) and getrefcount(base) == 3      # `a` itself, `base`, the argument
 
 
 _free: dict[int, list[_Block]] = {}

@@ -20,6 +20,7 @@ import numpy as np
 
 from ..core import dtype as dt
 from ..core.errors import at, describe, fail
+from ..core.pool import alone
 from ..ops.dispatch import add_slow, local, state
 from ..ops.op import F
 from .core import Node, Slots, wrap
@@ -113,7 +114,7 @@ def store(leaf, g, create_graph: bool) -> None:
             np.add(grad._a, a, out=grad._a, casting="unsafe")
             grad._bump()
         # 3 references to the array: g's slot, `a`, getrefcount's argument; 3 to g: the caller's variable, this one, the argument
-        elif (a.base is None and getrefcount(a) == 3 and getrefcount(g) == 3 and a.dtype is like.dtype
+        elif ((a.base is None or alone(a)) and getrefcount(a) == 3 and getrefcount(g) == 3 and a.dtype is like.dtype
               and a.strides == like.strides and type(g) is type_of_grad):
             g._fn = None
             g._rg = False
