@@ -21,6 +21,7 @@ from ..core.errors import fail
 from ..core.spec import Spec
 from ..graph.ir import Graph
 from ..graph.partition import partition
+from ..kernel.ir import Kernel
 from ..nn import Module
 from ..nn.modules.module import register_module_forward_pre_hook
 from ..ops.dispatch import local
@@ -71,7 +72,7 @@ class Compiled:
         return self if instance is None else functools.partial(self, instance)
 
     def __repr__(self) -> str:
-        return f"<compiled {getattr(self.fn, '__qualname__', self.fn)}: {self.compiles} version{'s' * (self.compiles != 1)}>"
+        return f"<compiled {name_of(self.fn)}: {self.compiles} version{'s' * (self.compiles != 1)}>"
 
     def _miss(self, key: tuple, args: tuple, kwargs: dict) -> Any:
         """Make an entry for these arguments and call it."""
@@ -106,18 +107,29 @@ class Compiled:
 
     def _give_up(self, why: str, args: tuple, kwargs: dict) -> Any:
         self.gave_up = why
-        warnings.warn(f"{getattr(self.fn, '__qualname__', self.fn)} runs uncompiled: {why}", stacklevel=4)
+        warnings.warn(f"{name_of(self.fn)} runs uncompiled: {why}", stacklevel=4)
         return self.fn(*args, **kwargs)
 
     # ------------------------------------------------------------------------------------------------ looking
     @property
+    def versions(self) -> list[Entry]:
+        """The compiled versions: `.graph` is what was traced (`.joint.graph` its backward, cut off), `.source` the guard."""
+        return [e for entries in self.entries.values() for e in entries]
+
+    @property
     def graphs(self) -> list[Graph]:
-        """The traced graphs, one per compiled version, before any pass."""
-        return [e.traced.graph for entries in self.entries.values() for e in entries]
+        """The graphs of all versions, each followed by that of its backward, if it was cut off; before any pass."""
+        return [g for e in self.versions for g in (e.graph, *([e.joint.graph] if e.joint else ()))]
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        """The generated kernels of all versions."""
+        executables = [x for e in self.versions for x in (e.execute, *([e.joint.execute] if e.joint else ()))]
+        return [k for x in executables if getattr(x, "plan", None) is not None for k in x.plan.kernels]
 
     def report(self) -> Report:
         """What the compiled versions consist of: kernels, library calls, memory, what was not fused and why, times."""
-        return Report(getattr(self.fn, "__qualname__", repr(self.fn)), [e for entries in self.entries.values() for e in entries], self.gave_up)
+        return Report(name_of(self.fn), self.versions, self.gave_up)
 
     def reset(self) -> None:
         """Forget all compiled versions."""
@@ -126,13 +138,17 @@ class Compiled:
         self.gave_up = None
 
 
+def name_of(fn: Callable) -> str:
+    return getattr(fn, "__qualname__", None) or type(fn).__name__
+
+
 # ---------------------------------------------------------------------------------------------------- making an entry
 def make_entry(compiled: Compiled, args: tuple, kwargs: dict, paths: frozenset = frozenset(), apart: bool = True) -> Entry:
     """Trace the function and compile what it does. `paths`: where in the arguments run-time numbers are; `apart`: arguments that are
     views may be taken for memory of their own."""
     start = time.perf_counter()
     leaves: list[Tensor] = []
-    tracer = Tracer(getattr(compiled.fn, "__name__", type(compiled.fn).__name__))
+    tracer = Tracer(name_of(compiled.fn).rpartition(".")[2])
     given = args, kwargs
     template = flatten(lifted(given, (), paths, tracer, given), leaves)
     stands = {id(t): stand_in(t, apart) for t in leaves}
@@ -452,7 +468,9 @@ def compiled_module(module: Module, settings: dict[str, Any]) -> Module:
 
     made = object.__new__(type(cls.__name__, (cls,), {"__call__": call, "__module__": cls.__module__, "__doc__": cls.__doc__,
                                                       "_compiled": property(lambda self: compiled), "_orig_mod": property(lambda self: module), "report": lambda self: compiled.report(),
-                                                      "compiles": property(lambda self: compiled.compiles)}))
+                                                      "compiles": property(lambda self: compiled.compiles),
+                                                      "graphs": property(lambda self: compiled.graphs),
+                                                      "kernels": property(lambda self: compiled.kernels)}))
     object.__setattr__(made, "__dict__", module.__dict__)
     return made
 
