@@ -28,8 +28,8 @@ def run(graph: Graph, arrays: list[np.ndarray]) -> list[np.ndarray]:
         env.update(zip(node.outs, outs))
         for v in last.get(node, ()):
             env.pop(v, None)
-    results = [own(env[v]) for v in graph.results()]
-    outputs, values = results[:len(graph.outputs)], results[len(graph.outputs):]
+    outputs = [own(env[v], v.spec) for v in graph.outputs]
+    values = [own(env[v]) for _, v in graph.writebacks]
     for (target, _), value in zip(graph.writebacks, values):
         np.copyto(env[target], value, casting="unsafe")
     return outputs
@@ -57,9 +57,13 @@ def laid_out(spec: Spec) -> np.ndarray:
     return np.zeros([spec.shape[d] for d in order], spec.dtype.np).transpose([order.index(d) for d in range(spec.ndim)])
 
 
-def own(a: np.ndarray) -> np.ndarray:
-    """A copy in row-major order."""
-    return np.array(a, order="C")
+def own(a: np.ndarray, spec: Spec | None = None) -> np.ndarray:
+    """A copy, in row-major order or as `spec` says."""
+    if spec is None or not odd_strides(spec) or not a.size or 0 in spec.strides:
+        return np.array(a, order="C")
+    r = laid_out(spec)
+    r[...] = a
+    return r
 
 
 def odd_strides(spec: Spec) -> bool:

@@ -10,7 +10,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..core.events import Stage, emit, listening
-from .ir import Graph
+from ..core.layout import contiguous_format
+from ..core.spec import Spec
+from ..ops.op import RANDOM, REGISTRY
+from .interp import odd_strides
+from .ir import Graph, Value
 from .printer import text
 from .verify import check
 
@@ -29,7 +33,8 @@ def run_passes(graph: Graph, passes: Iterable[Pass], verify: bool = False, secon
     for p in passes:
         start = time.perf_counter()
         before = len(graph.nodes)
-        graph = p.fn(graph)
+        given, graph = graph, p.fn(graph)
+        keep_layouts(given, graph)
         took = time.perf_counter() - start
         if seconds is not None:
             seconds[p.name] = seconds.get(p.name, 0.0) + took
@@ -38,3 +43,20 @@ def run_passes(graph: Graph, passes: Iterable[Pass], verify: bool = False, secon
         if listening():
             emit(Stage(f"graph.{p.name}", p.why, text(graph), took, {"before": before, "after": len(graph.nodes)}))
     return graph
+
+
+def keep_layouts(before: Graph, after: Graph) -> None:
+    """Give the outputs of `after` the strides that those of `before` have: eager's. Where values of several layouts became one, the
+    others become copies."""
+    if before is after:
+        return
+    taken: dict[Value, tuple | None] = {}
+    for k, (old, v) in enumerate(zip(before.outputs, after.outputs)):
+        want, have = (s.strides if odd_strides(s) else None for s in (old.spec, v.spec))
+        first = taken.setdefault(v, want)
+        if want == have == first:
+            continue
+        if v.node is None or v.node.op.kind is RANDOM or first != want:         # random numbers are drawn in the order of the strides
+            v = after.add(REGISTRY["clone"], (v,), {"fmt": contiguous_format}, (v.spec,), v.node.loc if v.node else None).out
+            after.outputs[k] = v
+        v.spec = Spec(v.shape, v.dtype, want, v.spec.device)
