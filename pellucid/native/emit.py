@@ -281,12 +281,13 @@ class Fn:
 
     def reduce(self, how: str, a: Val) -> Val:
         """fadd, fmax: all lanes to one number, in halves (the same order every time)."""
+        def join(x, y):
+            return self.add(x, y) if how == "fadd" else self.top(x, y)
         n = lanes_of(a.ty)
-        while n > 1:
+        while n > 2:
             n //= 2
-            low, high = self.shuffle(a, None, range(n)), self.shuffle(a, None, range(n, 2 * n))
-            a = self.add(low, high) if how == "fadd" else self.top(low, high)
-        return a if a.ty[0] != "<" else self.op(scalar_of(a.ty), f"extractelement {a.ty} {a}, i64 0")
+            a = join(self.shuffle(a, None, range(n)), self.shuffle(a, None, range(n, 2 * n)))
+        return a if n == 1 else join(*[self.op(scalar_of(a.ty), f"extractelement {a.ty} {a}, i64 {i}") for i in (0, 1)])
 
     def mask(self, n, ty: str | None = None):
         """Lanes below `n`; None when that is all of them for sure."""

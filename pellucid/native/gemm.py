@@ -195,22 +195,27 @@ class Product:
             first = False if g.accumulate else f.p_first
             with f.unless(first):
                 self.each(f, acc, masks, lambda i, j, x, m: x + f.load(f.p_c, i * g.c + j * t.lanes, mask=m))
-        with f.when(f.p_last if self.k_blocks > 1 else True):
+        others = {p: getattr(f, f"p_x{p}") for p, post in enumerate(g.post) if post != "relu"}
+        self.finish(f, acc, masks, f.p_c, others, f.p_last if self.k_blocks > 1 else True)
+        f.end()
+
+    def finish(self, f: Fn, acc, masks, c, others, last=True) -> None:
+        """The post-steps, if this is the `last` block of k, and the stores."""
+        g, lanes = self.g, self.t.lanes
+        with f.when(last):
             for p, post in enumerate(g.post):
                 if post == "relu":
                     zero = f.zero()
                     # not (x < 0), so that NaN stays
                     self.each(f, acc, masks, lambda i, j, x, m: f.select(f.compare("lt", x, zero), zero, x))
                 elif post == "bias":
-                    bias = [f.load(getattr(f, f"p_x{p}"), j * t.lanes, mask=masks[j]) for j in range(vectors)]
+                    bias = [f.load(others[p], j * lanes, mask=mask) for j, mask in enumerate(masks)]
                     self.each(f, acc, masks, lambda i, j, x, m: x + bias[j])
                 else:
-                    other = getattr(f, f"p_x{p}")
-                    self.each(f, acc, masks, lambda i, j, x, m: x + f.load(other, i * g.add + j * t.lanes, mask=m))
-        for i in range(height):
-            for j in range(vectors):
-                f.store(acc[i][j].get(), f.p_c, i * g.c + j * t.lanes, masks[j])
-        f.end()
+                    self.each(f, acc, masks, lambda i, j, x, m: x + f.load(others[p], i * g.add + j * lanes, mask=m))
+        for i, row in enumerate(acc):
+            for j, x in enumerate(row):
+                f.store(x.get(), c, i * g.c + j * lanes, masks[j])
 
     @staticmethod
     def each(f: Fn, acc, masks, change) -> None:
@@ -280,12 +285,15 @@ class Product:
         f.end()
 
     # ------------------------------------------------------------------------------------------------ the loops
+    def block_function(self) -> Fn:
+        posts = "".join(f", ptr x{i}" for i, p in enumerate(self.g.post) if p != "relu")
+        return Fn(self.module, self.name, f"ptr a, ptr b, ptr c{posts}, i64 m0, i64 m1, i64 n0, i64 n1, ptr scratch, ptr packed", self.g.ty,
+                  internal=True)
+
     def block(self) -> None:
         """c[m0:m1, n0:n1] by one thread; m0 and n0 are multiples of a tile's rows and width."""
         g, t = self.g, self.t
-        posts = "".join(f", ptr x{i}" for i, p in enumerate(g.post) if p != "relu")
-        f = Fn(self.module, self.name, f"ptr a, ptr b, ptr c{posts}, i64 m0, i64 m1, i64 n0, i64 n1, ptr scratch, ptr packed", g.ty,
-               internal=True)
+        f = self.block_function()
         packed_a = f.p_scratch
         packed_b = f.at(f.p_scratch, self.round(ceil(min(t.mc, g.m), t.rows) * self.a_tile if t.pack_a else 0))
         with self.k_parts(f) as (pc, kc, first, last):
@@ -333,6 +341,57 @@ class Product:
             source, to = f.at(b, p * (t.width * g.b[1])), f.at(shared, p * (t.width * g.k))
             self.choose_tile(f, self.widths(), g.n - p * t.width,
                              lambda w: f.invoke(f"{self.name}_b_{w}", source, to, g.k))
+
+
+class Dots(Product):
+    """A product with few rows whose operands both lie along k: each number is a sum of vectors, and nothing is copied."""
+
+    ROWS = 4                        # at most
+
+    def __init__(self, module: Module, name: str, g: Gemm):
+        lanes = module.isa.lanes(g.ty)
+        super().__init__(module, name, g, Tiling(g.m, 1, lanes, max(g.k, 1), g.m, lanes, False, False, False, True))
+
+    @staticmethod
+    def fits(g: Gemm) -> bool:
+        return g.m <= Dots.ROWS and g.a[1] == 1 and g.b[0] == 1 and g.k >= 32
+
+    def write(self) -> Dots:
+        g, t = self.g, self.t
+        f = self.block_function()
+        with f.loop(f.p_n0, f.p_n1, t.width) as j:
+            self.choose_tile(f, self.widths(), f.sub(g.n, j), lambda width: self.columns(f, j, width))
+        f.end()
+        return self
+
+    def columns(self, f: Fn, j, width: int) -> None:
+        """All rows of the columns j to j + width."""
+        g, t = self.g, self.t
+        group = max(1, (self.module.isa.registers - 6) // g.m // 2)
+        mask = f.mask(width)
+        out = [[f.zero()] for _ in range(g.m)]
+        for start in range(0, width, group):
+            count = min(group, width - start)
+            sums = [[f.var(f.zero()) for _ in range(count)] for _ in range(g.m)]
+            b = f.at(f.p_b, f.add(j, start) * g.b[1])
+
+            def step(k, n, sums=sums, b=b, count=count):
+                part = f.mask(n)
+                x = [f.load(f.p_a, f.add(k, i * g.a[0]), mask=part) for i in range(g.m)]
+                for c in range(count):
+                    y = f.load(b, f.add(k, c * g.b[1]), mask=part)
+                    for i in range(g.m):
+                        sums[i][c].set(f.fma(x[i], y, sums[i][c].get()))
+            whole = g.k - g.k % t.lanes
+            with f.loop(0, whole, t.lanes) as k:
+                step(k, t.lanes)
+            if g.k % t.lanes:
+                step(whole, g.k % t.lanes)
+            for i, row in enumerate(sums):
+                for c, x in enumerate(row):
+                    out[i] = [f.insert(out[i][0], f.reduce("fadd", x.get()), start + c) if t.lanes > 1 else f.reduce("fadd", x.get())]
+        acc = [[f.var(row[0])] for row in out]
+        self.finish(f, acc, [mask], f.at(f.p_c, j), {p: f.at(getattr(f, f"p_x{p}"), j) for p, post in enumerate(g.post) if post != "relu"})
 
 
 class KParts:
@@ -386,16 +445,22 @@ def transpose(f: Fn, rows: list) -> list:
 
 
 # ---------------------------------------------------------------------------------------------------- as an extern
-def emit_gemm(symbol: str, g: Gemm, isa: Isa, batch: tuple = (), tiling: Tiling | None = None) -> Extern:
-    """A product as an extern. `batch` lists leading dimensions as (size, stride in a, in b, in c, in each post operand)."""
+def emit_gemm(symbol: str, g: Gemm, isa: Isa, batch: tuple = (), tiling: Tiling | None = None, swap: bool = False) -> Extern:
+    """A product as an extern. `batch` lists leading dimensions as (size, stride in a, in b, in c, in each post operand);
+    with `swap` the views come with b first."""
     count = 1
     for dim in batch:
         count *= dim[0]
-    tiling = tiling or choose(g, isa, count)
     module = Module(isa)
-    product = Product(module, f"{symbol}_block", g, tiling).write()
+    name = f"{symbol}_block"
+    if tiling is None and Dots.fits(g):
+        product = Dots(module, name, g).write()
+    else:
+        product = Product(module, name, g, tiling or choose(g, isa, count)).write()
     f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", g.ty)
     bases = [f.load(f.p_views, i, "ptr") for i in range(3 + len([p for p in g.post if p != "relu"]))]
+    if swap:
+        bases[:2] = bases[1::-1]
     run_product(f, product, bases, count, batch)
     f.end()
     return Extern(module.text, symbol, parallel=g.flops * count > 200_000, scratch=product.scratch, shared=product.shared,
@@ -481,8 +546,11 @@ def gemm_extern(call, isa, symbol: str) -> Extern | None:
     sa, sb, sc = matrix_strides(a, ta), matrix_strides(b, tb), c.strides[-2]
     if len(batch) == 1 and batch[0][2] == 0 and sa[0] * m == batch[0][1] and sc * m == batch[0][3] and foldable(batch[0][4:], call.post, adds, m):
         m, batch = m * batch[0][0], ()                   # one matrix for the whole batch: one large product
-    g = Gemm(m, n, k, sa, sb, sc, REAL[c.dtype], tuple(p.kind for p in call.post), adds[0] if adds else 0)
-    return emit_gemm(symbol, g, isa, batch)
+    posts = tuple(p.kind for p in call.post)
+    if n == 1 and m > Dots.ROWS and sc == 1 and set(posts) <= {"relu"}:          # a column: the transpose is a row
+        g = Gemm(1, m, k, (k * sb[0], sb[0]), sa[::-1], m, REAL[c.dtype], posts)
+        return emit_gemm(symbol, g, isa, tuple((d, b, a, *rest) for d, a, b, *rest in batch), swap=True)
+    return emit_gemm(symbol, Gemm(m, n, k, sa, sb, sc, REAL[c.dtype], posts, adds[0] if adds else 0), isa, batch)
 
 
 SMALL = 32_000_000          # operations up to which generated code is at least as fast as a library, call and threads included

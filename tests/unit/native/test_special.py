@@ -51,7 +51,7 @@ def tolerance(real, scale=1.0):
 
 # ---------------------------------------------------------------------------------------------------- products
 PRODUCTS = [(13, 7, 5, False, False), (64, 128, 200, False, True), (50, 70, 400, True, False), (33, 300, 129, True, True), (1, 1, 1, False, False),
-            (200, 10, 64, False, False)]
+            (200, 10, 64, False, False), (1, 45, 100, False, True), (3, 33, 70, False, True), (70, 1, 90, False, False)]
 
 
 @isa_cases
