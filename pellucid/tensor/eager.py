@@ -34,6 +34,7 @@ ndarray, asarray = np.ndarray, np.asarray
 F32, F64, I64, B1 = (np.dtype(t) for t in (np.float32, np.float64, np.int64, np.bool_))
 LOW = frozenset(d.np for d in dt.LOW_PRECISION)
 Tensor: type = Slots            # set by tensor.py
+_COMMON = frozenset((F32, F64, I64, B1))
 POINT_LEAST = kernels.LEAST_OF[POINT]     # from here on a kernel may be faster than NumPy
 _NUMBERS = frozenset((int, float, bool, complex))
 _DIFFERENTIABLE = frozenset(d.np for d in dt.ALL if d.category >= dt.FLOAT)
@@ -413,8 +414,73 @@ def check_operands(op: Op, flat: tuple) -> None:
 
 
 def primitive_entry(op: Op):
+    """Any operator with a front. Plain tensors of the usual dtypes that need no conversion are computed here; the rest is `general`."""
+    front, ref, none = op.front, op.ref, op.promote is NONE
+    if ref is None or op.kind is VIEW or op.body is not None and not op.plan:
+        def entry(*args, **kwargs):
+            return general(op, args, kwargs)
+        return entry
+    plan, least, run_kernel = op.plan, kernels.least(op), kernels.run
+    cls = wants = None
+
     def entry(*args, **kwargs):
-        return general(op, args, kwargs)
+        nonlocal cls, wants
+        if state.slow or kwargs and ("out" in kwargs or not _ALIASES.keys().isdisjoint(kwargs)):
+            return general(op, args, kwargs)
+        try:
+            canon = front(*args, **kwargs)
+        except (TypeError, AttributeError) as error:
+            raise explain_call(op, args, kwargs, error) from None
+        if len(canon) == 3:                   # the front hands the call over to another operator
+            name, args, kwargs = canon
+            return getattr(F, name)(*args, **kwargs)
+        flat, attrs = canon
+        arrays, first, size, rg = [], None, 0, False
+        for t in flat:
+            if type(t) in PLAIN:
+                a = t._a
+                d = a.dtype
+                if d is not first:
+                    if first is None and d in _COMMON or none and d in _COMMON:
+                        first = d
+                    else:
+                        break
+                if a.size > size:
+                    size = a.size
+                if t._rg:
+                    rg = True
+                arrays.append(a)
+            elif t is None:
+                arrays.append(t)
+            else:
+                break
+        else:
+            r = None
+            if none or first is F32 or first is F64:
+                if size >= least and config.kernels:
+                    r = run_kernel(op, arrays, attrs)
+                if r is None:
+                    try:
+                        r = ref(*arrays, **attrs)
+                    except MemoryError:
+                        raise
+                    except Exception as error:
+                        raise explain(op, flat, attrs, error) from None
+                if type(r) is tuple:
+                    outs = tuple([wrap(a) for a in r])
+                    if rg and plan and local.grad:
+                        record(op, flat, attrs, outs)
+                    return outs
+                t = new(Tensor)
+                t._a = r if type(r) is ndarray else asarray(r)
+                t._rg = False
+                t._fn = t._grad = t._st = t._x = None
+                t._oi = 0
+                if rg and plan and local.grad:
+                    record(op, flat, attrs, (t,))
+                return t
+        check_operands(op, flat)
+        return apply(op, flat, attrs)
     return entry
 
 

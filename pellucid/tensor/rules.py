@@ -8,7 +8,7 @@ from __future__ import annotations
 from ..core import dtype as dt
 from ..ops.dispatch import local
 from ..ops.op import F, Op, is_out
-from .core import Node, Slots
+from .core import PLAIN, Node, Slots
 from .saved import freed, pack, pack_out, unpack, unpack_out, unpack_outs, version_of
 
 _TYPES: dict[str, type] = {}
@@ -58,12 +58,27 @@ def _make(op: Op) -> type:
         some_outs = frozenset()
     dtype_reads = any(code == DTYPE for _, _, src in rules for code, _ in src)
 
-    def save(n: Node, flat: tuple, outs: tuple) -> None:
-        edges = n._edges
+    single = len(names) == 1 and not variadic
+    wanted: dict = {1: tuple(sorted(set().union(*reads)))} if single else {}      # which inputs want gradients -> what to save
+
+    def places(edges: tuple) -> tuple:
+        """The places to save when these edges lead somewhere."""
         want: set = set()
         for (i, _, _), r in zip(rules, reads):
             if i == -1 or i >= len(edges) or edges[i] is not None or (variadic and i == len(names) - 1):
                 want |= r
+        return tuple(sorted(want))
+
+    def save(n: Node, flat: tuple, outs: tuple) -> None:
+        if single:
+            want = wanted[1]
+        else:
+            edges, mask = n._edges, 1
+            for e in edges:
+                mask += mask + (e is not None)
+            want = wanted.get(mask)
+            if want is None:
+                want = wanted[mask] = places(edges)
         if dtype_reads:
             n._shapes = [(s, t._a.dtype) if isinstance(t, Slots) else (s, None) for s, t in zip(n._shapes, flat)]
         n._versions = None
@@ -71,92 +86,92 @@ def _make(op: Op) -> type:
             n._saved = ()
             return
         saved: list = [None] * (out_at + 1)
-        versions: list = [0] * (out_at + 1)
+        versions = None
         hooks = local.saved_hooks
         for i in want:
             if i == out_at:
                 if len(outs) == 1:
-                    saved[i], versions[i] = pack_out(outs[0], 0, hooks), version_of(outs[0])
+                    saved[i], v = pack_out(outs[0], 0, hooks), outs[0]._st.version
                 else:
                     saved[i] = [None if some_outs and j not in some_outs else pack_out(t, j, hooks) for j, t in enumerate(outs)]
-                    versions[i] = [version_of(t) for t in outs]
+                    v = [version_of(t) for t in outs]
             elif variadic and i == len(names) - 1:
                 rest = flat[i:]
-                saved[i] = tuple(pack(t, hooks) for t in rest)
-                versions[i] = tuple(version_of(t) for t in rest)
+                saved[i] = tuple([pack(t, hooks) for t in rest])
+                v = tuple([version_of(t) for t in rest])
             else:
-                saved[i] = pack(flat[i], hooks)
-                versions[i] = version_of(flat[i])
-        n._saved, n._versions = tuple(saved), tuple(versions)
+                t = flat[i]
+                if not isinstance(t, Slots):
+                    saved[i] = t
+                    continue
+                saved[i] = pack(t, hooks) if hooks or t._x is not None else t
+                v = t._st.version if t._st is not None else 0
+            if v:
+                if versions is None:
+                    versions = [0] * (out_at + 1)
+                versions[i] = v
+        n._saved = tuple(saved)
+        if versions is not None:
+            n._versions = tuple(versions)
 
-    def value(n: Node, g, code: int, k):
-        """What a rule's parameter stands for."""
-        if code == G:
-            return g
-        if code == SAVED:
-            return unpack(n, n._saved[k], k)
-        if code == OUT:
-            return unpack_outs(n, out_at)
-        if code == OUT1:
-            return unpack_out(n, n._saved[out_at][k], k, n._versions[out_at][k])
-        if code == ATTR:
-            return n._attrs[k]
-        if code == ATTRS:
-            return n._attrs
-        if code == SHAPE:
-            s = n._shapes[k:] if variadic and k == len(names) - 1 else n._shapes[k]
-            return ([x[0] for x in s] if type(s) is list else s[0]) if dtype_reads else s
-        if code == DTYPE:
-            return dt.of(n._shapes[k][1])
-        if code == NEEDS:
-            return tuple([e is not None for e in n._edges])
-        return [unpack(n, s, k, j) for j, s in enumerate(n._saved[k])]
+    def item(n: Node, k: int):
+        """The saved tensor or number at place k."""
+        s = n._saved[k]
+        return s if type(s) in PLAIN and s._st is None else unpack(n, s, k)
 
-    # the two most common rules, `f(g)` and `f(g, one saved operand)`, skip the general reading of parameters
-    plans = tuple((i, fn, src, 1 if len(src) == 1 and src[0][0] == G else
-                   2 if len(src) == 2 and src[0][0] == G and src[1][0] == SAVED else 0, src[-1][1]) for i, fn, src in rules)
+    def shape(n: Node, k: int):
+        s = n._shapes[k:] if variadic and k == len(names) - 1 else n._shapes[k]
+        return ([x[0] for x in s] if type(s) is list else s[0]) if dtype_reads else s
 
-    def run(n: Node, g) -> list:
-        saved = n._saved
-        if saved is None:
-            freed(n)
-        edges = n._edges
-        out: list = [None] * len(edges)
-        for i, fn, src, form, k in plans:
-            if i >= 0 and edges[i] is None and not (variadic and i == len(names) - 1):
-                continue
-            if form == 1:
-                r = fn(g)
-            elif form == 2:
-                s = saved[k]
-                if isinstance(s, Slots) and s._st is None:
-                    r = fn(g, s)
-                else:
-                    r = fn(g, unpack(n, s, k))
+    def call(code: int, k) -> str:
+        """What a rule's parameter stands for, as Python."""
+        return {G: "g", SAVED: f"item(n, {k})", OUT: f"unpack_outs(n, {out_at})", ATTR: f"attrs[{k!r}]", ATTRS: "attrs",
+                OUT1: f"unpack_out(n, n._saved[{out_at}][{k}], {k}, n._versions[{out_at}][{k}])",
+                SHAPE: f"shape(n, {k})" if dtype_reads or variadic else f"n._shapes[{k}]", DTYPE: f"dt.of(n._shapes[{k}][1])",
+                NEEDS: "tuple([e is not None for e in n._edges])",
+                REST: f"[unpack(n, s, {k}, j) for j, s in enumerate(n._saved[{k}])]"}[code]
+
+    # the node's backward is written out, one line per rule, and compiled: reading parameters costs as much as a small operator
+    body = ["def run(n, g):", "    if n._saved is None:", "        freed(n)", "    edges, attrs = n._edges, n._attrs"]
+    if len(names) == 1 and len(rules) == 1 and not variadic and rules[0][0] == 0:
+        body += [f"    r = f0({', '.join(call(*s) for s in rules[0][2])})", "    s = n._shapes"]
+        body += [f"    if s is not None and r is not None and r._a.shape != s[0]{'[0]' if dtype_reads else ''}:",
+                 f"        r = summed(r, s[0]{'[0]' if dtype_reads else ''})", "    return [r]"]
+    else:
+        body += ["    out = [None] * len(edges)"]
+        for m, (i, _, src) in enumerate(rules):
+            value = f"f{m}({', '.join(call(*s) for s in src)})"
+            if i == -1:
+                body.append(f"    spread(out, {value})")
+            elif variadic and i == len(names) - 1:
+                body.append(f"    out[{i}:] = list({value})")
             else:
-                r = fn(*[value(n, g, code, k) for code, k in src])
-            if i >= 0:
-                if variadic and i == len(names) - 1:
-                    out[i:] = list(r)
-                else:
-                    out[i] = r
+                body += [f"    if edges[{i}] is not None:", f"        out[{i}] = {value}"]
+        body += ["    if n._shapes is not None:", "        fit(n._shapes, out)", "    return out"]
+
+    def spread(out: list, r) -> None:
+        """The results of a joint rule at their places."""
+        for j, x in enumerate(r if isinstance(r, (tuple, list)) else (r,)):
+            if variadic and j == len(names) - 1:
+                if x is not None:
+                    out[j:] = list(x)
             else:
-                for j, x in enumerate(r if isinstance(r, (tuple, list)) else (r,)):
-                    if variadic and j == len(names) - 1:
-                        if x is not None:
-                            out[j:] = list(x)
-                    else:
-                        out[j] = x
-        shapes = n._shapes
-        if shapes is not None:
-            for i, r in enumerate(out):
-                if r is not None:
-                    s = shapes[i]
-                    if dtype_reads and s is not None:
-                        s = s[0]
-                    if s is not None and r._a.shape != s:
-                        out[i] = F.sum_to_size(r, s)
-        return out
+                out[j] = x
+
+    def fit(shapes, out: list) -> None:
+        """Sum gradients of broadcast shape back."""
+        for i, r in enumerate(out):
+            if r is not None:
+                s = shapes[i]
+                if dtype_reads and s is not None:
+                    s = s[0]
+                if s is not None and r._a.shape != s:
+                    out[i] = F.sum_to_size(r, s)
+
+    scope = {"freed": freed, "item": item, "unpack": unpack, "unpack_out": unpack_out, "unpack_outs": unpack_outs, "shape": shape, "dt": dt,
+             "spread": spread, "fit": fit, "summed": lambda r, s: F.sum_to_size(r, s), **{f"f{m}": fn for m, (_, fn, _) in enumerate(rules)}}
+    exec(compile("\n".join(body), f"{__file__}: backward of {op.name}", "exec"), scope)
+    run = scope["run"]
 
     name = _NAMES.get(op.name) or _camel(op.name) + "Backward0"
     return type(name, (Node,), {"__slots__": (), "op": op, "_args": names, "_nout": op.nout, "_save": staticmethod(save), "_run": run})
