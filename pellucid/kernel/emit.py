@@ -103,7 +103,7 @@ class Emitter(Layout):
         if k < len(self.stack) - 1:
             return self.at_scope(k, lambda: self.bind(id(e), self.parts(e)))
         new = self.parts(e)
-        if self.uses.get(id(e), 0) > 1 or kind is Load and (e.buf in self.written or self.busy) or id(e) in self.stash:
+        if self.uses.get(id(e), 0) > 1 or id(e) in self.landed or kind is Load and (e.buf in self.written or self.busy) or id(e) in self.stash:
             return self.bind(id(e), new)
         return new
 
@@ -272,6 +272,8 @@ class Emitter(Layout):
         self.busy = len(todo) > 1
         done = []
         for t, at in todo:
+            for part in self.landings[self.targets.index(t)]:
+                self.lin(part)
             e = self.lin(t.expr)
             if t.kind == "row":
                 done.append(Accum(base.names[t.name].name, t.op, e))
@@ -385,7 +387,7 @@ class Emitter(Layout):
         values: tuple[int, ...] = ()
         body = tuple(top.stmts)
         if not self.outer and len(self.inner) == 1 and not kept:
-            body, bufs, sizes, values = self.any_length(body, bufs, ids)
+            body, bufs, sizes, values, offsets = self.any_length(body, bufs, offsets)
         in_place = tuple(self.in_place())
         nodes = [x for r in self.low.group.roots for x in r.nodes]
         nodes = list(dict.fromkeys(nodes))
@@ -410,18 +412,46 @@ class Emitter(Layout):
                         i == at and level <= t.level and full for i, level, full in found):
                     yield t.buffer, b.id
 
-    def any_length(self, body, bufs, ids):
-        """One loop over contiguous memory: its length is a run-time size, so that one kernel serves all lengths."""
+    def any_length(self, body, bufs, offsets):
+        """One loop over contiguous memory: its length is a run-time size, and where it begins is the caller's to say, so that
+        one kernel serves all lengths and places."""
         loop = body[-1]
-        n = loop.axis.extent
-        var = loop.axis.var
-        if n < 2 or any(i.const or i.terms not in ((), ((var, 1),)) for i in indices(loop.body)) or mentions(loop.body, var):
-            return body, bufs, (), ()
-        whole = {b for b, i in accesses(loop.body) if i.terms}
-        if any(b.size != n for b in bufs if b.name in whole):
-            return body, bufs, (), ()
-        bufs = [Buf(b.name, b.dtype, b.role, "n", b.init) if b.name in whole else b for b in bufs]
-        return (*body[:-1], Loop(Axis(var, "n", loop.axis.kind, loop.axis.vec), loop.body)), bufs, ("n",), (n,)
+        n, var = loop.axis.extent, loop.axis.var
+        same = body, bufs, (), (), offsets
+        starts: dict[str, set] = {}
+        for name, i in accesses(loop.body):
+            if i.terms not in ((), ((var, 1),)) or not i.terms and i.const:
+                return same
+            if i.terms:
+                starts.setdefault(name, set()).add(i.const)
+        if n < 2 or mentions(loop.body, var) or any(len(s) > 1 for s in starts.values()):
+            return same
+        if starts.keys() & {name for s in body for name, i in accesses((s,)) if not i.terms}:
+            return same
+        begin = {name: s.pop() for name, s in starts.items()}
+        if any(begin.values()):
+            body = (*body[:-1], Loop(loop.axis, shifted(loop.body)))
+            offsets = [o + begin.get(b.name, 0) for o, b in zip(offsets, bufs)]
+            loop = body[-1]
+        bufs = [Buf(b.name, b.dtype, b.role, "n", b.init) if b.name in begin else b for b in bufs]
+        return (*body[:-1], Loop(Axis(var, "n", loop.axis.kind, loop.axis.vec), loop.body)), bufs, ("n",), (n,), offsets
+
+
+def shifted(stmts):
+    """A loop body whose indices begin at 0."""
+    def expr(e: Expr) -> Expr:
+        if type(e) is Load:
+            return Load(e.buf, Index(0, e.index.terms), e.dtype) if e.index.terms else e
+        return Apply(e.name, tuple(map(expr, e.args)), e.dtype) if type(e) is Apply else e
+    out = []
+    for s in stmts:
+        if type(s) is Let:
+            out.append(Let(s.var, expr(s.expr)))
+        elif type(s) is Store:
+            out.append(Store(s.buf, Index(0, s.index.terms), expr(s.expr)))
+        else:
+            raise AssertionError(f"a {type(s).__name__} in a loop of one level")
+    return tuple(out)
 
 
 def accessed(stmts, roles: dict[str, str]) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from .ir import Apply, Expr, Index, Load, Var
 
+DEEP = 40           # operations in one expression at most: beyond, parts get names
+
 
 class Unlowered(Exception):
     """A group that cannot be one kernel; the message says why."""
@@ -48,6 +50,8 @@ class Layout:
         self.masks: dict[int, int] = {}
         self.split: dict[str, tuple[tuple[str, int], ...]] = {}     # a dimension's loop variables, and by how much each counts
         self.join()
+        self.landings: list[list[Expr]] = [self.deep(t.expr) if self.ops > DEEP else [] for t in self.targets]
+        self.landed = {id(e) for es in self.landings for e in es}
         self.written = {f"#{t.buffer}" for t in self.targets if t.kind in ("store", "scatter")}
         self.hazards()
 
@@ -88,6 +92,27 @@ class Layout:
         if e is not None and self.uses.get(name, 0) == 0:       # type: ignore[call-overload]
             self.uses[name] = 1                                 # type: ignore[index]
             self.see(e)
+
+    def deep(self, e: Expr) -> list[Expr]:
+        """Parts of a deep expression to name first, from the inside, so that no recursion goes deep."""
+        height: dict[int, int] = {}
+        out: list[Expr] = []
+        todo = [(e, False)]
+        while todo:
+            e, ready = todo.pop()
+            if type(e) is not Apply or not ready and id(e) in height:
+                continue
+            if not ready:
+                height[id(e)] = 0
+                todo.append((e, True))
+                todo += [(a, False) for a in e.args]
+                continue
+            h = 1 + max([height.get(id(a), 0) for a in e.args], default=0)
+            height[id(e)] = h % DEEP
+            if h == DEEP:
+                out.append(e)
+                self.mask(e)
+        return out
 
     # ------------------------------------------------------------------------------------------------ loops
     def join(self) -> None:

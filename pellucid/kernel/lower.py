@@ -343,7 +343,9 @@ class Lowering:
                 self.accum(r, full)
             else:
                 at = self.index_of(r.shape, full)
-                self.store(r, self.value(r.value, at), at, full)
+                e = self.value(r.value, at)
+                self.level(e)                       # step by step: recursion stays shallow
+                self.store(r, e, at, full)
         self.checks()
         return [Emitter(self).call()]
 

@@ -45,6 +45,8 @@ class Options:
     fuse: bool = True
 
 
+DEEP = 60           # operations inlined into one another at most: printers and compilers recurse
+
 # Operations per element, where they are not cheap.
 COST = {name: 12 for name in """exp exp2 expm1 log log2 log10 log1p tanh sinh cosh sigmoid silu silu_backward softplus_ erf erfc
     logsigmoid mish gelu_erf gelu_erf_backward gelu_tanh gelu_tanh_backward sin cos tan logaddexp elu""".split()}
@@ -240,6 +242,7 @@ class Roots:
         self.step: dict[Node, str] = {}             # library, host
         self._deps: dict[Value, list[tuple[Value, int]]] = {}
         self._sums: dict[Value, tuple[frozenset, int]] = {}
+        self._deep: dict[Value, int] = {}           # how many operations stand on each other
         self.refused: list[tuple[str, str]] = []
         self.classify()
         self.drop_unread()
@@ -428,11 +431,13 @@ class Roots:
         found = self._sums.get(v)
         if found is None:
             leaves: set[Value] = set()
-            cost = COST.get(v.node.op.name, 1)
+            cost, deep = COST.get(v.node.op.name, 1), 0
             for a, _ in self.deps(v):
                 below, c = self.summary(a)
                 leaves |= below
                 cost += c
+                deep = max(deep, self._deep.get(a, 0))
+            self._deep[v] = deep + 1
             found = self._sums[v] = frozenset(leaves), cost
         return found
 
@@ -462,7 +467,7 @@ class Roots:
     def in_pieces(self, v: Value) -> bool:
         """Whether a value is stored box by box: its element by index would choose among all of them."""
         d = self.desc.get(v)
-        return isinstance(d, Pieces) and 1 < len(d.regions) and numel(v.shape) >= 256 * len(d.regions)
+        return isinstance(d, Pieces) and 1 < len(d.regions) and numel(v.shape) >= 32 * len(d.regions)
 
     def worth(self, v: Value, uses: int) -> bool:
         """Whether a value had better be a root than be computed by each of its readers."""
@@ -473,7 +478,7 @@ class Roots:
         if chain_end(self, v):
             return True
         leaves, cost = self.summary(v)
-        if len(leaves) > 12 or cost > self.options.max_cost:
+        if len(leaves) > 12 or cost > self.options.max_cost or self._deep.get(v, 0) > DEEP:
             return True
         own = nbytes(v)
         if uses > 1 and (cost > 60 or sum(map(nbytes, leaves)) > own + own // 4 + 32768):
@@ -561,6 +566,7 @@ class Roots:
             todo += [(x, k * q) for x, q in self.deps(a)]
         root.nodes = list(nodes)
         root.order = len(self.order)
+        self._deep[v] = 0
         self.roots[v] = root
         self.order.append(root)
 
