@@ -49,11 +49,10 @@ class CompiledBackward(Node):
         if local.grad:
             fail(RuntimeError, "P3103", "the gradient of a compiled function cannot be differentiated again",
                  fix="compile the function that takes the second derivative as a whole, or call the function itself for this")
-        for t, version in self._versions:
-            now = 0 if t._st is None else t._st.version
-            if now != version:
+        for memory, version in self._versions:
+            if memory.version != version:
                 fail(RuntimeError, "P302", "one of the variables needed for gradient computation has been modified by an inplace operation",
-                     got=f"{list(t._a.shape)} at version {now}; expected version {version}", fix="clone() it before it is written, or after")
+                     got=f"version {memory.version} of it; expected version {version}", fix="clone() it before it is written, or after")
         gs = g if isinstance(g, tuple) else (g,)
         return self.joint.backward(self._saved, [x._a for x in gs])
 
@@ -78,7 +77,8 @@ class Joint:
         n._attrs = n._x = n._shapes = None
         n._seq = next_seq()
         n._saved = [inputs[k] if kind == "in" else outs[k] for kind, k in self.saved] or [None]
-        n._versions = [(t, 0 if t._st is None else t._st.version) for t in kept]
+        memories = [t._storage() for t in kept]                 # not the tensors: a saved result would hold its own node
+        n._versions = [(memory, memory.version) for memory in memories]
         if n.nout > 1:
             node_extras(n).out_specs = self.specs
         for i, r in enumerate(results):
