@@ -18,7 +18,8 @@ from ..core import dtype as dt
 from . import vmath
 from .backend import Extern, extern
 from .emit import SIZES, Fn, Isa, Module, Val
-from .gemm import REAL, accumulate, batch_strides, ceil, fold_batch, transpose
+from .gemm import REAL, accumulate, ceil, transpose
+from .products import batch_strides, fold_batch
 
 MEMORY = {**REAL, dt.bfloat16: "i16", dt.float16: "half"}
 KEYS = 128                  # keys in a tile of the forward pass
@@ -302,7 +303,8 @@ class Forward(Tiles):
             def gather(c, rows):
                 acc = [[f.var(f.mul(f.load(out_tile, f.add(c, i) * self.wide + at * self.lanes), factors[at].get()))
                         for at in range(self.vectors)] for i in range(rows)]
-                accumulate(f, acc, k1 - k0, f.at(f.p_v, f.add(k0 * self.v[0], f.mul(c, self.v[1]))), (self.v[1], self.v[0]), p_tile, self.wide)
+                values = f.at(f.p_v, f.add(k0 * self.v[0], f.mul(c, self.v[1])))
+                accumulate(f, acc, k1 - k0, values, (self.v[1], self.v[0]), p_tile, self.wide)
                 for i, row in enumerate(acc):
                     for at, x in enumerate(row):
                         f.store(x.get(), out_tile, f.add(c, i) * self.wide + at * self.lanes)
@@ -314,7 +316,8 @@ class Forward(Tiles):
             lse = f.select(nothing, f.fill(math.inf, f.v), vmath.log(f, whole) + top[at].get())
             left = f.least(f.most(s.queries - (q0 + at * self.lanes), 0), self.lanes)
             f.store(lse, f.p_lse, q0 + at * self.lanes, f.mask(left))
-        self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_write_{n}", out_tile, f.at(f.p_out, q0 * self.out_stride, s.memory), factor))
+        to = f.at(f.p_out, q0 * self.out_stride, s.memory)
+        self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_write_{n}", out_tile, to, factor))
         f.end()
 
 
@@ -322,7 +325,9 @@ def describe(q, k, v, mask, attrs, isa: Isa) -> Shape | None:
     """The shape of an attention, None if it is not for this module."""
     memory = MEMORY.get(q.dtype)
     ty = REAL.get(q.dtype, "float")
-    if memory is None or (memory == "half" and not isa.half) or k.dtype is not q.dtype or v.dtype is not q.dtype or 0 in q.shape or 0 in k.shape or 0 in v.shape:
+    if memory is None or (memory == "half" and not isa.half) or not q.dtype is k.dtype is v.dtype:
+        return None
+    if 0 in q.shape or 0 in k.shape or 0 in v.shape:
         return None
     kind, m = "", (0, 0)
     if mask is not None:
@@ -469,7 +474,8 @@ class Backward(Tiles):
                     for at, x in enumerate(row):
                         f.store(x.get(), out_tile, f.add(c, i) * self.wide + at * self.lanes)
             self.row_tiles(f, 0, s.features, s.features, gather)
-            self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_write_{n}", out_tile, f.at(f.p_gq, q0 * self.strides[0], s.memory), ones))
+            to = f.at(f.p_gq, q0 * self.strides[0], s.memory)
+            self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_write_{n}", out_tile, to, ones))
         if self.needs[1]:
             self.add_up(f, f.p_gk, s.features if self.low else self.strides[1], s.features, ds_tile, q_rows, end)
         if self.needs[2]:

@@ -33,13 +33,13 @@ from ..kernel import printer
 from ..kernel.plan import LibCall, Plan
 from ..kernel.roots import Options
 from ..kernel.schedule import plan as schedule
-from . import attention, gemm, onednn, onednn_ops, program, recurrent, threads
+from . import attention, onednn, onednn_ops, products, program, recurrent, threads
 from .backend import EXTERN, FIRST
 from .cache import disk, key
 from .execute import Executable
 from .isa import Isa, host_isa
 
-_ = attention, gemm, recurrent  # imported because they register externs
+_ = attention, products, recurrent      # imported because they register externs
 
 PASSES = (
     Pass(simplify, "simplify", "what needs no computing: constants, repeats, identities, views of views"),

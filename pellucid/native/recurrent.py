@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from . import vmath
 from .backend import Extern, extern
 from .emit import SIZES, Fn, Isa, Module
-from .gemm import REAL, Gemm, Product, Tiling, accumulate, barrier, ceil, choose, matrix_strides, run_product, share_of, transpose
+from .gemm import REAL, Gemm, Product, Tiling, accumulate, barrier, ceil, choose, run_product, share_of, transpose
+from .products import matrix_strides
 
 BLOCK = 128                 # rows of the packed weights at a time
 CHUNK = 4                   # steps whose inputs go through their weights together
@@ -111,7 +112,8 @@ def own_tiling(s: Layer, g: Gemm, isa: Isa) -> Tiling:
     lanes, kc = isa.lanes(g.ty), min(512, g.k)
     vectors = min(2, ceil(g.n, lanes))
     rows = min(UNIT if isa.registers == 32 else UNIT // 2, s.batch)
-    return Tiling(rows, vectors, lanes, kc if kc == g.k else kc // lanes * lanes, s.batch + UNIT, g.n + vectors * lanes, False, True, True, False)
+    return Tiling(rows, vectors, lanes, kc if kc == g.k else kc // lanes * lanes, s.batch + UNIT, g.n + vectors * lanes,
+                  pack_a=False, pack_b=True, share_b=True, along_n=False)
 
 
 def by_sequences(f: Fn, s: Layer):
@@ -192,7 +194,8 @@ class Forward:
         """`NAME_cell_rows_count(h, c, w, a, g, y, h_next, c_next)`: the last block of k, then the cell. `a` receives the
         sigmoids, `g` the candidates."""
         s = self.s
-        f = Fn(self.module, f"{self.name}_cell_{rows}_{count}", "ptr h, ptr c, ptr w, ptr a, ptr g, ptr y, ptr hn, ptr cn", s.ty, internal=True)
+        f = Fn(self.module, f"{self.name}_cell_{rows}_{count}", "ptr h, ptr c, ptr w, ptr a, ptr g, ptr y, ptr hn, ptr cn", s.ty,
+               internal=True)
         mask = f.mask(count)
         acc = self.gates(f, rows, mask)
         accumulate(f, acc, s.hidden - (ceil(s.hidden, BLOCK) - 1) * BLOCK, f.p_h, (s.hidden, 1), f.p_w, 4 * self.lanes)
@@ -254,8 +257,11 @@ class Forward:
                 if k:
                     with f.loop(0, k, BLOCK) as k0:
                         part = f.at(w, k0 * (4 * self.lanes))
-                        self.for_block(f, b, lambda n: self.for_rows(f, r0, r1, lambda r, rows: f.invoke(
-                            f"{self.name}_sum_{rows}_{n}", f.at(begun_h, at + r * s.hidden + k0), part, f.at(a, (at + r * s.hidden) * 4 + u))))
+
+                        def add(n, r, rows, k0=k0, part=part):
+                            row = at + r * s.hidden
+                            f.invoke(f"{self.name}_sum_{rows}_{n}", f.at(begun_h, row + k0), part, f.at(a, row * 4 + u))
+                        self.for_block(f, b, lambda n: self.for_rows(f, r0, r1, lambda r, rows: add(n, r, rows)))
                 part = f.at(w, k * 4 * self.lanes)
 
                 def cell(n, r, rows):
@@ -360,7 +366,8 @@ class Backward:
         multiple of the lanes. `dc` is replaced by that of the cells before."""
         s = self.s
         n = s.hidden
-        f = Fn(self.module, f"{self.name}_point", "ptr gy, ptr dh, ptr dc, ptr s, ptr g, ptr c, ptr da, i64 u0, i64 u1", s.ty, internal=True)
+        f = Fn(self.module, f"{self.name}_point", "ptr gy, ptr dh, ptr dc, ptr s, ptr g, ptr c, ptr da, i64 u0, i64 u1", s.ty,
+               internal=True)
 
         def units(u, mask):
             def at(p, gate=0):

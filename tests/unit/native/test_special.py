@@ -10,7 +10,7 @@ import pytest
 
 from pellucid.core import dtype as dt
 from pellucid.kernel.plan import Post, View
-from pellucid.native import attention, gemm, recurrent, vmath
+from pellucid.native import attention, products, recurrent, vmath
 from pellucid.native.backend import Extern
 from pellucid.native.emit import AVX2, SSE2, Fn, Module
 from pellucid.ops.attention import attention_backward_ref, attention_ref
@@ -50,8 +50,9 @@ def tolerance(real, scale=1.0):
 
 
 # ---------------------------------------------------------------------------------------------------- products
-PRODUCTS = [(13, 7, 5, False, False), (64, 128, 200, False, True), (50, 70, 400, True, False), (33, 300, 129, True, True), (1, 1, 1, False, False),
-            (200, 10, 64, False, False), (1, 45, 100, False, True), (3, 33, 70, False, True), (70, 1, 90, False, False)]
+PRODUCTS = [(13, 7, 5, False, False), (64, 128, 200, False, True), (50, 70, 400, True, False), (33, 300, 129, True, True),
+            (1, 1, 1, False, False), (200, 10, 64, False, False), (1, 45, 100, False, True), (3, 33, 70, False, True),
+            (70, 1, 90, False, False)]
 
 
 @isa_cases
@@ -65,7 +66,7 @@ def test_product(isa, real, m, n, k, ta, tb):
     found = []
     for threads in (1, 3):
         c = guarded((m, n), real)
-        run(gemm.gemm_extern, isa, "gemm", (a, b), (c,), {"ta": ta, "tb": tb}, threads=threads)
+        run(products.gemm_extern, isa, "gemm", (a, b), (c,), {"ta": ta, "tb": tb}, threads=threads)
         assert np.abs(c - want).max() < tolerance(real, 4 * k ** 0.5)
         found.append(c)
     assert np.array_equal(*found)                     # sums run in one order, whatever the threads
@@ -88,14 +89,14 @@ def test_product_with_post_steps(isa, posts):
         want = want + x
         others.append(x)
         post.append(Post(kind, view(x)))
-    run(gemm.gemm_extern, isa, "gemm", (a, b), (c,), {"ta": False, "tb": False}, post, others)
+    run(products.gemm_extern, isa, "gemm", (a, b), (c,), {"ta": False, "tb": False}, post, others)
     assert np.isnan(c[:, 0]).all()
     assert np.abs(c - want)[:, 1:].max() < 1e-4
 
 
 @isa_cases
-@pytest.mark.parametrize(("a", "b", "shape"), [((2, 3, 5, 6), (2, 3, 6, 7), None), ((1, 3, 5, 6), (2, 1, 6, 7), None), ((4, 5, 6), (6, 7), None),
-                                               ((3, 2, 9, 4), (3, 2, 4, 5), (0, 2, 1, 3))])
+@pytest.mark.parametrize(("a", "b", "shape"), [((2, 3, 5, 6), (2, 3, 6, 7), None), ((1, 3, 5, 6), (2, 1, 6, 7), None),
+                                               ((4, 5, 6), (6, 7), None), ((3, 2, 9, 4), (3, 2, 4, 5), (0, 2, 1, 3))])
 def test_batched_product(isa, a, b, shape):
     """Broadcast batches, one matrix for all of them, transposed heads."""
     rng = np.random.default_rng(4)
@@ -104,7 +105,7 @@ def test_batched_product(isa, a, b, shape):
         x, y = (np.ascontiguousarray(z.transpose(shape)).transpose(shape) for z in (x, y))
     want = bgemm_ref(wide(x), wide(y), ta=False, tb=False)
     c = guarded(want.shape, np.float32)
-    run(gemm.gemm_extern, isa, "bgemm", (x, y), (c,), {"ta": False, "tb": False}, threads=2)
+    run(products.gemm_extern, isa, "bgemm", (x, y), (c,), {"ta": False, "tb": False}, threads=2)
     assert np.abs(c - want).max() < 1e-5
 
 
@@ -112,14 +113,14 @@ def test_products_of_any_strides():
     rng = np.random.default_rng(5)
     a, b = rng.standard_normal((40, 60)).astype(np.float32)[::2, ::3], rng.standard_normal((40, 60)).astype(np.float32)[::2, ::2]
     c = guarded((20, 30), np.float32)
-    run(gemm.gemm_extern, ISAS[0], "gemm", (a.T, b), (c,), {"ta": True, "tb": False})
+    run(products.gemm_extern, ISAS[0], "gemm", (a.T, b), (c,), {"ta": True, "tb": False})
     assert np.abs(c - wide(a) @ wide(b)).max() < 1e-4
 
 
 def test_products_that_belong_elsewhere():
-    a, c = np.zeros((2, 2), np.int64), np.zeros((2, 0), np.float32)
-    assert gemm.gemm_extern(library_call("gemm", (a, a), (a,), {"ta": False, "tb": False}), ISAS[0], "f") is None
-    assert gemm.gemm_extern(library_call("gemm", (np.zeros((2, 2), np.float32), c), (c,), {"ta": False, "tb": False}), ISAS[0], "f") is None
+    a, b, c = np.zeros((2, 2), np.int64), np.zeros((2, 2), np.float32), np.zeros((2, 0), np.float32)
+    for ins, out in (((a, a), a), ((b, c), c)):
+        assert products.gemm_extern(library_call("gemm", ins, (out,), {"ta": False, "tb": False}), ISAS[0], "f") is None
 
 
 # ---------------------------------------------------------------------------------------------------- attention
@@ -138,7 +139,8 @@ def operands(rng, real, lead, sizes, layout):
 
 
 # leading dimensions, queries, keys, features, values, causal, layout, mask's kind and shape
-ATTENTION = [((2, 2), 64, 64, 32, 32, True, "heads", None), ((3,), 45, 77, 20, 13, False, "columns", None), ((3,), 45, 177, 20, 13, True, "", None),
+ATTENTION = [((2, 2), 64, 64, 32, 32, True, "heads", None), ((3,), 45, 77, 20, 13, False, "columns", None),
+             ((3,), 45, 177, 20, 13, True, "", None),
              ((2, 3), 37, 21, 8, 40, False, "", ("bool", (37, 21))), ((2, 3), 37, 261, 8, 40, False, "", ("float", (2, 1, 37, 261))),
              ((2, 3), 37, 21, 8, 40, False, "", ("bool", (2, 1, 1, 21))), ((2, 3), 5, 21, 8, 40, False, "", ("float", (3, 1, 21))),
              ((1,), 1, 300, 64, 64, False, "", None), ((), 70, 30, 3, 1, True, "", None)]
@@ -239,7 +241,8 @@ def layer(isa, real, case, needs=(True,) * 8, given=(True, True, True)):
 
     def make(*shape, scale=0.5):
         return copy_guarded((scale * rng.standard_normal(shape)).astype(real))
-    weights = [make(4 * hidden, inputs, scale=0.2), make(4 * hidden, hidden, scale=0.2), *([make(4 * hidden), make(4 * hidden)] if biases else [None, None])]
+    weights = [make(4 * hidden, inputs, scale=0.2), make(4 * hidden, hidden, scale=0.2)]
+    weights += [make(4 * hidden), make(4 * hidden)] if biases else [None, None]
     ins = [make(steps * batch, inputs), make(batch, hidden), make(batch, hidden), *weights, None]
     attrs = {"batch_sizes": (batch,) * steps, "reverse": reverse}
     want = forward.ref(*map(wide, ins), **attrs)
@@ -300,7 +303,8 @@ def apply(function, isa, real, x):
 @isa_cases
 @float_cases
 @pytest.mark.parametrize(("name", "right", "low", "high"), [
-    ("exp_down", np.exp, -80, 0), ("sigmoid", lambda x: 1 / (1 + np.exp(-x)), -20, 20), ("tanh", np.tanh, -4, 4), ("tanh", np.tanh, -1e-3, 1e-3),
+    ("exp_down", np.exp, -80, 0), ("sigmoid", lambda x: 1 / (1 + np.exp(-x)), -20, 20), ("tanh", np.tanh, -4, 4),
+    ("tanh", np.tanh, -1e-3, 1e-3),
     ("log", np.log, 1e-3, 30)])
 def test_vector_functions(isa, real, name, right, low, high):
     x = np.random.default_rng(8).uniform(low, high, 4096).astype(real)
@@ -311,7 +315,8 @@ def test_vector_functions(isa, real, name, right, low, high):
 @float_cases
 def test_vector_functions_at_the_ends(real):
     x = np.array([np.nan, -np.inf, -1e30, -0.0, 0.0, 1e30, np.inf, 1.0] * 2, real)
-    for name, want in (("tanh", [np.nan, -1, -1, -0.0, 0, 1, 1, np.tanh(1)]), ("sigmoid", [np.nan, 0, 0, 0.5, 0.5, 1, 1, 1 / (1 + np.exp(-1))])):
+    sigmoid = [np.nan, 0, 0, 0.5, 0.5, 1, 1, 1 / (1 + np.exp(-1))]
+    for name, want in (("tanh", [np.nan, -1, -1, -0.0, 0, 1, 1, np.tanh(1)]), ("sigmoid", sigmoid)):
         assert np.allclose(apply(getattr(vmath, name), ISAS[0], real, x)[:8], want, equal_nan=True, atol=1e-30)
     x = np.array([np.nan, -np.inf, -1e30, -800.0, -0.0, 0.0, -1.0, -5.0] * 2, real)
     assert np.allclose(apply(vmath.exp_down, ISAS[0], real, x)[:8], [np.nan, 0, 0, 0, 1, 1, np.exp(-1), np.exp(-5)], equal_nan=True)
