@@ -33,6 +33,7 @@ from ..kernel import printer
 from ..kernel.plan import LibCall, Plan
 from ..kernel.roots import Options
 from ..kernel.schedule import plan as schedule
+from ..ops.op import Op
 from . import attention, onednn, onednn_ops, products, program, recurrent, threads
 from .backend import EXTERN, FIRST
 from .cache import disk, key
@@ -295,6 +296,8 @@ def plain(x: Any) -> str:
         return "{" + signature(x) + "}"
     if x is Ellipsis:
         return "..."
+    if isinstance(x, Op) and x.module.startswith("pellucid."):
+        return f"<{x.name}>"
     if type(x).__module__ == "pellucid.core.layout":
         return repr(x)
     raise Private(type(x).__name__)
