@@ -247,17 +247,13 @@ def like(a: np.ndarray) -> np.ndarray:
 
 
 def shared(traced: Traced, leaves: list[Tensor], seen: list[Tensor]) -> bool:
-    """Whether something that the function writes shares memory with an argument that was traced as memory of its own."""
-    stands = [t._a for t, s in zip(leaves, seen) if s is not t]
-    if not stands or not traced.graph.writebacks:
-        return False
+    """Whether an argument that was traced as memory of its own shares memory with something that the function writes, or is written
+    and shares memory with anything."""
     targets = {id(v) for v, _ in traced.graph.writebacks}
-    for i in traced.inputs:
-        if id(i.value) in targets:
-            a = i.tensor._a if i.place is None else leaves[i.place]._a
-            if any(b is not a and np.may_share_memory(a, b) for b in stands):
-                return True
-    return False
+    real = [(leaves[i.place]._a if i.place is not None else i.tensor._a, id(i.value) in targets,
+             i.place is not None and leaves[i.place] is not seen[i.place]) for i in traced.inputs if i.tensor is not None]
+    return any(np.may_share_memory(a, b) for j, (a, wrote, alone) in enumerate(real) if alone
+               for k, (b, other, _) in enumerate(real) if j != k and (wrote or other))
 
 
 class Work:

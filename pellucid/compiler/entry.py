@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..core.pool import alone
+from ..core.storage import root
 from ..native.execute import Executable
 from ..ops.dispatch import local
 from ..ops.op import REGISTRY
@@ -85,28 +86,39 @@ class Entry:
             type_guard(w, variable, t)
             arrays[place] = f"a{place}"
             tensor_guard(w, variable, f"a{place}", t)
-            if place not in inputs:
-                w.miss_if(f"{variable} is not {w.name(t, 'o')}", "it shares memory with another tensor")
         self.variables = {p: v for p, (v, _) in enumerate(found)}
-        self._apart(w, found)
+        for place in [p for p in arrays if p not in inputs]:
+            self._part(w, place, found[place])
+        self._apart(w, sorted(arrays.keys() & inputs))
         return arrays
 
-    def _apart(self, w: Writer, found: list) -> None:
-        """No argument may share memory with what is written, unless it did so in the trace."""
+    def _part(self, w: Writer, place: int, found: tuple[str, Tensor]) -> None:
+        """An argument that was part of another tensor's memory must be that part again."""
+        a = self.given[place]._a
+        for i in self.traced.inputs:
+            b = i.tensor._a if i.place is None and i.tensor is not None else None if i.place is None else self.given[i.place]._a
+            if b is not None and root(a) is root(b) and np.may_share_memory(a, b):
+                w.space["distance"] = distance
+                other = f"a{i.place}" if i.place is not None else f"{w.name(i.tensor, 'p')}._a"
+                w.miss_if(f"distance(a{place}, {other}) != {distance(a, b)}", "it shares memory with another tensor")
+                return
+        w.miss_if(f"{found[0]} is not {w.name(found[1], 'o')}", "it shares memory with another tensor")
+
+    def _apart(self, w: Writer, places: list[int]) -> None:
+        """No argument may share memory with what is written, no written one with anything, unless it did so in the trace."""
         targets = {id(v) for v, _ in self.traced.graph.writebacks}
-        written = [i for i in self.traced.inputs if id(i.value) in targets]
-        places = [p for p, (_, t) in enumerate(found) if p == self.places.get(id(self.traced_as[p]))]
-        own = [i.place for i in written if i.place is not None]
+        own = [i.place for i in self.traced.inputs if id(i.value) in targets and i.place in places]
         for p in places:
             for q in own:
                 if p != q and (p not in own or p < q):
                     w.space["apart"] = apart
                     w.miss_if(f"apart(a{p}, a{q})", "written memory is shared")
-        others = [i.tensor for i in written if i.place is None]
-        if others and places:
-            w.space["written"] = frozenset(id(t._storage()) for t in others)
-            shared = " or ".join(f"id({self.variable(p)}._st) in written" for p in places)
-            w.miss_if(shared, "written memory is shared")
+        captured = [i for i in self.traced.inputs if i.place is None and i.tensor is not None]
+        written = [i.tensor for i in captured if id(i.value) in targets]
+        w.space["meet"] = meet
+        for those, tensors in (([p for p in places if p not in own], written), (own, [i.tensor for i in captured])):
+            if those and tensors:
+                w.miss_if(f"meet([{', '.join(f'a{p}' for p in those)}], {w.name(tensors, 'T')})", "written memory is shared")
 
     def variable(self, place: int) -> str:
         return self.variables[place]
@@ -368,6 +380,20 @@ _grad, _array = attrgetter("_grad"), attrgetter("_a")
 def apart(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two arrays may share memory."""
     return np.may_share_memory(a, b)
+
+
+def distance(a: np.ndarray, b: np.ndarray) -> int:
+    """How far `a` begins after `b`, in bytes."""
+    return a.__array_interface__["data"][0] - b.__array_interface__["data"][0]
+
+
+def meet(arrays: list[np.ndarray], tensors: list[Tensor]) -> bool:
+    """Whether any of the arrays shares memory with any of the tensors."""
+    owners = {id(a if a.base is None else root(a)) for a in map(_array, tensors)}
+    for a in arrays:
+        if id(a if a.base is None else root(a)) in owners and any(np.may_share_memory(a, t._a) for t in tensors):
+            return True
+    return False
 
 
 def bump(t: Tensor) -> None:

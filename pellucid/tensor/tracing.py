@@ -13,10 +13,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..core import dtype as dt
 from ..core.errors import describe, message
 from ..core.late import late
 from ..core.spec import Spec
+from ..core.storage import root
 from ..graph.ir import Graph, Value
 from ..ops.dispatch import interpreting, local
 from ..ops.op import RANDOM
@@ -155,7 +158,7 @@ def trace(fn: Callable, args: tuple = (), kwargs: dict | None = None, *, name: s
     try:
         for t in watch:
             tracer.touch(t)
-        for t in leaves:
+        for t in widest_first(leaves):
             tracer.lift(t, "argument")
         with interpreting(tracer):
             out = fn(*args, **kwargs)
@@ -170,6 +173,14 @@ def trace(fn: Callable, args: tuple = (), kwargs: dict | None = None, *, name: s
         if i.role == "argument":
             i.place = places.get(id(i.tensor))
     return traced
+
+
+def widest_first(leaves: list) -> list:
+    """Tensors in an order in which those that look at part of another's memory come after it."""
+    owners = {id(root(t._a)) for t in leaves}
+    if len(owners) == len(leaves):
+        return leaves
+    return sorted(leaves, key=lambda t: -np.subtract(*np.lib.array_utils.byte_bounds(t._a)[::-1]))
 
 
 def finish(tracer: Tracer, out: Any) -> Traced:
