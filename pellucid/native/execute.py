@@ -321,6 +321,7 @@ class Executable:
         n = threads.count()
         found = self._instances.get(n)
         if found is None:
+            self._instances.clear()             # an arena for each number of threads would only lie there
             found = self._instances[n] = Instance(self.program, self.code, self.consts, n, primitives)
         self.instance = found
         self._wanted = config.threads
@@ -360,7 +361,7 @@ class Executable:
         else:
             with self._guard.lock:
                 self._slowly(arrays, news)
-        return news if self._plain else [self._output(instance, o, arrays, news) for o in self.program.outputs]
+        return news if self._plain else [self._output(self.instance, o, arrays, news) for o in self.program.outputs]
 
     def _slowly(self, arrays: list, news: list) -> None:
         """Run with other Python threads running too."""
