@@ -27,7 +27,7 @@ from ..nn.modules.module import register_module_forward_pre_hook
 from ..ops.dispatch import local
 from ..optim._traced import FirstStep
 from ..tensor import Tensor
-from ..tensor.core import Node
+from ..tensor.core import PLAIN, Node, new
 from ..tensor.fake import Fake
 from ..tensor.tracing import TraceError, Traced, Tracer, flatten, rebuild, trace as trace_function
 from . import backends
@@ -143,22 +143,25 @@ def name_of(fn: Callable) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- making an entry
-def make_entry(compiled: Compiled, args: tuple, kwargs: dict, paths: frozenset = frozenset(), apart: bool = True) -> Entry:
-    """Trace the function and compile what it does. `paths`: where in the arguments run-time numbers are; `apart`: arguments that are
-    views may be taken for memory of their own."""
+def make_entry(compiled: Compiled, args: tuple, kwargs: dict, paths: frozenset = frozenset(), apart: bool = True,
+               themselves: frozenset = frozenset()) -> Entry:
+    """Trace the function and compile what it does. `paths`: where in the arguments run-time numbers are; `apart`: arguments may be
+    taken for memory of their own; `themselves`: the ids of arguments that must be the very objects of this call."""
     start = time.perf_counter()
     leaves: list[Tensor] = []
     tracer = Tracer(name_of(compiled.fn).rpartition(".")[2])
     given = args, kwargs
     template = flatten(lifted(given, (), paths, tracer, given), leaves)
-    stands = {id(t): stand_in(t, apart) for t in leaves}
+    stands = {id(t): t if id(t) in themselves else stand_in(t, apart) for t in leaves}
     seen = [stands[id(t)] for t in leaves]
     called = Called()
     work = Work(compiled.fn, tracer, seen)
     with called:
         traced = trace_function(work, *rebuild(template, seen), name=tracer.graph.name, tracer=tracer, watch=called.watch(compiled.fn))
-    if apart and shared(traced, leaves, seen):
-        return make_entry(compiled, args, kwargs, paths, apart=False)
+    also = met_otherwise(tracer, leaves, stands)
+    if also or apart and shared(traced, leaves, seen):
+        return make_entry(compiled, args, kwargs, paths, apart and bool(also), themselves | also)
+    ties = met_within(tracer, seen)
     for container, path in (i.source for i in traced.inputs if i.source is not None and i.source[0] is not given):
         check_unchanged(tracer, container, path)
     release(tracer)
@@ -173,8 +176,9 @@ def make_entry(compiled: Compiled, args: tuple, kwargs: dict, paths: frozenset =
     if compiled.backend == "llvm" and not local.grad:
         constant, options = weights(traced, called.modules(), options)
     execute = backends.build(graph, compiled.backend, options)
+    fixed = {k for k, t in enumerate(leaves) if id(t) in themselves}
     entry = Entry(traced, execute, given, leaves, seen, called.modules(), called.roots(compiled.fn), tracer.grad_uses, joint, paths,
-                  compiled.keep_grads, constant)
+                  compiled.keep_grads, constant, fixed, ties)
     seconds["all"] = time.perf_counter() - start
     entry.seconds, entry.graph = seconds, graph
     return entry
@@ -229,13 +233,35 @@ def collect(x: Any, path: tuple, found: dict[tuple, float]) -> None:
 
 
 def stand_in(t: Tensor, apart: bool) -> Tensor:
-    """What the trace sees for an argument that is a view or a result: a tensor without base or history, with memory of its own
-    (which nobody touches) or the real one."""
-    if t._fn is None and (t._x is None or t._x.base is None):
+    """What the trace sees for an argument: a tensor without base or history, with memory of its own (which nobody touches) or
+    the real one. Thus what the function reaches otherwise, through a closure say, is told apart from its arguments."""
+    plain = t._fn is None and (t._x is None or t._x.base is None)
+    if plain and (type(t) not in PLAIN or t.__dict__ or t._x is not None and t._x.__dict__.keys() - {"acc"}):
         return t
-    s = Tensor._wrap(like(t._a) if apart else t._a)
-    s._rg = t._rg
+    s = new(type(t) if plain else Tensor)
+    s._a = like(t._a) if apart else t._a
+    s._rg, s._grad = t._rg, t._grad if plain else None
+    s._fn = s._st = s._x = None
+    s._oi = 0
     return s
+
+
+def met_otherwise(tracer: Tracer, leaves: list[Tensor], stands: dict[int, Tensor]) -> frozenset:
+    """The ids of arguments that want gradients and that the function also reaches otherwise: their gradients are one."""
+    return frozenset(id(t) for t in leaves if t._rg and t._fn is None and stands[id(t)] is not t and (
+        id(t) in tracer.grad_uses or id(t) in tracer.saved and tracer.saved[id(t)].fake is not None))
+
+
+def met_within(tracer: Tracer, seen: list[Tensor]) -> list[tuple[Tensor, int]]:
+    """(tensor, place of an argument): tensors that the function reaches otherwise, and that lie in an argument's memory."""
+    places = {id(t): k for k, t in reversed(list(enumerate(seen)))}
+    found = []
+    for saved in tracer.saved.values():
+        if saved.fake is not None and id(saved.tensor) not in places:
+            owner = tracer.lifted.get(saved.fake.cell.input)
+            if id(owner) in places:
+                found.append((saved.tensor, places[id(owner)]))
+    return found
 
 
 def like(a: np.ndarray) -> np.ndarray:

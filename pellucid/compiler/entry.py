@@ -38,11 +38,11 @@ class Entry:
 
     def __init__(self, traced: Traced, execute: Any, arguments: tuple[tuple, dict], given: list[Tensor], traced_as: list[Tensor],
                  modules: Sequence[Any], roots: Iterable[Any], reads: dict[int, tuple], joint: Any, number_paths: frozenset, keep_grads: bool,
-                 constant: Constant | None = None):
+                 constant: Constant | None = None, fixed: Iterable[int] = (), ties: Sequence[tuple[Tensor, int]] = ()):
         self.traced, self.execute, self.joint = traced, execute, joint
         self.arguments, self.given, self.traced_as = arguments, given, traced_as
         self.modules, self.roots, self.reads, self.keep_grads = modules, roots, reads, keep_grads
-        self.number_paths, self.constant = number_paths, constant
+        self.number_paths, self.constant, self.fixed, self.ties = number_paths, constant, fixed, ties
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
         self.source = self._write()
         self.call = self._compile()
@@ -84,11 +84,16 @@ class Entry:
                 w.miss_if(f"{variable} is not {found[first][0]}", "the same tensor twice")
                 continue
             type_guard(w, variable, t)
+            if place in self.fixed:
+                w.miss_if(f"{variable} is not {w.name(t, 'o')}", "the function holds this tensor too")
             arrays[place] = f"a{place}"
             tensor_guard(w, variable, f"a{place}", t)
         self.variables = {p: v for p, (v, _) in enumerate(found)}
         for place in [p for p in arrays if p not in inputs]:
             self._part(w, place, found[place])
+        for t, place in self.ties:
+            w.space["distance"] = distance
+            w.miss_if(f"distance({w.name(t, 'p')}._a, a{place}) != {distance(t._a, self.given[place]._a)}", "memory of an argument")
         self._apart(w, sorted(arrays.keys() & inputs))
         return arrays
 
