@@ -1,6 +1,7 @@
 """Attention in tiles: softmax(q k^T * scale + mask) v without the matrix of weights, and its gradients.
 
-In: strided operands as the plan gives them, nothing is copied but one tile of queries at a time. Out: externs for
+In: strided operands as the plan gives them; keys and values that do not lie together are copied a head at a time, which
+spares the caches and address translation. Out: externs for
 `attention` and `attention_backward`. The weights of a query are computed a tile of keys at a time and renormalised as
 larger ones appear (Dao et al., 2022); tiles of keys that a causal mask hides are not computed.
 
@@ -58,31 +59,32 @@ class Tiles:
         self.vectors = min(2, ceil(s.queries, self.lanes))
         self.wide = self.vectors * self.lanes                     # queries in a tile
         self.rows = 8 if module.isa.registers == 32 else 6        # keys, or features, in a register tile
-        self.low = s.memory != s.ty                               # keys and values are widened into scratch first
-        self.k, self.v = ((s.features, 1), (s.values, 1)) if self.low else (s.k, s.v)
         self.tiles = ceil(s.queries, self.wide)
+        together = (s.features, 1), (s.values, 1)
+        self.copied = s.memory != s.ty or (self.tiles > 1 and (s.k, s.v) != together)      # keys and values go into scratch first
+        self.k, self.v = together if self.copied else (s.k, s.v)
         self.last = s.queries - (self.tiles - 1) * self.wide      # queries in the last tile
         self.used = 0                                             # elements of scratch taken
-        self.at_k, self.at_v = (self.room(s.keys * n) if self.low else 0 for n in (s.features, s.values))
-        if self.low:
-            self.write_widen("k", s.features, s.k)
-            self.write_widen("v", s.values, s.v)
+        self.at_k, self.at_v = (self.room(s.keys * n) if self.copied else 0 for n in (s.features, s.values))
+        if self.copied:
+            self.write_copy("k", s.features, s.k)
+            self.write_copy("v", s.values, s.v)
 
-    def write_widen(self, name: str, columns: int, strides: tuple[int, int]) -> None:
-        """`NAME_widen_name(from, to)`: keys or values of a head in float32."""
-        f = Fn(self.module, f"{self.name}_widen_{name}", "ptr from, ptr to", self.s.ty, internal=True)
+    def write_copy(self, name: str, columns: int, strides: tuple[int, int]) -> None:
+        """`NAME_copy_name(from, to)`: keys or values of a head, row by row, in what is computed in."""
+        f = Fn(self.module, f"{self.name}_copy_{name}", "ptr from, ptr to", self.s.ty, internal=True)
         with f.loop(0, self.s.keys) as j:
             self.blocks(f, columns, lambda c, n: f.store(self.row(f, f.p_from, j * strides[0] + c * strides[1], strides[1], n), f.p_to,
                                                          f.add(j * columns, c), f.mask(n)))
         f.end()
 
-    def widen(self, f: Fn, k, v):
+    def gathered(self, f: Fn, k, v):
         """Where the keys and values of a head are, once they can be read."""
-        if not self.low:
+        if not self.copied:
             return k, v
         to = f.at(f.p_scratch, self.at_k), f.at(f.p_scratch, self.at_v)
-        f.invoke(f"{self.name}_widen_k", k, to[0])
-        f.invoke(f"{self.name}_widen_v", v, to[1])
+        f.invoke(f"{self.name}_copy_k", k, to[0])
+        f.invoke(f"{self.name}_copy_v", v, to[1])
         return to
 
     def room(self, elements: int) -> int:
@@ -381,9 +383,9 @@ def attention_extern(call, isa: Isa, symbol: str) -> Extern | None:
     def tile(head, unit, pointers):
         if mask is None:
             pointers.insert(3, f.val("null", "ptr"))
-        if forward.low:
+        if forward.copied:
             with f.when(f.compare("ne", head, current.get())):
-                pointers[1:3] = forward.widen(f, *pointers[1:3])
+                pointers[1:3] = forward.gathered(f, *pointers[1:3])
                 current.set(head)
             pointers[1:3] = [f.at(f.p_scratch, at) for at in (forward.at_k, forward.at_v)]
         f.invoke(forward.name, *pointers, unit, f.p_scratch)
@@ -401,7 +403,8 @@ class Backward(Tiles):
     def __init__(self, module: Module, name: str, s: Shape, g: tuple[int, int], needs, strides: tuple[int, int, int]):
         super().__init__(module, name, s)
         self.needs, self.strides = needs, strides                 # row strides of gq, gk, gv
-        self.at_sums = [self.room(s.keys * n) if self.low and need else 0 for n, need in ((s.features, needs[1]), (s.values, needs[2]))]
+        self.apart = s.memory != s.ty or strides[1:] != (s.features, s.values)      # gradients are summed in scratch
+        self.at_sums = [self.room(s.keys * n) if self.apart and need else 0 for n, need in ((s.features, needs[1]), (s.values, needs[2]))]
         held = ceil(s.keys, self.rows) * self.rows
         self.at_q = self.room(s.features * self.wide)
         self.at_g = self.room(s.values * self.wide)
@@ -477,26 +480,26 @@ class Backward(Tiles):
             to = f.at(f.p_gq, q0 * self.strides[0], s.memory)
             self.for_tile(f, f.p_tile, lambda n: f.invoke(f"{self.name}_write_{n}", out_tile, to, ones))
         if self.needs[1]:
-            self.add_up(f, f.p_gk, s.features if self.low else self.strides[1], s.features, ds_tile, q_rows, end)
+            self.add_up(f, f.p_gk, s.features if self.apart else self.strides[1], s.features, ds_tile, q_rows, end)
         if self.needs[2]:
-            self.add_up(f, f.p_gv, s.values if self.low else self.strides[2], s.values, p_tile, g_rows, end)
+            self.add_up(f, f.p_gv, s.values if self.apart else self.strides[2], s.values, p_tile, g_rows, end)
         f.end()
 
     def head(self, f: Fn, pointers) -> None:
         """All tiles of one head, in a function with `scratch`. Keys that no query sees get zeros."""
         s = self.s
-        pointers[2:4] = self.widen(f, *pointers[2:4])
+        pointers[2:4] = self.gathered(f, *pointers[2:4])
         found = pointers[-2:]
-        sums = [f.at(f.p_scratch, at) for at in self.at_sums] if self.low else found
+        sums = [f.at(f.p_scratch, at) for at in self.at_sums] if self.apart else found
         columns = s.features, s.values
-        for need, to, stride, n in zip(self.needs[1:3], sums, columns if self.low else self.strides[1:], columns):
+        for need, to, stride, n in zip(self.needs[1:3], sums, columns if self.apart else self.strides[1:], columns):
             if need:
                 with f.loop(0, s.keys) as j:
                     self.blocks(f, n, lambda c, k: f.store(f.zero(), to, f.add(j * stride, c), f.mask(k)))
         with f.loop(0, self.tiles) as tile:
             f.invoke(self.name, *pointers[:-2], *sums, tile, f.p_scratch)
         for need, source, to, stride, n in zip(self.needs[1:3], sums, found, self.strides[1:], columns):
-            if need and self.low:
+            if need and self.apart:
                 with f.loop(0, s.keys) as j:
                     self.blocks(f, n, lambda c, k: f.write(f.load(source, f.add(j * n, c), mask=f.mask(k)), to, f.add(j * stride, c),
                                                            s.memory, f.mask(k)))
