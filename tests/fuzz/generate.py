@@ -87,7 +87,7 @@ class Generator:
                 r = eval(text.format(*names), space)
         except (RuntimeError, IndexError, ValueError, TypeError, AttributeError):
             return None
-        if not isinstance(r, Tensor) or r.numel() > 20000 or r.dtype.is_complex:
+        if not isinstance(r, Tensor) or r.numel() > 2000 or r.dtype.is_complex:
             return None
         self.steps.append((text, uses))
         self.step_values.append(r)
