@@ -295,13 +295,14 @@ def _region(m: Module) -> None:
             function, bufs, sizes = _ptr(f, s, Step.FUNCTION), _ptr(f, s, Step.BUFS), _ptr(f, s, Step.SIZES)
             scratch = f.at(_ptr(f, s, Step.SCRATCH), f.p_tid * _word(f, s, Step.SCRATCH_STRIDE), "i8")
             partial, stride = _ptr(f, s, Step.PARTIAL), _word(f, s, Step.PARTIAL_STRIDE)
+            own = f.at(partial, f.p_tid * stride, "i8")
             kind = _word(f, s, Step.KIND)
             lo, hi = _share(f, _word(f, s, Step.EXTENT), _word(f, s, Step.ALIGN), tid, nth)
             with f.when(f.compare("eq", kind, KERNEL)):
-                own = f.at(partial, tid * stride, "i8")
                 f.put(f"call void {function}(ptr {bufs}, ptr {sizes}, i64 {lo}, i64 {hi}, ptr {scratch}, ptr {own})")
             with f.when(f.compare("eq", kind, COMBINE)):
-                f.put(f"call void {function}(ptr {bufs}, ptr {sizes}, i64 {lo}, i64 {hi}, ptr {partial}, "
+                first = f.select(split, partial, own)       # one thread alone finds its own results
+                f.put(f"call void {function}(ptr {bufs}, ptr {sizes}, i64 {lo}, i64 {hi}, ptr {first}, "
                       f"i64 {_word(f, s, Step.PARTS)}, i64 {stride})")
             with f.when(f.compare("eq", kind, EXTERN)):
                 f.put(f"call void {function}(ptr {bufs}, i64 {tid}, i64 {nth}, ptr {scratch}, ptr {_ptr(f, s, Step.SHARED)})")

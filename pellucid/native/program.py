@@ -193,7 +193,7 @@ class Compiler:
         split = cost >= SPLIT_NS + 2 * partial * BYTE_NS         # a thread's partial results are made and read once more
         parts = split and any(ph.kind == "combine" for ph in found.phases)
         for n, phase in enumerate(found.phases):
-            if n and not (phase.kind == "combine" and found.phases[n - 1].kind == "combine"):
+            if n and split and not (phase.kind == "combine" and found.phases[n - 1].kind == "combine"):
                 self.program.steps[-1]["barrier"] = True
             self.program.steps.append({
                 "kind": "combine" if phase.kind == "combine" else "kernel", "name": k.name, "symbol": phase.symbol, "buffers": places,
@@ -381,13 +381,16 @@ def barriers(steps: list, nth: int = 2) -> None:
 
 
 def scratch_shared(steps: list) -> None:
-    """Externs' shared memory and kernels' partial results are one block for all steps: a barrier keeps two users apart."""
+    """Externs' shared memory and threads' partial results are one block for all steps: a barrier keeps two users apart, unless
+    each is done by one thread, in its own part."""
     last = None
     for n, s in enumerate(steps):
-        uses = bool(s.get("shared")) or bool(s.get("partial"))
-        if not uses:
+        if not s.get("shared") and not s.get("partial"):
             continue
-        if last is not None and not s["same"] and not any(q["barrier"] for q in steps[last:n]):
+        before = steps[last] if last is not None else s
+        both = bool(s.get("shared")) and bool(before.get("shared")) and s["owner"] != before["owner"]
+        apart = last is None or s["same"] or not (s["split"] or before["split"] or both)
+        if not apart and not any(q["barrier"] for q in steps[last:n]):
             steps[n - 1]["barrier"] = True
         last = n
 
