@@ -123,6 +123,7 @@ class Nest:
         self.vec: Lanes | None = None
         self.kept: dict[int, Num] = {}                # expressions in front of the loop that is being written
         self.bases: dict[tuple, str] = {}             # and addresses
+        self.inverses: dict[int, tuple] = {}          # of divisors that the loop in lanes does not change
         self.changing: set[str] = set()               # the names that the innermost loop gives values to
         self.memo: dict[int, Num] = {}                # expressions of the statement that is being written
         self.ranges: dict[str, tuple[int, int]] = {}  # of int64 names, as far as sizes are numbers
@@ -190,7 +191,10 @@ class Nest:
         if name in ("div", "floordiv", "mod", "rem"):
             a, b = w.pair(*args)
             if d.is_floating_point:
-                return w.arith("div", a, b) if name == "div" else mathfn.call(w, name, a, b)
+                if name != "div":
+                    return mathfn.call(w, name, a, b)
+                inverse = self.inverses.get(id(e.args[1]))
+                return w.arith("div", a, b) if inverse is None else w.by_inverse(a, *inverse)
             return self.whole_quotient(name, e, a, b)
         if name in ("and", "or", "xor"):
             return w.bits2(name, *args)
@@ -613,6 +617,7 @@ class Nest:
         w, var, step = self.w, loop.axis.var, lanes * len(sums)
         outer = self.enter(loop)
         self.changing = bound((loop,))
+        self.inverses = self.find_inverses(loop)
         n = hi - lo
         main = lo + (w.int(n.const // step * step) if n.const is not None else n & -step)
 
@@ -658,7 +663,22 @@ class Nest:
                 self.remains(loop, main, hi, lanes, sums[0])
         elif main.const < hi.const:
             self.remains(loop, main, hi, lanes, sums[0])
+        self.inverses = {}
         self.leave(outer)
+
+    def find_inverses(self, loop: Loop) -> dict[int, tuple]:
+        """The divisors of floats that are the same for all lanes, and what stands for dividing by them."""
+        found: dict[int, tuple] = {}
+        if not self.w.isa.fma:
+            return found
+        for s in loop.body:
+            for e in parts(expressions(s)):
+                if isinstance(e, Apply) and e.name == "div" and e.dtype.is_floating_point and id(e.args[1]) not in found:
+                    by = e.args[1]
+                    if isinstance(by, Const) or id(by) in self.kept or isinstance(by, Var) and by.name not in self.changing:
+                        found[id(by)] = self.w.inverse(self.expr(by))
+        self.memo = {}
+        return found
 
     def remains(self, loop: Loop, lo: Num, hi: Num, lanes: int, sums: dict[str, Slot]) -> None:
         w, var = self.w, loop.axis.var

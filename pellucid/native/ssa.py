@@ -245,6 +245,25 @@ class Writer:
         """a * b + c, in one rounding or two: for the early terms of polynomials."""
         return self.fma(a, b, c) if self.isa.fma else a * b + c
 
+    def inverse(self, b: Num) -> tuple[Num, Num, Num]:
+        """(s, b s, 1 / (b s)) with a power of two s that keeps all of them normal."""
+        small = self.abs(b) < 2.0 ** -64
+        large = self.abs(b) > 2.0 ** 64
+        s = self.select(small, 2.0 ** 64, self.select(large, self.const(2.0 ** -64, b.dtype), 1.0))
+        by = b * s
+        return s, by, 1.0 / by
+
+    def by_inverse(self, a: Num, s: Num, b: Num, y: Num) -> Num:
+        """a s / b from y = 1 / b: the product, put right by its remainder (P. Markstein, 1990), which is a tenth of a division.
+        Where there is no remainder to be had (zeros, infinities, nan, results near the ends) the product stands."""
+        a = a * s
+        q = a * y
+        better = self.fma(self.fma(-q, b, a), y, q)
+        i = self.bits(q)
+        low, high, most = (0x0D800000, 0x72000000, 0x7FFFFFFF) if a.dtype.itemsize == 4 else (1 << 60, 0x7 << 60, (1 << 63) - 1)
+        unsigned = self.bitcast((i & most) - low, dt.uint32 if a.dtype.itemsize == 4 else dt.uint64)
+        return self.select(unsigned < high - low, better, q)
+
     def compare(self, name: str, a, b) -> Num:
         a, b = self.pair(a, b)
         real, signed, unsigned = _COMPARE[name]

@@ -495,3 +495,28 @@ def test_softmax_is_quick():
         theirs.append(time.perf_counter() - middle)
     assert np.allclose(y.reshape(rows, cols), e, rtol=1e-5)
     assert min(ours) < min(theirs) / 3, (min(ours), min(theirs))
+
+
+@pytest.mark.parametrize("d", [F, D], ids=["float32", "float64"])
+def test_dividing_by_what_all_lanes_share(d, level):
+    """The quotient is as good as a division's; zeros, infinities, nan and the ends of the range included."""
+    rng = np.random.default_rng(0)
+    info = np.finfo(d.np)
+    edges = [0.0, -0.0, 1.0, -3.0, np.inf, -np.inf, np.nan, info.max, -info.max, info.tiny, info.smallest_subnormal, info.tiny / 8, info.max / 3]
+    x = np.concatenate([edges, rng.standard_normal(400), 10.0 ** (rng.random(400) * 70 - 35), np.ldexp(rng.random(50), -126)]).astype(d.np)
+    by = np.concatenate([edges, 1 + rng.random(40), 10.0 ** (rng.random(40) * 70 - 35)]).astype(d.np)
+    n = len(x)
+    kernels = [Kernel("by", (Buf("x", d, "in", n), Buf("z", d, "in", 1), Buf("y", d, "out", n)), (), (Loop(Axis("i", n, "par", True), (
+        Store("y", at(i=1), op("div", row("x", d), Load("z", at(), d))),)),)), point(op("div", row("x", d), Const(3.0, d)), {"x": d}, d)]
+    native = Native(kernels, level)
+    for z in by:
+        got = native.run(0, [x, np.full(1, z), np.zeros_like(x)])[2]
+        with np.errstate(all="ignore"):
+            want = x / z
+        assert ulps(got, want) <= 2, z
+        least = info.tiny * 2.0 ** 70
+        middle = (np.abs(want) > least) & (np.abs(want) < info.max * 2.0 ** -30) & (np.abs(x) > least) & (np.abs(z) < 2.0 ** 60)
+        assert ulps(got[middle], want[middle]) <= 1 and np.mean(got[middle] != want[middle]) < 0.01, z
+        zero = want == 0
+        assert np.array_equal(np.signbit(got[zero]), np.signbit(want[zero]))
+    agree(kernels[1], native, 1, [x, np.zeros_like(x)], (n,), limit=1)
