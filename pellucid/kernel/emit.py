@@ -160,7 +160,7 @@ class Emitter(Layout):
         expr = self.lin(r.expr)
         self.stack[-1].stmts.append(Accum(v.name, r.op, expr))
         for t, at in zip(self.targets, self.where):
-            if t.kind == "inner" and opened and self.mask(t.expr).bit_length() - 1 == self.stack[-1].depth:
+            if t.kind == "inner" and any(self.mask(t.expr).bit_length() - 1 == s.depth for s, _, _ in opened):
                 self.finish(t, at)
         self.busy = busy
         vec = here.depth <= self.base and bool(opened) and opened[-1][2] >= 8

@@ -199,6 +199,10 @@ class Planner:
             if len(g.roots) == 1:
                 raise
             self.plan.whynot.append(WhyNot(g.roots[0].value.name, g.roots[-1].value.name, str(why)))
+            for r in g.roots:                       # one may overwrite what the next still reads
+                if r.value in self.direct:
+                    self.home.pop(r.value, None)
+                    self.postpone(r.value)
             for r in g.roots:
                 alone = Group(g.id, "kernel", [r], n=r.n, c=r.k if r.kind == "row" else 0)
                 r.group = alone

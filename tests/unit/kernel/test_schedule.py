@@ -345,3 +345,39 @@ def test_loops_follow_the_memory_of_the_result():
 def test_few_long_rows_feed_all_threads():
     p = scheduled(lambda x, y: x + y, pl.randn(3, 8192), pl.randn(3, 1), options=Options(threads=4))
     assert p.kernels[0].body[-1].axis.extent >= 24
+
+
+@pytest.mark.parametrize("dims", ((0, 1, 2), (0, 1), (1, 2)))
+def test_indices_are_checked_inside_inner_loops(dims):
+    scheduled(lambda x, i: x[:, i].amin(dims), pl.randn(2, 2, 2), pl.randint(0, 2, (2,)))
+
+
+def test_long_chains():
+    def f(x):
+        for _ in range(400):
+            x = x * 1.001 + 0.5
+        return x
+    assert kinds(scheduled(f, pl.randn(40), tol=1e-3)) == "k"
+
+
+def test_library_results_go_where_they_are_wanted():
+    def f(q, k, v):
+        q, k, v = (t.view(2, 8, 3, 4).transpose(1, 2) for t in (q, k, v))
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(16, 12) @ pl.ones(12, 5)
+    p = scheduled(f, *[pl.randn(2, 8, 12) for _ in range(3)])
+    assert kinds(p).replace("k", "") == "LL" and not any(s.kernel.ops[0] in ("permute", "view_shape") for s in p.steps
+                                                        if isinstance(s, KernelCall))
+
+
+def test_scale_shift_and_residual_are_steps_of_the_convolution():
+    conv, norm = pl.nn.Conv2d(4, 8, 3, padding=1, bias=False), pl.nn.BatchNorm2d(8).eval()
+
+    def f(x, y):
+        return F.relu(norm(conv(x)) + y)
+    with pl.no_grad():
+        traced = trace(f, (pl.randn(2, 4, 6, 6), pl.randn(2, 8, 6, 6)))
+    from pellucid.native.build import PASSES
+    from pellucid.graph.passes import run_passes
+    p = checked(run_passes(traced.graph, PASSES), arrays_of(traced))
+    call = next(s for s in p.steps if isinstance(s, LibCall))
+    assert [s.kind for s in call.post][:2] == ["scale", "bias"]
