@@ -4,6 +4,7 @@
     guards.py     what a version relies on, as generated Python
     entry.py      one version: guard, run, hand out results, gradients and writes
     history.py    compiled forwards in autograd
+    modules.py    the modules that a function calls; a module that is compiled when called
     backends.py   what runs a graph
     report.py     what came out
 """

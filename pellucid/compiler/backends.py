@@ -23,7 +23,8 @@ NAMES = ("llvm", "python", "eager")
 def check_backend(backend: Any) -> None:
     """Refuse what is no backend."""
     if not callable(backend) and backend not in NAMES:
-        fail(ValueError, "P3100", f"compile(): no backend {backend!r}", fix=f"one of {', '.join(map(repr, NAMES))}, or a function of a Graph")
+        fail(ValueError, "P3100", f"compile(): no backend {backend!r}",
+             fix=f"one of {', '.join(map(repr, NAMES))}, or a function of a Graph")
 
 
 class Custom:

@@ -23,17 +23,16 @@ from ..graph.ir import Graph
 from ..graph.partition import partition
 from ..kernel.ir import Kernel
 from ..nn import Module
-from ..nn.modules.module import register_module_forward_pre_hook
-from ..ops.dispatch import local
+from ..ops.dispatch import local, state
 from ..optim._traced import FirstStep
 from ..tensor import Tensor
 from ..tensor.core import PLAIN, Node, new
-from ..tensor.fake import Fake
 from ..tensor.tracing import TraceError, Traced, Tracer, flatten, rebuild, trace as trace_function
 from . import backends
 from .entry import Constant, Entry, own_memory
-from .guards import MISS, names
+from .guards import MISS
 from .history import Joint
+from .modules import Called, share
 from .report import Report
 
 __all__: list[str] = []
@@ -57,13 +56,15 @@ class Compiled:
         self._calls: dict[tuple, list[Callable]] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if state.slow and watched():
+            return self.fn(*args, **kwargs)
         cast = local.autocast
         key = (local.grad, local.inference, cast if cast is None else cast.dtype, dt._default)
         for call in self._calls.get(key, ()):
             r = call(args, kwargs)
             if r is not MISS:
                 return r
-        if self.gave_up is not None or local.stack:
+        if self.gave_up is not None:
             return self.fn(*args, **kwargs)
         return self._miss(key, args, kwargs)
 
@@ -136,6 +137,11 @@ class Compiled:
         self.entries.clear()
         self._calls.clear()
         self.gave_up = None
+
+
+def watched() -> bool:
+    """Whether somebody wants to see every operator: an outer trace, a mode, hooks of saved tensors, anomaly detection."""
+    return bool(local.stack or local.function_modes or local.saved_hooks or local.anomaly)
 
 
 def name_of(fn: Callable) -> str:
@@ -395,56 +401,6 @@ def release(tracer: Tracer) -> None:
         kept.clear()
 
 
-class Called:
-    """The modules that are called inside `with`, in order."""
-
-    def __init__(self) -> None:
-        self.found: dict[int, Module] = {}
-
-    def __enter__(self) -> Called:
-        self.handle = register_module_forward_pre_hook(self._note)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.handle.remove()
-
-    def _note(self, module: Module, args: tuple) -> None:
-        self.found.setdefault(id(module), module)
-
-    def watch(self, fn: Callable) -> list[Tensor]:
-        """The parameters that the function can reach through modules: their gradients may change unseen by operators."""
-        for m in reachable(fn):
-            for sub in m.modules():
-                self.found.setdefault(id(sub), sub)
-        return [p for m in self.found.values() for p in m._parameters.values() if p is not None]
-
-    def modules(self) -> list[Module]:
-        return list(self.found.values())
-
-    def roots(self, fn: Callable) -> set[int]:
-        """The ids of modules that the function names, and of those that are no part of another."""
-        parts = {id(child) for m in self.found.values() for child in m._modules.values() if child is not None}
-        return {id(m) for m in reachable(fn)} | {key for key in self.found if key not in parts}
-
-
-def reachable(fn: Callable) -> list[Module]:
-    """Modules that a function holds: itself, the object it is a method of, its closure, the globals that it names."""
-    found = [fn, getattr(fn, "__self__", None)]
-    code = getattr(fn, "__code__", None)
-    if code is None and not isinstance(fn, Module):
-        call = getattr(type(fn), "__call__", None)
-        code, fn = getattr(call, "__code__", None), call
-    if code is not None:
-        space = getattr(fn, "__globals__", {})
-        found += [space[n] for n in names(fn) if n in space]
-        for cell in getattr(fn, "__closure__", None) or ():
-            try:
-                found.append(cell.cell_contents)
-            except ValueError:
-                continue
-    return [m for m in found if isinstance(m, Module)]
-
-
 # ---------------------------------------------------------------------------------------------------- public
 def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", fullgraph: bool = False, dynamic: bool | None = None,
             keep_grads: bool = True, options: dict[str, Any] | None = None, disable: bool = False) -> Any:
@@ -476,25 +432,8 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
         fail(TypeError, "P3102", f"compile() takes a function or a module, not {type(fn).__name__}", fix="pass the function itself")
     settings = {"backend": backend, "fullgraph": fullgraph, "keep_grads": keep_grads, "options": dict(options or {}), "dynamic": dynamic}
     if isinstance(fn, Module):
-        return compiled_module(fn, settings)
+        return share(fn, Compiled(fn, **settings), lambda copied: compile(copied, **settings))
     return Compiled(fn, **settings)
-
-
-def compiled_module(module: Module, settings: dict[str, Any]) -> Module:
-    """A module that shares everything with `module`, and is compiled when called."""
-    compiled = Compiled(module, **settings)
-    cls = type(module)
-
-    def call(self: Module, *args: Any, **kwargs: Any) -> Any:
-        return compiled(*args, **kwargs)
-
-    made = object.__new__(type(cls.__name__, (cls,), {"__call__": call, "__module__": cls.__module__, "__doc__": cls.__doc__,
-                                                      "_compiled": property(lambda self: compiled), "_orig_mod": property(lambda self: module), "report": lambda self: compiled.report(),
-                                                      "compiles": property(lambda self: compiled.compiles),
-                                                      "graphs": property(lambda self: compiled.graphs),
-                                                      "kernels": property(lambda self: compiled.kernels)}))
-    object.__setattr__(made, "__dict__", module.__dict__)
-    return made
 
 
 def trace(fn: Callable, *args: Any, **kwargs: Any) -> Graph:

@@ -12,6 +12,7 @@ from itertools import count
 from operator import attrgetter, is_
 from sys import getrefcount
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 
@@ -46,13 +47,25 @@ class Entry:
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
         self.source = self._write()
         self.call = self._compile()
+        self._forget()
 
     # ------------------------------------------------------------------------------------------------ the generated code
     def _compile(self) -> Any:
         file = f"<compiled {self.traced.graph.name} {next(_serial)}>"
         linecache.cache[file] = (len(self.source), None, self.source.splitlines(True), file)
+        finalize(self, linecache.cache.pop, file, None)
         exec(compile(self.source, file, "exec"), self.writer.space)
         return self.writer.space["call"]
+
+    def _forget(self) -> None:
+        """Let go of the arguments of the first call, and of the memory that the trace had in their place."""
+        for t, s in zip(self.given, self.traced_as):
+            if s is not t:
+                s._a = np.lib.stride_tricks.as_strided(np.empty(1, s._a.dtype), s._a.shape, s._a.strides)
+        for i in self.traced.inputs:
+            if i.source is not None and i.source[0] is self.arguments:
+                i.source = None, i.source[1]
+        self.arguments = self.given = None
 
     def _write(self) -> str:
         w = self.writer = Writer()

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from ..core import dtype as dt
 from ..core.errors import fail
 from ..ops.dispatch import local
 from ..tensor import Tensor

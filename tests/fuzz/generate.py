@@ -12,7 +12,7 @@ import numpy as np
 
 import pellucid
 from pellucid.ops.op import COMPOSITE, GATHER, POINT, REDUCE, REGISTRY
-from pellucid.testing.samples import Maker, samples_of
+from pellucid.testing.samples import samples_of
 from pellucid.tensor import Tensor
 
 from .programs import Input, Program, Step

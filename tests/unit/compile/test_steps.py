@@ -413,3 +413,32 @@ def test_a_saved_result_is_checked_and_not_copied():
         y.mul_(2)
     with pytest.raises(RuntimeError, match="inplace operation"):
         y.sum().backward()
+
+
+def test_copies_of_a_compiled_module():
+    """A copy has weights of its own; a pickle is that of the module itself."""
+    c = pellucid.compile(network(), backend="eager")
+    x, _ = batch()
+    before = c(x)
+    d = copy.deepcopy(c)
+    with pellucid.no_grad():
+        c[0].weight.zero_()
+    close = np.testing.assert_allclose
+    close(d(x).detach().numpy(), before.detach().numpy())
+    assert d.compiles == 1 and not np.allclose(c(x).detach().numpy(), before.detach().numpy())
+    shallow = copy.copy(c)
+    close(shallow(x).detach().numpy(), c(x).detach().numpy())
+
+
+def test_whoever_watches_operators_sees_them():
+    c = pellucid.compile(lambda x: (x * 2).exp(), backend="eager")
+    x = pellucid.ones(2, requires_grad=True)
+    c(x)
+    packed = []
+    with pellucid.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or t, lambda t: t):
+        c(x)
+    assert packed
+    with pellucid.autograd.set_detect_anomaly(True):
+        assert "Exp" in type(c(x).grad_fn).__name__
+    outer = pellucid.compile(lambda x: c(x) + 1, backend="eager")
+    assert pellucid.allclose(outer(x), (x * 2).exp() + 1) and outer.graphs[0].nodes[-1].op.name == "add"

@@ -1,0 +1,115 @@
+"""Modules and compiled functions: which ones a function calls, and a module that is compiled when it is called.
+
+In: a function, or a module with its compiled form. Out: the modules that a trace has to watch; a module that shares parameters,
+attributes and modes with the given one. What stays true: there is one set of attributes, whichever of the two is used; a copy has
+its own.
+"""
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from ..nn import Module
+from ..nn.modules.module import register_module_forward_pre_hook
+from ..tensor import Tensor
+from .guards import names
+
+__all__: list[str] = []
+
+
+class Called:
+    """The modules that are called inside `with`, in order."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, Module] = {}
+
+    def __enter__(self) -> Called:
+        self.handle = register_module_forward_pre_hook(self._note)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.handle.remove()
+
+    def _note(self, module: Module, args: tuple) -> None:
+        self.found.setdefault(id(module), module)
+
+    def watch(self, fn: Callable) -> list[Tensor]:
+        """The parameters that the function can reach through modules: their gradients may change unseen by operators."""
+        for m in reachable(fn):
+            for sub in m.modules():
+                self.found.setdefault(id(sub), sub)
+        return [p for m in self.found.values() for p in m._parameters.values() if p is not None]
+
+    def modules(self) -> list[Module]:
+        return list(self.found.values())
+
+    def roots(self, fn: Callable) -> set[int]:
+        """The ids of modules that the function names, and of those that are no part of another."""
+        parts = {id(child) for m in self.found.values() for child in m._modules.values() if child is not None}
+        return {id(m) for m in reachable(fn)} | {key for key in self.found if key not in parts}
+
+
+def reachable(fn: Callable) -> list[Module]:
+    """Modules that a function holds: itself, the object it is a method of, its closure, the globals that it names."""
+    found = [fn, getattr(fn, "__self__", None)]
+    code = getattr(fn, "__code__", None)
+    if code is None and not isinstance(fn, Module):
+        call = getattr(type(fn), "__call__", None)
+        code, fn = getattr(call, "__code__", None), call
+    if code is not None:
+        space = getattr(fn, "__globals__", {})
+        found += [space[n] for n in names(fn) if n in space]
+        for cell in getattr(fn, "__closure__", None) or ():
+            try:
+                found.append(cell.cell_contents)
+            except ValueError:
+                continue
+    return [m for m in found if isinstance(m, Module)]
+
+
+# ---------------------------------------------------------------------------------------------------- a compiled module
+class Shared:
+    """Mixed into the class of a compiled module. `_compiled` is its compiled form, `_orig_mod` the module itself."""
+
+    _compiled: Any
+    _orig_mod: Module
+    _again: Callable[[Module], Module]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._compiled(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict) -> Module:
+        return self._again(copy.deepcopy(self._orig_mod, memo))
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self._orig_mod.__reduce_ex__(protocol)
+
+    def report(self) -> Any:
+        """What the compiled module consists of."""
+        return self._compiled.report()
+
+    @property
+    def compiles(self) -> int:
+        """How many versions were compiled."""
+        return self._compiled.compiles
+
+    @property
+    def graphs(self) -> list:
+        """The traced graphs."""
+        return self._compiled.graphs
+
+    @property
+    def kernels(self) -> list:
+        """The generated kernels."""
+        return self._compiled.kernels
+
+
+def share(module: Module, compiled: Any, again: Callable[[Module], Module]) -> Module:
+    """A module with the attributes of `module`, literally, that is compiled when it is called. `again` compiles a copy."""
+    cls = type(module)
+    fields = {"_compiled": property(lambda self: compiled), "_orig_mod": property(lambda self: module), "_again": staticmethod(again),
+              "__module__": cls.__module__, "__doc__": cls.__doc__, "__qualname__": cls.__qualname__}
+    made = object.__new__(type(cls.__name__, (Shared, cls), fields))
+    object.__setattr__(made, "__dict__", module.__dict__)
+    return made
