@@ -252,6 +252,8 @@ def run_python(plan: Plan, arrays: list[np.ndarray], run_kernel) -> list[np.ndar
         if isinstance(step, KernelCall):
             offsets = step.offsets or (0,) * len(step.buffers)
             run_kernel(step.kernel, [memory[b][o:] for b, o in zip(step.buffers, offsets)], step.sizes)
+            if plan.flag in step.buffers and memory[plan.flag].any():
+                raise IndexError("index out of range in self")
         else:
             call_reference(step, memory)
     return [strided(memory[v.buffer], v) for v in plan.outputs]

@@ -244,6 +244,7 @@ class Roots:
         self._sums: dict[Value, tuple[frozenset, int]] = {}
         self._deep: dict[Value, int] = {}           # how many operations stand on each other
         self.refused: list[tuple[str, str]] = []
+        self.checked: set[Value] = set()            # values that check indices
         self.classify()
         self.drop_unread()
         self.force()
@@ -289,6 +290,8 @@ class Roots:
             if isinstance(found, Scatter) and 0 in found.shape:
                 return Copy(node.args[found.init]) if isinstance(found.init, int) else Fill(found.init)
             build.try_out(self.b, found, specs, v.spec)             # a definition may refuse only when it is asked
+            if self.b.guards:
+                self.checked.add(v)
             self.forget()
             return found
         except Refused as why:
@@ -453,7 +456,11 @@ class Roots:
             if isinstance(d, Reduction):
                 self.place_reduction(v, d)
             elif isinstance(d, Scatter):
-                self.add(Root(v, "scatter", numel(d.shape), desc=d, shape=d.shape))
+                raw = self.accumulated(v, dt.float32, lambda x: x) if v.dtype in dt.LOW_PRECISION and node.op.low and d.op != "set" else v
+                self.desc[raw] = d
+                self.add(Root(raw, "scatter", numel(d.shape), desc=d, shape=d.shape))
+                if raw is not v:
+                    self.place_virtual(v)
             else:
                 self.place_virtual(v)
 
@@ -521,16 +528,20 @@ class Roots:
             self.add(Root(v, "row", n, count, source, d, shape))
         elif simple and (out <= 16384 or out * 64 <= n) and not (given and count <= (4096 if out == 1 else 64)):
             same = d.post is build._identity and d.dtype is v.dtype
-            raw = v if same else Value(Spec(v.shape, d.dtype), v.name + "_raw")
-            if raw is not v:
-                raw.node, raw.index = v.node, v.index
+            raw = v if same else self.accumulated(v, d.dtype, d.post)
+            self.desc[raw] = d
             self.add(Root(raw, "accum", n, 1, source, d, shape))
             if raw is not v:
-                self.desc[raw], self.desc[v] = d, Finish(raw, d.post)
-                self.uses[raw] = self.uses.get(v, 0)
                 self.place_virtual(v)
         else:
             self.add(Root(v, "point", out, source=source, desc=d, shape=v.shape))
+
+    def accumulated(self, v: Value, dtype: dt.dtype, post: Callable) -> Value:
+        """The value that `v` is the end of: what a kernel adds up in memory."""
+        raw = Value(Spec(v.shape, dtype), v.name + "_raw", v.node, v.index)
+        self.desc[v] = Finish(raw, post)
+        self.uses[raw] = self.uses.get(v, 0)
+        return raw
 
     def add(self, root: Root) -> None:
         """Enter a root: find what it reads."""

@@ -105,6 +105,10 @@ class Planner:
         alive = {g.id: g for g in self.groups}
         after: dict[int, set[int]] = {g.id: set(g.preds) for g in self.groups}
         owner = self.grouping.made
+        self.number = {node: k for k, node in enumerate(self.graph.nodes)}
+        self.checking = [(min(self.number.get(n, 0) for n in nodes), g) for g in self.groups
+                         if (nodes := [g.node] if g.kind == "host" else [n for r in g.roots for n in r.nodes
+                                                                         if not self.roots.checked.isdisjoint(n.outs)])]
         readers: dict[int, list[Group]] = {}
         for g in self.groups:
             for v in g.reads:
@@ -114,10 +118,11 @@ class Planner:
         for v, buffer in list(self.direct.items()):
             g = owner[v]
             late = [r for r in readers.get(buffer, ()) if r is not g]
-            if any(r.anc >> g.id & 1 for r in late):
+            checks = self.checks_before(v)
+            if any(r.anc >> g.id & 1 for r in (*late, *checks)) or g in checks and g.kind == "kernel":
                 self.postpone(v)
                 continue
-            for r in late:
+            for r in (*late, *[c for c in checks if c is not g]):
                 after[g.id].add(r.id)
                 self.grouping.depend(g, r)
         users: dict[int, list[int]] = {}
@@ -125,7 +130,11 @@ class Planner:
             for p in ps:
                 users.setdefault(p, []).append(k)
         waiting = {k: len(ps) for k, ps in after.items()}
-        ready = [(self.rank(alive[k]), k) for k, n in waiting.items() if n == 0]
+        rank = {k: self.rank(g) for k, g in alive.items()}
+        for k, n in waiting.items():                # what reads only inputs waits for whoever wants it
+            if n == 0 and alive[k].kind == "kernel" and users.get(k):
+                rank[k] = max(rank[k], min(rank[u] for u in users[k]) - 0.5)
+        ready = [(rank[k], k) for k, n in waiting.items() if n == 0]
         heapq.heapify(ready)
         out = []
         while ready:
@@ -134,16 +143,23 @@ class Planner:
             for u in users.get(k, ()):
                 waiting[u] -= 1
                 if waiting[u] == 0:
-                    heapq.heappush(ready, (self.rank(alive[u]), u))
+                    heapq.heappush(ready, (rank[u], u))
         assert len(out) == len(alive), "the schedule has a cycle"
         return out
 
+    def checks_before(self, v: Value) -> list[Group]:
+        """The steps that may refuse their operands, and that eager runs before it writes `v`: nothing is written if they do."""
+        d = self.roots.desc.get(v)
+        node = d.source.node if isinstance(d, Copy) else v.node
+        mine = self.number.get(node, len(self.number))
+        return [g for first, g in self.checking if first <= mine]
+
     @staticmethod
-    def rank(g: Group) -> int:
+    def rank(g: Group) -> float:
         """Host steps first; then by place in the graph."""
         if g.kind == "host" and g.anc == 0:
             return -1
-        return max((r.order for r in g.roots), default=g.id) if g.kind == "kernel" else g.id
+        return min((r.order for r in g.roots), default=g.id) if g.kind == "kernel" else g.id
 
     def postpone(self, v: Value) -> None:
         """A write-back through memory of its own, copied at the end."""
