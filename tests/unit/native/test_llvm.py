@@ -516,7 +516,22 @@ def test_dividing_by_what_all_lanes_share(d, level):
         assert ulps(got, want) <= 2, z
         least = info.tiny * 2.0 ** 70
         middle = (np.abs(want) > least) & (np.abs(want) < info.max * 2.0 ** -30) & (np.abs(x) > least) & (np.abs(z) < 2.0 ** 60)
-        assert ulps(got[middle], want[middle]) <= 1 and np.mean(got[middle] != want[middle]) < 0.01, z
+        assert ulps(got[middle], want[middle]) <= 1 and np.sum(got[middle] != want[middle]) <= 4, z
         zero = want == 0
         assert np.array_equal(np.signbit(got[zero]), np.signbit(want[zero]))
     agree(kernels[1], native, 1, [x, np.zeros_like(x)], (n,), limit=1)
+
+
+def test_square_roots_are_exact(level):
+    """To the bit: where one instruction is slow, an estimate is refined; all mantissas in full mode."""
+    kernel = point(op("sqrt", row("x")), {"x": F})
+    native = Native([kernel], level)
+    info = np.finfo(np.float32)
+    edges = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, info.max, info.tiny, info.smallest_subnormal, 1e-30, 7.888609e-31, 1.7014118e38, 4.0]
+    some = np.arange(0x3F800000, 0x40800000, 1 if os.environ.get("PELLUCID_TEST_FULL") == "1" else 4099, np.uint32).view(np.float32)
+    wide = np.random.default_rng(0).integers(0, 0x7F800000, 20000, np.uint32).view(np.float32)
+    for x in (some, wide, np.asarray(edges * 3, np.float32), np.zeros(40, np.float32)):
+        got = native.run(0, [x, np.zeros_like(x)], (len(x),))[1]
+        with np.errstate(all="ignore"):
+            want = np.sqrt(x)
+        assert np.array_equal(got.view(np.uint32)[~np.isnan(want)], want.view(np.uint32)[~np.isnan(want)]) and np.array_equal(np.isnan(got), np.isnan(want))
