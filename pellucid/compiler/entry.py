@@ -38,8 +38,9 @@ class Entry:
     places; `traced_as` those that the trace saw (stand-ins for views and for results of other functions)."""
 
     def __init__(self, traced: Traced, execute: Any, arguments: tuple[tuple, dict], given: list[Tensor], traced_as: list[Tensor],
-                 modules: Sequence[Any], roots: Iterable[Any], reads: dict[int, tuple], joint: Any, number_paths: frozenset, keep_grads: bool,
-                 constant: Constant | None = None, fixed: Iterable[int] = (), ties: Sequence[tuple[Tensor, int]] = ()):
+                 modules: Sequence[Any], roots: Iterable[Any], reads: dict[int, tuple], joint: Any, number_paths: frozenset,
+                 keep_grads: bool, constant: Constant | None = None, fixed: Iterable[int] = (),
+                 ties: Sequence[tuple[Tensor, int]] = ()):
         self.traced, self.execute, self.joint = traced, execute, joint
         self.arguments, self.given, self.traced_as = arguments, given, traced_as
         self.modules, self.roots, self.reads, self.keep_grads = modules, roots, reads, keep_grads
@@ -133,10 +134,12 @@ class Entry:
                     w.miss_if(f"apart(a{p}, a{q})", "written memory is shared")
         captured = [i for i in self.traced.inputs if i.place is None and i.tensor is not None]
         written = [i.tensor for i in captured if id(i.value) in targets]
-        w.space["meet"] = meet
+        w.space.update(meet=meet, lonely=lonely)
         for those, tensors in (([p for p in places if p not in own], written), (own, [i.tensor for i in captured])):
             if those and tensors:
-                w.miss_if(f"meet([{', '.join(f'a{p}' for p in those)}], {w.name(tensors, 'T')})", "written memory is shared")
+                apart_already = " and ".join(f"lonely({self.variable(p)}, a{p})" for p in those)
+                w.miss_if(f"not ({apart_already}) and meet([{', '.join(f'a{p}' for p in those)}], {w.name(tensors, 'T')})",
+                          "written memory is shared")
 
     def variable(self, place: int) -> str:
         return self.variables[place]
@@ -236,7 +239,9 @@ class Entry:
 
     def end_of_guards(self, w: Writer) -> None:
         """Put what has been written so far under one `try`: what is not there any more does not fit."""
-        w.lines = ["    try:", *["    " + line for line in w.lines], "    except (AttributeError, IndexError, KeyError):", "        return MISS"]
+        w.lines = ["    try:", *["    " + line for line in w.lines],
+                   "    except (AttributeError, IndexError, KeyError):",
+                   "        return MISS"]
 
     def _written(self, w: Writer) -> None:
         """Move the versions of what was written."""
@@ -391,7 +396,17 @@ def _references() -> int:
     return [*map(getrefcount, grads)][0]
 
 
+def _lonely() -> int:
+    """What `getrefcount` says inside `lonely` of an array that one tensor and the caller's variable hold."""
+    def inside(t: Tensor, a: np.ndarray) -> int:
+        return getrefcount(a)
+    t = wrap(np.empty(0))
+    a = t._a
+    return inside(t, a)
+
+
 ALONE = _references()
+LONELY = _lonely()
 _grad, _array = attrgetter("_grad"), attrgetter("_a")
 
 
@@ -403,6 +418,15 @@ def apart(a: np.ndarray, b: np.ndarray) -> bool:
 def distance(a: np.ndarray, b: np.ndarray) -> int:
     """How far `a` begins after `b`, in bytes."""
     return a.__array_interface__["data"][0] - b.__array_interface__["data"][0]
+
+
+def lonely(t: Tensor, a: np.ndarray) -> bool:
+    """Whether nothing but the tensor looks at its memory (which the caller has in a variable)."""
+    shared = t._st is not None                  # the Storage holds the owner of the memory
+    owner = a.base
+    if type(owner) is np.ndarray:
+        return owner.base is None and getrefcount(owner) <= 3 + shared and getrefcount(a) <= LONELY
+    return (owner is None or alone(a)) and getrefcount(a) <= LONELY + shared
 
 
 def meet(arrays: list[np.ndarray], tensors: list[Tensor]) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 
 __all__: list[str] = []
 
+_SETTINGS = ("backend", "isa", "threads", "library", "regions", "parallel_regions", "barriers", "cache")
+
 
 class Report:
     """Counts are sums over the compiled versions and their backward parts:
@@ -83,8 +85,7 @@ class Report:
             plan = _plan(x)
             if plan is not None:
                 out.append(plan.report())
-            out += [f"     {key}: {r[key]}" for key in ("backend", "isa", "threads", "library", "regions", "parallel_regions", "barriers", "cache")
-                    if key in r]
+            out += [f"     {key}: {r[key]}" for key in _SETTINGS if key in r]
             out += [f"     note: {n}" for n in r.get("notes", ())]
         if self.entries:
             out.append("\ncompile time")

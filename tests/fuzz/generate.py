@@ -21,7 +21,8 @@ UNARY = ["{0}.neg()", "{0}.abs()", "{0}.tanh()", "{0}.sigmoid()", "{0}.relu()", 
          "{0}.sin()", "{0}.cos()", "torch.nn.functional.silu({0})", "torch.nn.functional.softplus({0})", "{0}.erf()", "{0}.atan()",
          "torch.nn.functional.leaky_relu({0}, 0.1)", "torch.nn.functional.elu({0})", "{0}.tanh().exp()", "({0}.abs() + 0.5).log()",
          "({0}.abs() + 0.1).sqrt()", "({0}.abs() + 0.3).rsqrt()", "({0} * 0.5)", "(1.5 - {0})", "({0} / 3)", "(1 / ({0}.abs() + 0.7))",
-         "({0}.abs() + 0.2) ** 1.5", "{0} ** 2", "{0}.clamp(-1.1, 0.9)", "{0}.expm1().tanh()", "({0}.abs()).log1p()", "{0}.sigmoid().logit()"]
+         "({0}.abs() + 0.2) ** 1.5", "{0} ** 2", "{0}.clamp(-1.1, 0.9)", "{0}.expm1().tanh()",
+         "({0}.abs()).log1p()", "{0}.sigmoid().logit()"]
 BINARY = ["({0} + {1})", "({0} - {1})", "({0} * {1})", "torch.maximum({0}, {1})", "torch.minimum({0}, {1})", "({0} / ({1}.abs() + 0.5))",
           "torch.where({1} > 0.1, {0}, {1})", "torch.lerp({0}, {1}, 0.3)", "torch.atan2({0}, {1}.abs() + 0.6)", "torch.hypot({0}, {1} + 3)",
           "torch.logaddexp({0}, {1})", "torch.add({0}, {1}, alpha=0.5)", "{0}.masked_fill({1} > 0.3, 0.25)"]
@@ -30,12 +31,16 @@ INPLACE = ["{0}.mul_({1})", "{0}.add_({1}, alpha=2)", "{0}.relu_()", "{0}.mul_(0
            "{0}.clamp_(min=-0.5)", "{0}.fill_(0.75)", "{0}.masked_fill_({1} > 0.2, 1.5)", "{0}.addcmul_({1}, {1}, value=0.5)"]
 # operators whose results depend on chance, memory, other threads or values in ways a traced program may not; or that are slow
 UNFIT = ("linalg_", "fft_", "random", "dropout", "_fill", "rrelu", "histogram", "bessel", "airy", "polynomial", "unique", "nonzero",
-         "argwhere", "masked_select", "masked_scatter", "empty", "ctc", "multinomial", "bernoulli", "rand", "normal", "poisson", "fractional", "bincount",
+         "argwhere", "masked_select", "masked_scatter", "empty", "ctc", "multinomial", "bernoulli", "rand", "normal", "poisson", "fractional",
+         "bincount",
          "histc", "view", "_named", "gumbel", "embedding_renorm", "_inplace", "lobpcg", "nextafter", "zeta", "polygamma", "mvlgamma",
-         "igamma", "entr", "equal", "allclose", "to_dense", "cholesky", "svd", "qr", "eig", "lstsq", "solve", "inverse", "pinverse", "logdet",
+         "igamma", "entr", "equal", "allclose", "to_dense", "cholesky", "svd", "qr", "eig", "lstsq", "solve", "inverse", "pinverse",
+         "logdet",
          "slogdet", "det", "matrix_power", "matrix_exp", "orgqr", "ormqr", "lu", "triangular", "chain_matmul", "nuclear", "pdist", "cdist",
-         "multi_head", "as_strided", "combinations", "cartesian", "searchsorted", "bucketize", "repeat_interleave", "isin", "cov", "corrcoef",
-         "quantile", "mode", "kthvalue", "renorm", "frexp", "complex", "polar", "real", "imag", "item", "tolist", "numpy", "pin_memory", "cuda")
+         "multi_head", "as_strided", "combinations", "cartesian", "searchsorted", "bucketize", "repeat_interleave", "isin", "cov",
+         "corrcoef",
+         "quantile", "mode", "kthvalue", "renorm", "frexp", "complex", "polar", "real", "imag", "item", "tolist", "numpy", "pin_memory",
+         "cuda")
 
 
 def fit_operators() -> list[str]:
@@ -161,8 +166,10 @@ class Generator:
             return
         dims = sorted(int(d) for d in self.rng.choice(x.ndim, size=int(self.rng.integers(1, x.ndim + 1)), replace=False))
         name, keep = self.choice(REDUCTIONS), bool(self.rng.integers(2))
-        texts = [f"{{0}}.{name}(dim={dims}, keepdim={keep})", f"torch.softmax({{0}}, dim={dims[0]})", f"torch.log_softmax({{0}}, dim={dims[0]})",
-                 f"{{0}}.cumsum({dims[0]})", f"{{0}}.max({dims[0]}, keepdim={keep})[0]", f"{{0}}.mean()", f"{{0}}.std(dim={dims[0]}, correction=0)",
+        texts = [f"{{0}}.{name}(dim={dims}, keepdim={keep})", f"torch.softmax({{0}}, dim={dims[0]})",
+                 f"torch.log_softmax({{0}}, dim={dims[0]})",
+                 f"{{0}}.cumsum({dims[0]})", f"{{0}}.max({dims[0]}, keepdim={keep})[0]", "{0}.mean()",
+                 f"{{0}}.std(dim={dims[0]}, correction=0)",
                  f"torch.nn.functional.layer_norm({{0}}, ({x.shape[-1]},))", f"({{0}} > 0).sum(dim={dims[0]}).to({{0}}.dtype)",
                  f"{{0}}.argmax(dim={dims[0]})", f"torch.nn.functional.normalize({{0}}, dim={dims[0]})"]
         weights = np.array([8, 2, 2, 1, 1, 1, 1, 2, 1, 0.5, 1])

@@ -112,7 +112,8 @@ class Program:
     def script(self, stage: str) -> str:
         """A script that shows the failure again."""
         args = "\n".join(f"    {x!r}," for x in self.inputs)
-        return (f"# python -m tests.fuzz THIS_FILE\nfrom tests.fuzz.programs import Input, Program, Step\nfrom tests.fuzz.stages import explain\n\n"
+        return ("# python -m tests.fuzz THIS_FILE\nfrom tests.fuzz.programs import Input, Program, Step\n"
+                "from tests.fuzz.stages import explain\n\n"
                 f"program = Program(\n  ({args}\n  ),\n  {self.steps!r},\n  {self.outputs!r}, {self.wrt!r}, {self.seed})\n"
                 f'"""\n{self.source()}"""\nexplain(program, {stage!r})\n')
 

@@ -45,8 +45,8 @@ def test_a_difference_is_seen_and_made_smaller(monkeypatch):
         return [a * np.float32(1.001) if any("tanh" in s.text for s in self.program.steps) and a.dtype.kind == "f" else a for a in found]
 
     monkeypatch.setattr(Run, "stage", broken)
-    program = Program((Input((3, 4)), Input((4,))), (Step("({0} + {1})", (0, 1)), Step("{0}.tanh()", (2,)), Step("{0}.sum(0)", (3,)), Step("{0}.exp()", (4,))),
-                      (5,), (0, 1))
+    steps = Step("({0} + {1})", (0, 1)), Step("{0}.tanh()", (2,)), Step("{0}.sum(0)", (3,)), Step("{0}.exp()", (4,))
+    program = Program((Input((3, 4)), Input((4,))), steps, (5,), (0, 1))
     failure = check(program, ("traced",))
     assert failure is not None and failure.stage == "traced"
     small, found = minimise(program, failure)
