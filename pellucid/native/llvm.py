@@ -32,11 +32,13 @@ import llvmlite.binding as llvm
 
 from ..core import dtype as dt
 from ..core.dtype import dtype
-from ..kernel.ir import AccumStore, Buf, Index, Kernel, Let, Load, Loop, Size, Stmt, Store
+from ..kernel.ir import AccumStore, Buf, Kernel, Let, Load, Loop, Size, Stmt, Store
 from ..kernel.walk import expressions, parts, statements
+from .analysis import apart, groups, held, lift, neutral, parallel
 from .isa import Isa, host_isa, isa_of
-from .nest import Nest, combine, held, lift, zero
-from .ssa import LIBM, LOW, Num, Writer
+from .nest import Nest
+from .numeric import LIBM, LOW, Num
+from .ssa import Writer
 
 __all__ = ["Emitted", "Partial", "Phase", "Isa", "compile_object", "emit", "host_isa", "isa_of", "module", "symbols"]
 
@@ -168,7 +170,7 @@ class _Kernel:
         for name in shared:
             d = self.partials[name].dtype
             copies[name] = pointers["partial:" + name], d
-            self.fill(w, copies[name][0], self.size(w, sizes, self.bufs[name].size), d, zero(w, shared[name], d))
+            self.fill(w, copies[name][0], self.size(w, sizes, self.bufs[name].size), d, w.const(neutral(shared[name], d), d))
         nest = Nest(w, self.kernel, pointers, sizes, copies, self.overlap)
         lo, hi = Num(w, "%lo", dt.int64), Num(w, "%hi", dt.int64)
         for let in before:
@@ -258,7 +260,7 @@ class _Kernel:
             total = w.slot(p.dtype, lanes, old)
             with w.loop(w.int(0), threads, 1) as t:
                 own = w.raw(f"getelementptr i8, ptr %partials, i64 {(t * stride + at).text}")
-                total.set(combine(w, p.op, total.get(), w.load(w.at(own, i, p.dtype), p.dtype, lanes)))
+                total.set(w.combine(p.op, total.get(), w.load(w.at(own, i, p.dtype), p.dtype, lanes)))
             w.store(w.cast(total.get(), held(b.dtype)), here, b.dtype)
 
         main = lo if p.size == 1 else lo + ((hi - lo) & -lanes)
@@ -272,41 +274,6 @@ class _Kernel:
         symbol = self.next_symbol("combine")
         self.phases.append(Phase(symbol, "combine", p.size, ALIGN))
         self.finish(w, symbol, "ptr %bufs, ptr %sizes, i64 %lo, i64 %hi, ptr %partials, i64 %threads, i64 %stride")
-
-
-def parallel(group: Sequence[Stmt]) -> bool:
-    return len(group) == 1 and isinstance(group[0], Loop) and group[0].axis.kind == "par"
-
-
-def groups(body: Sequence[Stmt]) -> list[tuple[Stmt, ...]]:
-    """The statements of each phase: a par loop, or what one thread does between two."""
-    found: list[tuple[Stmt, ...]] = []
-    rest: list[Stmt] = []
-    for s in body:
-        if parallel((s,)):
-            if rest:
-                found.append(tuple(rest))
-            found.append((s,))
-            rest = []
-        else:
-            rest.append(s)
-    return found + ([tuple(rest)] if rest else [])
-
-
-def apart(index: Index, var: str, extents: Mapping[str, Size]) -> bool:
-    """Whether different values of `var` give different elements."""
-    terms = dict(index.terms)
-    c = terms.pop(var, 0)
-    if c == 0 or any(name not in extents for name in terms):
-        return False
-    reach = 0
-    for name, k in terms.items():
-        n = extents[name]
-        if isinstance(n, int) and isinstance(k, int):
-            reach += abs(k) * max(n - 1, 0)
-        else:
-            return len(terms) == 1 and k == 1 and n == c
-    return isinstance(c, int) and reach < abs(c)
 
 
 # ---------------------------------------------------------------------------------------------------- modules

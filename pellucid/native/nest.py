@@ -14,53 +14,13 @@ from typing import Any
 from ..core import dtype as dt
 from ..core.dtype import dtype
 from ..kernel import mathfn
-from ..kernel.build import identity
-from ..kernel.ir import (
-    MATH, Accum, AccumStore, Apply, Buf, Const, Expr, If, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var,
-)
+from ..kernel.ir import MATH, Accum, AccumStore, Apply, Buf, Const, Expr, If, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var
 from ..kernel.walk import expressions, parts, statements
-from .ssa import LOW, Num, Slot, Writer
+from .analysis import LONG, bound, held, independent, lane_count, lift, neutral, trips, vectors_per_turn, written
+from .numeric import Num
+from .ssa import Slot, Writer
 
-LONG = 32           # additions in a row that float32 can take; longer sums go to float64
 STREAM = 16 << 20   # bytes: outputs beyond it bypass the cache
-
-
-# ---------------------------------------------------------------------------------------------------- reading IR
-def bound(body: Sequence[Stmt]) -> set[str]:
-    """The names that statements give values to."""
-    names = set()
-    for s in statements(body):
-        if isinstance(s, (Let, Local, Accum)):
-            names.add(s.var)
-        elif isinstance(s, Loop):
-            names.add(s.axis.var)
-    return names
-
-
-def written(body: Sequence[Stmt]) -> set[str]:
-    """The buffers that statements write."""
-    return {s.buf for s in statements(body) if isinstance(s, (Store, AccumStore))}
-
-
-def trips(body: Sequence[Stmt], var: str, lanes: int) -> float:
-    """How often `var` is accumulated to, at most, per lane; infinite if that depends on run-time sizes."""
-    total = 0.0
-    for s in body:
-        if isinstance(s, Accum) and s.var == var:
-            total += 1
-        elif isinstance(s, If):
-            total += trips(s.body, var, lanes)
-        elif isinstance(s, Loop):
-            inner = trips(s.body, var, lanes)
-            if inner:
-                n = s.axis.extent
-                total += inner * (float("inf") if isinstance(n, str) else -(-n // (lanes if s.axis.vec else 1)))
-    return total
-
-
-def held(d: dtype) -> dtype:
-    """The dtype that values of a buffer are computed in."""
-    return dt.float32 if d in LOW else d
 
 
 class Register:
@@ -332,7 +292,7 @@ class Nest:
         else:
             old = w.load(p, d, lanes, mask)
         x = w.spread(w.cast(x, held(d)), lanes)
-        new = x if s.op == "set" else combine(w, s.op, old, x)
+        new = x if s.op == "set" else w.combine(s.op, old, x)
         if own is not None:
             w.scatter(new, p, own, d, mask)
         else:
@@ -410,7 +370,7 @@ class Nest:
             slot.set(x)
             return
         old = slot.get()
-        new = x if s.op == "set" else combine(w, s.op, old, x)
+        new = x if s.op == "set" else w.combine(s.op, old, x)
         slot.set(new if guard is None else w.select(guard, new, old))
 
     def branch(self, s: If) -> None:
@@ -434,7 +394,7 @@ class Nest:
             self.ranges[loop.axis.var] = 0, loop.axis.extent - 1
         else:
             self.ranges.pop(loop.axis.var, None)
-        lanes = self.lanes(loop) if loop.axis.vec and self.vec is None and not self.states and self.independent(loop) else 1
+        lanes = lane_count(loop, self.bufs, self.w.isa.bits) if loop.axis.vec and self.vec is None and not self.states and independent(loop) else 1
         if lanes > 1:
             self.vector_loop(loop, lo, hi, lanes)
         elif static:
@@ -519,87 +479,18 @@ class Nest:
         self.memo = {}
 
     # ------------------------------------------------------------------------------------------------ lanes
-    def independent(self, loop: Loop) -> bool:
-        """Whether the iterations may run side by side, in lanes."""
-        var, body = loop.axis.var, loop.body
-        varying, inside = {var}, set()
-        reads: set[str] = set()
-        for s in statements(body):
-            found = parts(expressions(s))
-            reads |= {e.name for e in found if isinstance(e, Var)}
-            if isinstance(s, Local):
-                inside.add(s.var)
-                varying.add(s.var)
-            elif isinstance(s, Let) and any((isinstance(e, Var) and e.name in varying)
-                                            or (isinstance(e, Load) and any(n in varying for n, _ in e.index.terms)) for e in found):
-                varying.add(s.var)
-        for s in statements(body):
-            if isinstance(s, Accum) and s.var not in inside and (s.op == "set" or s.var in reads):
-                return False
-            if isinstance(s, Store) and not any(n in varying for n, _ in s.index.terms):
-                return False
-            if isinstance(s, AccumStore) and [n for n, _ in s.index.terms if n in varying] != [var]:
-                return False
-        if loop.axis.kind == "par":
-            return True
-        stores: dict[str, set[Index]] = {}
-        for s in statements(body):
-            if isinstance(s, (Store, AccumStore)):
-                stores.setdefault(s.buf, set()).add(s.index)
-        for s in statements(body):
-            for e in parts(expressions(s)):
-                if isinstance(e, Load) and e.buf in stores and stores[e.buf] != {e.index}:
-                    return False
-        return True
-
-    def lanes(self, loop: Loop) -> int:
-        """How many lanes suit the dtypes of a loop, and its extent."""
-        floats, whole = set(), set()
-        for s in statements(loop.body):
-            found = [self.bufs[e.buf].dtype if isinstance(e, Load) else e.dtype for e in parts(expressions(s)) if not isinstance(e, Const)]
-            if isinstance(s, (Store, AccumStore)):
-                found.append(self.bufs[s.buf].dtype)
-            for d in found:
-                d = held(d)
-                (floats if d.is_floating_point else whole).add(d.itemsize)
-        whole.discard(1)
-        size = min(floats) if floats else whole.pop() if len(whole) == 1 else 4 if whole else 1
-        lanes = self.w.isa.bits // 8 // size
-        n = loop.axis.extent
-        if isinstance(n, int):
-            if n == 1:
-                return 1
-            while lanes > 2 and lanes >= 2 * n:
-                lanes //= 2
-        return lanes
-
-    def unrolled(self, loop: Loop, sums: bool) -> int:
-        """How many vectors one iteration of the main loop takes."""
-        cost = 0
-        for s in statements(loop.body):
-            if isinstance(s, If):
-                return 1
-            found = parts(expressions(s))
-            cost += sum(20 if e.name in MATH and e.name not in CHEAP else 1 for e in found if isinstance(e, Apply))
-            cost += 1 + sum(isinstance(e, Load) for e in found)
-        inner = any(isinstance(s, Loop) for s in loop.body)
-        if inner and cost <= 8 and self.w.isa.registers >= 32:
-            return 8                                  # rows far apart: several cache lines of each
-        sums = sums or inner
-        return 4 if cost <= (12 if sums else 8) else 2 if cost <= 20 else 1
-
     def vector_loop(self, loop: Loop, lo: Num, hi: Num, lanes: int) -> None:
         w = self.w
         inside = {s.var for s in statements(loop.body) if isinstance(s, Local)}
         targets = {s.var: s.op for s in statements(loop.body) if isinstance(s, Accum) and s.var not in inside}
-        unroll = self.unrolled(loop, bool(targets))
+        unroll = vectors_per_turn(loop, bool(targets), w.isa.registers)
         if any(self.env[v].wide for v in targets):
             unroll = min(unroll, 2)
         static = lo.const is not None and hi.const is not None
         if static:
             while unroll > 1 and (hi.const - lo.const) // (lanes * unroll) == 0:
                 unroll //= 2
-        sums = [{v: w.slot(self.env[v].slot.dtype, lanes, zero(w, op, self.env[v].slot.dtype)) for v, op in targets.items()} for _ in range(unroll)]
+        sums = [{v: w.slot(self.env[v].slot.dtype, lanes, w.const(neutral(op, self.env[v].slot.dtype), self.env[v].slot.dtype)) for v, op in targets.items()} for _ in range(unroll)]
         if static:
             self.vectors(loop, lo, hi, lanes, sums)
         else:
@@ -608,9 +499,9 @@ class Nest:
         for v, op in targets.items():
             many = [s[v].get() for s in sums]
             while len(many) > 1:
-                many = [combine(w, op, many[k], many[k + 1]) for k in range(0, len(many), 2)]
+                many = [w.combine(op, many[k], many[k + 1]) for k in range(0, len(many), 2)]
             slot = self.env[v].slot
-            slot.set(combine(w, op, slot.get(), across(w, op, many[0])))
+            slot.set(w.combine(op, slot.get(), w.across(op, many[0])))
 
     def vectors(self, loop: Loop, lo: Num, hi: Num, lanes: int, sums: list[dict[str, Slot]]) -> None:
         """The main loop, then what remains: masked, or one by one."""
@@ -706,75 +597,3 @@ class Nest:
                         and lanes * b.dtype.itemsize in (16, 32, 64):
                     found.add(b.name)
         return frozenset(found) if self.w.isa.bits >= 256 else frozenset()
-
-
-CHEAP = frozenset(("sqrt", "floor", "ceil", "trunc", "rint"))
-
-
-# ---------------------------------------------------------------------------------------------------- combining
-def combine(w: Writer, op: str, a: Num, b: Num) -> Num:
-    """`op` of ir.REDUCTIONS."""
-    if op in ("max", "min"):
-        return w.extreme(op, a, b)
-    if a.dtype is dt.bool_ and op in ("add", "mul"):
-        op = "or" if op == "add" else "and"
-    return w.bits2(op, a, b) if op in ("and", "or") else w.arith(op, a, b)
-
-
-def zero(w: Writer, op: str, d: dtype) -> Num:
-    """What changes nothing under `op`."""
-    value = identity(op, d)
-    if op == "and" and d is not dt.bool_:
-        value = -1
-    if op == "add" and d.is_floating_point:
-        value = -0.0
-    return w.const(value, d)
-
-
-def across(w: Writer, op: str, x: Num) -> Num:
-    """All lanes combined, in halves: the same order every time."""
-    n = x.lanes
-    while n > 1:
-        n //= 2
-        a, b = (w.shuffle(x, range(n)), w.shuffle(x, range(n, 2 * n))) if n > 1 else (w.lane(x, 0), w.lane(x, 1))
-        x = combine(w, op, a, b)
-    return x
-
-
-def lift(loop: Loop, bufs: dict[str, Buf]) -> tuple[list[Local], Loop, list[AccumStore]]:
-    """A loop that adds to the same element in every iteration, as one that adds to a register: (what comes before it, the
-    loop, what comes after it)."""
-    names = bound((loop,))
-    found: dict[tuple, str] = {}
-    spoilt = {e.buf for s in statements(loop.body) for e in parts(expressions(s)) if isinstance(e, Load)}
-    for s in statements(loop.body):
-        if isinstance(s, Store) or isinstance(s, AccumStore) and (s.op == "set" or any(n in names for n, _ in s.index.terms)):
-            spoilt.add(s.buf)
-    kinds: dict[str, str] = {}
-    for s in statements(loop.body):
-        if isinstance(s, AccumStore) and s.buf not in spoilt:
-            if kinds.setdefault(s.buf, s.op) != s.op:
-                spoilt.add(s.buf)
-    for s in statements(loop.body):
-        if isinstance(s, AccumStore) and s.buf not in spoilt:
-            found.setdefault((s.buf, s.index, s.op), f"{s.buf}.sum{len(found)}")
-    if not found:
-        return [], loop, []
-
-    def change(body: Sequence[Stmt]) -> tuple[Stmt, ...]:
-        out: list[Stmt] = []
-        for s in body:
-            if isinstance(s, AccumStore) and (s.buf, s.index, s.op) in found:
-                s = Accum(found[s.buf, s.index, s.op], s.op, s.expr)
-            elif isinstance(s, (Loop, If)):
-                s = replace(s, body=change(s.body))
-            out.append(s)
-        return tuple(out)
-
-    before, after = [], []
-    for (buf, index, op), name in found.items():
-        d = held(bufs[buf].dtype)
-        value = -0.0 if op == "add" and d.is_floating_point else -1 if op == "and" and d is not dt.bool_ else identity(op, d)
-        before.append(Local(name, Const(value, d)))
-        after.append(AccumStore(buf, index, op, Var(name, d)))
-    return before, replace(loop, body=change(loop.body)), after
