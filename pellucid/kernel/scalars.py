@@ -18,6 +18,7 @@ inf, nan = math.inf, math.nan
 _f32, _f64 = np.float32, np.float64
 _INT = {4: np.int32, 8: np.int64}
 _FLOAT = {4: np.float32, 8: np.float64}
+_COMPARE = {"eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
 _erf, _erfc = np.frompyfunc(math.erf, 1, 1), np.frompyfunc(math.erfc, 1, 1)
 _LIBM = {"atan": np.arctan, "asin": np.arcsin, "acos": np.arccos, "atan2": np.arctan2, "fmod": np.fmod, "pow": np.power,
          "erf": lambda x: np.asarray(_erf(x), _f64), "erfc": lambda x: np.asarray(_erfc(x), _f64)}
@@ -81,7 +82,7 @@ def select(c, a, b):
 
 
 def compare(how, a, b):
-    return getattr(np, {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}[how])(a, b)
+    return _COMPARE[how](a, b)
 
 
 def bits(x):

@@ -394,7 +394,9 @@ class Nest:
             self.ranges[loop.axis.var] = 0, loop.axis.extent - 1
         else:
             self.ranges.pop(loop.axis.var, None)
-        lanes = lane_count(loop, self.bufs, self.w.isa.bits) if loop.axis.vec and self.vec is None and not self.states and independent(loop) else 1
+        lanes = 1
+        if loop.axis.vec and self.vec is None and not self.states and independent(loop):
+            lanes = lane_count(loop, self.bufs, self.w.isa.bits)
         if lanes > 1:
             self.vector_loop(loop, lo, hi, lanes)
         elif static:
@@ -490,7 +492,8 @@ class Nest:
         if static:
             while unroll > 1 and (hi.const - lo.const) // (lanes * unroll) == 0:
                 unroll //= 2
-        sums = [{v: w.slot(self.env[v].slot.dtype, lanes, w.const(neutral(op, self.env[v].slot.dtype), self.env[v].slot.dtype)) for v, op in targets.items()} for _ in range(unroll)]
+        start = {v: w.const(neutral(op, self.env[v].slot.dtype), self.env[v].slot.dtype) for v, op in targets.items()}
+        sums = [{v: w.slot(x.dtype, lanes, x) for v, x in start.items()} for _ in range(unroll)]
         if static:
             self.vectors(loop, lo, hi, lanes, sums)
         else:
@@ -515,8 +518,8 @@ class Nest:
         def run(stream: frozenset[str]) -> None:
             kept = self.vec, self.env, self.kept, self.bases
             with w.loop(lo, main, step) as i:
-                self.states = [State(Lanes(var, lanes, i + u * lanes if u else i, None, sums[u], stream), dict(self.env), self.kept, self.bases)
-                               for u in range(len(sums))]
+                self.states = [State(Lanes(var, lanes, i + u * lanes, None, s, stream), dict(self.env), self.kept, self.bases)
+                               for u, s in enumerate(sums)]
                 self.block(loop.body)
             self.states = []
             self.vec, self.env, self.kept, self.bases = kept

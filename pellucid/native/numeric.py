@@ -298,8 +298,9 @@ class Numeric:
         """shl or shr of any amount: from the width on nothing is left (shr: but the sign)."""
         width = 8 * a.dtype.itemsize
         if n.const is not None:
-            return self._shift(name, a, self.const(min(n.const, width - 1), a.dtype)) if n.const < width or name == "shr" and a.dtype.is_signed \
-                else self.const(0, a.dtype)
+            if n.const >= width and not (name == "shr" and a.dtype.is_signed):
+                return self.const(0, a.dtype)
+            return self._shift(name, a, self.const(min(n.const, width - 1), a.dtype))
         a, n = self.pair(a, n)
         fits = self.op(f"icmp ult {n.ty} {n.text}, {self.spread(self.const(width, n.dtype), n.lanes).text}", dt.bool_, n.lanes)
         got = self._shift(name, a, self.select(fits, n, self.const(width - 1, n.dtype)))
@@ -346,7 +347,8 @@ class Numeric:
             kind, mask = ("ps", "i16") if x.dtype.itemsize == 4 else ("pd", "i8")
             name = f"llvm.x86.avx512.mask.scalef.{kind}.512"
             self.declares[f"declare {x.ty} @{name}({x.ty}, {x.ty}, {x.ty}, {mask}, i32)"] = None
-            return self.op(f"call {x.ty} @{name}({x.ty} {x.text}, {x.ty} {n.text}, {x.ty} zeroinitializer, {mask} -1, i32 4)", x.dtype, x.lanes)
+            args = f"{x.ty} {x.text}, {x.ty} {n.text}, {x.ty} zeroinitializer, {mask} -1, i32 4"
+            return self.op(f"call {x.ty} @{name}({args})", x.dtype, x.lanes)
         half = self.whole(n * 0.5)
         return x * self.power(half) * self.power(n - half)
 
