@@ -334,88 +334,97 @@ def test_long_sums_are_as_good_as_pairwise_ones(level):
 
 
 # ---------------------------------------------------------------------------------------------------- other forms
+def each(kind, var, n, *body):
+    """A loop; `kind` with a star: in lanes."""
+    return Loop(Axis(var, n, kind.rstrip("*"), kind.endswith("*")), body)
+
+
 def forms():
     """(kernel, arrays, sizes): everything else that loop IR can say."""
     rng = np.random.default_rng(5)
 
     def f(*shape):
         return rng.standard_normal(math.prod(shape)).astype(np.float32)
+
+    def make(name, bufs, *body, sizes=()):
+        made = []
+        for text in bufs.split(", "):           # name:dtype:role:size[:init]
+            n, d, role, size, *init = text.split(":")
+            d = {"f": F, "d": D, "i": I64, "b": B, "u1": dt.uint8, "i4": dt.int32, "bf": dt.bfloat16}[d]
+            made.append(Buf(n, d, role, int(size) if size.isdigit() else size, *([float(init[0]) if d is F else int(init[0])] if init else [])))
+        return Kernel(name, tuple(made), sizes, body)
     i, j = Var("i", I64), Var("j", I64)
+    x_row = row("x", i=33, j=1)
     # an operand of each broadcast kind, two loops
-    yield Kernel("broadcast", (Buf("x", F, "in", 9 * 33), Buf("a", F, "in", 33), Buf("b", F, "in", 9), Buf("c", F, "in", 1),
-                               Buf("y", F, "out", 9 * 33)), (), (Loop(Axis("i", 9, "par"), (Loop(Axis("j", 33, "seq", True), (
-                                   Store("y", at(i=33, j=1), op("add", op("mul", row("x", i=33, j=1), row("a", j=1)),
-                                                                op("mul", row("b", i=1), Load("c", at(), F)))),)),)),)), [f(9, 33), f(33), f(9), f(1), f(9, 33)], ()
+    yield make("broadcast", "x:f:in:297, a:f:in:33, b:f:in:9, c:f:in:1, y:f:out:297", each("par", "i", 9, each("seq*", "j", 33, Store(
+        "y", at(i=33, j=1), op("add", op("mul", x_row, row("a", j=1)), op("mul", row("b", i=1), Load("c", at(), F))))))), \
+        [f(9, 33), f(33), f(9), f(1), f(9, 33)], ()
     # transposes: gather one way, scatter the other; with a run-time stride
-    yield Kernel("transpose", (Buf("x", F, "in", 20 * 37), Buf("y", F, "out", 20 * 37)), (), (Loop(Axis("i", 37, "par"), (
-        Loop(Axis("j", 20, "seq", True), (Store("y", at(i=20, j=1), row("x", j=37, i=1)),)),)),)), [f(20, 37), f(20, 37)], ()
-    yield Kernel("transposed", (Buf("x", F, "in", "n"), Buf("y", F, "out", "n")), ("n", "rows", "cols"), (Loop(Axis("i", "rows", "par"), (
-        Loop(Axis("j", "cols", "seq", True), (Store("y", at(j="rows", i=1), row("x", i="cols", j=1)),)),)),)), [f(20, 37), f(20, 37)], (740, 20, 37)
+    yield make("transpose", "x:f:in:740, y:f:out:740", each("par", "i", 37, each("seq*", "j", 20, Store(
+        "y", at(i=20, j=1), row("x", j=37, i=1))))), [f(740), f(740)], ()
+    yield make("transposed", "x:f:in:n, y:f:out:n", each("par", "i", "rows", each("seq*", "j", "cols", Store(
+        "y", at(j="rows", i=1), row("x", i="cols", j=1)))), sizes=("n", "rows", "cols")), [f(740), f(740)], (740, 20, 37)
     # reversed, and every third
-    yield Kernel("reversed", (Buf("x", F, "in", 70), Buf("y", F, "out", 70)), (), (Loop(Axis("i", 70, "par", True), (
-        Store("y", at(i=1), Load("x", at(69, i=-1), F)),)),)), [f(70), f(70)], ()
-    yield Kernel("third", (Buf("x", dt.uint8, "in", 150), Buf("y", F, "out", 50)), (), (Loop(Axis("i", 50, "par", True), (
-        Store("y", at(i=1), Apply("cast", (Load("x", at(1, i=3), dt.uint8),), F)),)),)), [rng.integers(0, 255, 150).astype(np.uint8), f(50)], ()
+    yield make("reversed", "x:f:in:70, y:f:out:70", each("par*", "i", 70, Store("y", at(i=1), Load("x", at(69, i=-1), F)))), [f(70), f(70)], ()
+    yield make("third", "x:u1:in:150, y:f:out:50", each("par*", "i", 50, Store(
+        "y", at(i=1), Apply("cast", (Load("x", at(1, i=3), dt.uint8),), F)))), [rng.integers(0, 255, 150).astype(np.uint8), f(50)], ()
     # the axis' own number as a value, and quotients of it as indices
-    yield Kernel("numbers", (Buf("y", F, "out", 100), Buf("z", I64, "out", 100)), (), (Loop(Axis("i", 100, "par", True), (
-        Store("y", at(i=1), Apply("cast", (op("mul", i, num(3, I64)),), F)), Store("z", at(i=1), op("mod", i, num(7, I64))))),)), [f(100), np.zeros(100, np.int64)], ()
-    yield Kernel("tiled", (Buf("x", F, "in", 10), Buf("w", F, "in", 10), Buf("y", F, "out", 100)), (), (Loop(Axis("i", 100, "par", True), (
-        Let("q", op("floordiv", i, num(10, I64))), Let("r", op("mod", i, num(10, I64))),
-        Store("y", at(i=1), op("sub", row("x", q=1), row("w", r=1))))),)), [f(10), f(10), f(100)], ()
+    yield make("numbers", "y:f:out:100, z:i:out:100", each(
+        "par*", "i", 100, Store("y", at(i=1), Apply("cast", (op("mul", i, num(3, I64)),), F)),
+        Store("z", at(i=1), op("mod", i, num(7, I64))))), [f(100), np.zeros(100, np.int64)], ()
+    yield make("tiled", "x:f:in:10, w:f:in:10, y:f:out:100", each(
+        "par*", "i", 100, Let("q", op("floordiv", i, num(10, I64))), Let("r", op("mod", i, num(10, I64))),
+        Store("y", at(i=1), op("sub", row("x", q=1), row("w", r=1))))), [f(10), f(10), f(100)], ()
     # rows taken by loaded indices, and added back
     ids = rng.integers(0, 6, 40)
-    yield Kernel("take", (Buf("t", F, "in", 6 * 19), Buf("k", I64, "in", 40), Buf("y", F, "out", 40 * 19)), (), (Loop(Axis("i", 40, "par"), (
-        Let("at", Load("k", at(i=1), I64)), Loop(Axis("j", 19, "seq", True), (Store("y", at(i=19, j=1), row("t", at=19, j=1)),)))),)), [f(6, 19), ids, f(40, 19)], ()
-    yield Kernel("give", (Buf("x", F, "in", 40 * 19), Buf("k", I64, "in", 40), Buf("y", F, "out", 6 * 19, 0.0)), (), (Loop(Axis("i", 40, "seq"), (
-        Let("at", Load("k", at(i=1), I64)), Loop(Axis("j", 19, "seq", True), (AccumStore("y", at(at=19, j=1), "add", row("x", i=19, j=1)),)))),)), [f(40, 19), ids, f(6, 19)], ()
+    index = Let("at", Load("k", at(i=1), I64))
+    yield make("take", "t:f:in:114, k:i:in:40, y:f:out:760", each("par", "i", 40, index, each("seq*", "j", 19, Store(
+        "y", at(i=19, j=1), row("t", at=19, j=1))))), [f(114), ids, f(760)], ()
+    yield make("give", "x:f:in:760, k:i:in:40, y:f:out:114:0", each("seq", "i", 40, index, each("seq*", "j", 19, AccumStore(
+        "y", at(at=19, j=1), "add", row("x", i=19, j=1))))), [f(760), ids, f(114)], ()
     low = np.ones(600, dt.bfloat16.np)
-    yield Kernel("ones", (Buf("x", dt.bfloat16, "in", 600), Buf("k", I64, "in", 600), Buf("y", dt.bfloat16, "inout", 2)), (), (
-        Loop(Axis("i", 600, "seq"), (Let("at", Load("k", at(i=1), I64)), AccumStore("y", at(at=1), "add", row("x", dt.bfloat16)))),)), \
-        [low, np.arange(600) % 2, low[:2]], ()
+    yield make("ones", "x:bf:in:600, k:i:in:600, y:bf:inout:2", each(
+        "seq", "i", 600, index, AccumStore("y", at(at=1), "add", row("x", dt.bfloat16)))), [low, np.arange(600) % 2, low[:2]], ()
     for name in ("floordiv", "mod"):            # of numbers beyond 32 bits, below zero, and of small ones, in lanes
-        yield Kernel(name, (Buf("y", I64, "out", 100), Buf("z", I64, "out", 100)), (), (Loop(Axis("i", 100, "par", True), (
-            Store("y", at(i=1), op(name, op("mul", i, num(1 << 33, I64)), num(1_000_003, I64))),
-            Store("z", at(i=1), op("add", op(name, op("sub", i, num(50, I64)), num(7, I64)), op(name, i, num(3, I64)))))),)), \
+        yield make(name, "y:i:out:100, z:i:out:100", each(
+            "par*", "i", 100, Store("y", at(i=1), op(name, op("mul", i, num(1 << 33, I64)), num(1_000_003, I64))),
+            Store("z", at(i=1), op("add", op(name, op("sub", i, num(50, I64)), num(7, I64)), op(name, i, num(3, I64)))))), \
             [np.zeros(100, np.int64), np.zeros(100, np.int64)], ()
-    yield Kernel("gather", (Buf("t", F, "in", 60), Buf("k", dt.int32, "in", 45), Buf("y", F, "out", 45)), (), (Loop(Axis("i", 45, "par", True), (
-        Let("at", Apply("cast", (Load("k", at(i=1), dt.int32),), I64)), Store("y", at(i=1), row("t", at=1)))),)), [f(60), rng.integers(0, 60, 45).astype(np.int32), f(45)], ()
-    yield Kernel("count", (Buf("k", I64, "in", 45), Buf("y", I64, "out", 6, 0)), (), (Loop(Axis("i", 45, "seq", True), (
-        Let("at", Load("k", at(i=1), I64)), AccumStore("y", at(at=1), "add", num(1, I64)))),)), [rng.integers(0, 6, 45), np.zeros(6, np.int64)], ()
+    yield make("gather", "t:f:in:60, k:i4:in:45, y:f:out:45", each(
+        "par*", "i", 45, Let("at", Apply("cast", (Load("k", at(i=1), dt.int32),), I64)), Store("y", at(i=1), row("t", at=1)))), \
+        [f(60), rng.integers(0, 60, 45).astype(np.int32), f(45)], ()
+    yield make("count", "k:i:in:45, y:i:out:6:0", each("seq*", "i", 45, index, AccumStore("y", at(at=1), "add", num(1, I64)))), \
+        [rng.integers(0, 6, 45), np.zeros(6, np.int64)], ()
     # branches in lanes, on a whole row, around a sum
-    yield Kernel("branch", (Buf("x", F, "in", 50), Buf("y", F, "inout", 50), Buf("s", F, "out", 1, 0.0)), (), (Loop(Axis("i", 50, "par", True), (
-        If(Apply("gt", (row("x"), num(0.0)), B), (Let("v", op("mul", row("x"), num(2.0))), Store("y", at(i=1), Var("v", F)),
-                                                  AccumStore("s", at(), "max", Var("v", F)))),)),)), [f(50), f(50), f(1)], ()
-    yield Kernel("rows", (Buf("x", F, "in", 5 * 21), Buf("k", B, "in", 5), Buf("y", F, "inout", 5 * 21)), (), (Loop(Axis("i", 5, "par"), (
-        If(Load("k", at(i=1), B), (Loop(Axis("j", 21, "seq", True), (Store("y", at(i=21, j=1), op("neg", row("x", i=21, j=1))),)),)),)),)), \
-        [f(5, 21), np.array([1, 0, 1, 1, 0], bool), f(5, 21)], ()
-    # a scan, which has no lanes; the place of the largest; sums of windows, in lanes
-    yield Kernel("scan", (Buf("x", F, "in", 5 * 9), Buf("y", F, "out", 5 * 9)), (), (Loop(Axis("i", 5, "par"), (
-        Local("s", num(0.0)), Loop(Axis("j", 9, "seq", True), (Accum("s", "add", row("x", i=9, j=1)), Store("y", at(i=9, j=1), Var("s", F)))))),)), [f(5, 9), f(5, 9)], ()
-    yield Kernel("argmax", (Buf("x", F, "in", 5 * 30), Buf("y", I64, "out", 5)), (), (Loop(Axis("i", 5, "par"), (
-        Local("m", num(-math.inf)), Local("k", num(0, I64)), Loop(Axis("j", 30, "red", True), (
-            Let("v", row("x", i=30, j=1)), Let("up", Apply("gt", (Var("v", F), Var("m", F)), B)),
-            Accum("k", "set", Apply("select", (Var("up", B), j, Var("k", I64)), I64)),
-            Accum("m", "set", Apply("select", (Var("up", B), Var("v", F), Var("m", F)), F)))),
-        Store("y", at(i=1), Var("k", I64)))),)), [f(5, 30), np.zeros(5, np.int64)], ()
-    yield Kernel("window", (Buf("x", F, "in", 60), Buf("y", F, "out", 20)), (), (Loop(Axis("i", 20, "par", True), (
-        Local("m", num(-math.inf)), Local("k", num(0, I64)), Loop(Axis("j", 3, "red"), (
-            Let("v", row("x", i=3, j=1)), If(Apply("gt", (Var("v", F), Var("m", F)), B), (
-                Accum("m", "set", Var("v", F)), Accum("k", "set", op("add", op("mul", i, num(3, I64)), j)))))),
-        Store("y", at(i=1), op("add", Apply("cast", (Var("k", I64),), F), Var("m", F))))),)), [f(60), f(20)], ()
+    yield make("branch", "x:f:in:50, y:f:inout:50, s:f:out:1:0", each("par*", "i", 50, If(Apply("gt", (row("x"), num(0.0)), B), (
+        Let("v", op("mul", row("x"), num(2.0))), Store("y", at(i=1), Var("v", F)), AccumStore("s", at(), "max", Var("v", F)))))), \
+        [f(50), f(50), f(1)], ()
+    yield make("rows", "x:f:in:105, k:b:in:5, y:f:inout:105", each("par", "i", 5, If(Load("k", at(i=1), B), (each("seq*", "j", 21, Store(
+        "y", at(i=21, j=1), op("neg", row("x", i=21, j=1)))),)))), [f(105), np.array([1, 0, 1, 1, 0], bool), f(105)], ()
+    # a scan, which has no lanes; the place of the largest; of the largest in windows, in lanes
+    yield make("scan", "x:f:in:45, y:f:out:45", each("par", "i", 5, Local("s", num(0.0)), each(
+        "seq*", "j", 9, Accum("s", "add", row("x", i=9, j=1)), Store("y", at(i=9, j=1), Var("s", F))))), [f(45), f(45)], ()
+    v, m, up = Var("v", F), Var("m", F), Apply("gt", (Var("v", F), Var("m", F)), B)
+    yield make("argmax", "x:f:in:150, y:i:out:5", each("par", "i", 5, Local("m", num(-math.inf)), Local("k", num(0, I64)), each(
+        "red*", "j", 30, Let("v", row("x", i=30, j=1)), Let("up", up),
+        Accum("k", "set", Apply("select", (Var("up", B), j, Var("k", I64)), I64)),
+        Accum("m", "set", Apply("select", (Var("up", B), v, m), F))), Store("y", at(i=1), Var("k", I64)))), [f(150), np.zeros(5, np.int64)], ()
+    yield make("window", "x:f:in:60, y:f:out:20", each("par*", "i", 20, Local("m", num(-math.inf)), Local("k", num(0, I64)), each(
+        "red", "j", 3, Let("v", row("x", i=3, j=1)), If(up, (
+            Accum("m", "set", v), Accum("k", "set", op("add", op("mul", i, num(3, I64)), j))))),
+        Store("y", at(i=1), op("add", Apply("cast", (Var("k", I64),), F), m)))), [f(60), f(20)], ()
     # several phases, the second reading what the first summed; a lone statement between them
-    yield Kernel("phases", (Buf("x", F, "in", 200), Buf("s", F, "out", 1, 0.0), Buf("y", F, "out", 200), Buf("z", F, "out", 1)), (), (
-        Loop(Axis("i", 200, "par", True), (AccumStore("s", at(), "max", row("x")),)), Store("z", at(), op("mul", Load("s", at(), F), num(2.0))),
-        Let("t", Load("z", at(), F)), Loop(Axis("j", 200, "par", True), (Store("y", at(j=1), op("sub", row("x", j=1), Var("t", F))),)))), \
-        [f(200), f(1), f(200), f(1)], ()
-    # in place, and a copy of a number into many
-    yield Kernel("update", (Buf("p", F, "inout", 77), Buf("m", F, "inout", 77), Buf("g", F, "in", 77), Buf("lr", D, "in", 1)), (), (
-        Loop(Axis("i", 77, "par", True), (
-            Let("n", op("add", op("mul", row("m"), num(0.9)), row("g"))), Store("m", at(i=1), Var("n", F)),
-            Store("p", at(i=1), op("sub", row("p"), op("mul", Var("n", F), Apply("cast", (Load("lr", at(), D),), F)))))),)), \
+    yield make("phases", "x:f:in:200, s:f:out:1:0, y:f:out:200, z:f:out:1", each("par*", "i", 200, AccumStore("s", at(), "max", row("x"))),
+               Store("z", at(), op("mul", Load("s", at(), F), num(2.0))), Let("t", Load("z", at(), F)),
+               each("par*", "j", 200, Store("y", at(j=1), op("sub", row("x", j=1), Var("t", F))))), [f(200), f(1), f(200), f(1)], ()
+    # in place, and a number into many
+    yield make("update", "p:f:inout:77, m:f:inout:77, g:f:in:77, lr:d:in:1", each(
+        "par*", "i", 77, Let("n", op("add", op("mul", row("m"), num(0.9)), row("g"))), Store("m", at(i=1), Var("n", F)),
+        Store("p", at(i=1), op("sub", row("p"), op("mul", Var("n", F), Apply("cast", (Load("lr", at(), D),), F)))))), \
         [f(77), f(77), f(77), np.array([0.01])], ()
-    yield Kernel("fill", (Buf("y", dt.bfloat16, "out", 45), Buf("z", B, "out", 45)), (), (Loop(Axis("i", 45, "par", True), (
-        Store("y", at(i=1), num(1.0 / 3)), Store("z", at(i=1), num(True, B)))),)), [np.zeros(45, dt.bfloat16.np), np.zeros(45, bool)], ()
-    yield Kernel("scalar", (Buf("x", F, "in", 1), Buf("y", F, "out", 1)), (), (Store("y", at(), op("exp", Load("x", at(), F))),), ), [f(1), f(1)], ()
+    yield make("fill", "y:bf:out:45, z:b:out:45", each("par*", "i", 45, Store("y", at(i=1), num(1.0 / 3)), Store("z", at(i=1), num(True, B)))), \
+        [np.zeros(45, dt.bfloat16.np), np.zeros(45, bool)], ()
+    yield make("scalar", "x:f:in:1, y:f:out:1", Store("y", at(), op("exp", Load("x", at(), F)))), [f(1), f(1)], ()
 
 
 FORMS = list(forms())
