@@ -23,11 +23,12 @@ from ..graph.ir import Graph
 from ..graph.partition import partition
 from ..kernel.ir import Kernel
 from ..nn import Module
+from ..native.execute import BeingTraced
 from ..ops.dispatch import local, state
 from ..optim._traced import FirstStep
 from ..tensor import Tensor
 from ..tensor.core import PLAIN, Node, new
-from ..tensor.tracing import TraceError, Traced, Tracer, flatten, rebuild, trace as trace_function
+from ..tensor.tracing import TraceError, Traced, Tracer, flatten, rebuild, trace as trace_function, turn
 from . import backends
 from .entry import Constant, Entry, own_memory
 from .guards import MISS
@@ -58,15 +59,18 @@ class Compiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.slow and watched():
             return self.fn(*args, **kwargs)
-        cast = local.autocast
-        key = (local.grad, local.inference, cast if cast is None else cast.dtype, dt._default)
+        key = self._key()
         for call in self._calls.get(key, ()):
-            r = call(args, kwargs)
+            try:
+                r = call(args, kwargs)
+            except Exception as error:
+                return self._failed(call, error, args, kwargs)
             if r is not MISS:
                 return r
         if self.gave_up is not None:
             return self.fn(*args, **kwargs)
-        return self._miss(key, args, kwargs)
+        with turn():
+            return self._miss(key, args, kwargs)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method, `compile` as a decorator in a class: bound to the instance, which becomes the first argument."""
@@ -77,7 +81,10 @@ class Compiled:
 
     def _miss(self, key: tuple, args: tuple, kwargs: dict) -> Any:
         """Make an entry for these arguments and call it."""
-        entries = self.entries.setdefault(key, [])
+        for call in tuple(self._calls.get(key, ())):            # another thread may have made it
+            r = call(args, kwargs)
+            if r is not MISS:
+                return r
         if sum(map(len, self.entries.values())) >= LIMIT:
             return self._give_up(f"it was compiled {LIMIT} times for different arguments or states", args, kwargs)
         try:
@@ -88,10 +95,13 @@ class Compiled:
             if self.fullgraph:
                 raise
             return self._give_up(str(error), args, kwargs)
-        self.compiles += 1
-        entries.insert(0, entry)
-        self._calls.setdefault(key, []).insert(0, entry.call)
-        r = entry.call(args, kwargs)
+        self._enter(key, entry)
+        try:
+            r = entry.call(args, kwargs)
+        except Exception as error:
+            return self._failed(entry.call, error, args, kwargs)
+        if r is MISS and not self.fullgraph:
+            return self._give_up("the version just compiled does not fit the arguments it was compiled for", args, kwargs)
         if r is MISS:
             fail(RuntimeError, "P3104", f"{self!r}: the version just compiled does not fit the arguments it was compiled for",
                  fix="a module or container that the function reads changes while it runs: move that change out of the function")
@@ -105,6 +115,42 @@ class Compiled:
             except TraceError:
                 self.numbers.fix(paths)
         return make_entry(self, args, kwargs)
+
+    def prepared(self, *args: Any, **kwargs: Any) -> Entry:
+        """Compile for these arguments, without running: the version, for looking at."""
+        key = self._key()
+        entry = self._entry(args, kwargs)
+        self._enter(key, entry)
+        return entry
+
+    def _enter(self, key: tuple, entry: Entry) -> None:
+        self.compiles += 1
+        self.entries.setdefault(key, []).insert(0, entry)
+        self._calls.setdefault(key, []).insert(0, entry.call)
+
+    @staticmethod
+    def _key() -> tuple:
+        """The modes that every version depends on."""
+        cast = local.autocast
+        return local.grad, local.inference, cast if cast is None else cast.dtype, dt.get_default_dtype()
+
+    def _failed(self, call: Callable, error: Exception, args: tuple, kwargs: dict) -> Any:
+        """A call ended with an error. If it is an operator's, which refuses its operands, nothing was written that eager would not have
+        written, and the function itself says what eager says."""
+        if isinstance(error, (BeingTraced, TraceError)):
+            with turn():                            # another thread has finished tracing
+                r = call(args, kwargs)
+                return self._miss(self._key(), args, kwargs) if r is MISS else r
+        entry = next((e for e in self.versions if e.call is call), None)
+        if entry is None or not getattr(error, "refused", False):
+            raise error
+        kept = [(a, a.copy()) for a in entry.early(args, kwargs)]
+        try:
+            self.fn(*args, **kwargs)
+        finally:                                    # what eager writes before the error is written already
+            for a, before in kept:
+                a[...] = before
+        raise error
 
     def _give_up(self, why: str, args: tuple, kwargs: dict) -> Any:
         self.gave_up = why
@@ -167,6 +213,9 @@ def make_entry(compiled: Compiled, args: tuple, kwargs: dict, paths: frozenset =
     also = met_otherwise(tracer, leaves, stands)
     if also or apart and shared(traced, leaves, seen):
         return make_entry(compiled, args, kwargs, paths, apart and bool(also), themselves | also)
+    if any(t._fn is not None and traced.grads.get(stands[id(t)]) is not None for t in leaves):
+        fail(TraceError, "P3108", "backward() inside the function would go on into the history of an argument",
+             fix="call backward() outside, on what the function returns, or detach() the argument")
     ties = met_within(tracer, seen)
     for container, path in (i.source for i in traced.inputs if i.source is not None and i.source[0] is not given):
         check_unchanged(tracer, container, path)
@@ -182,6 +231,7 @@ def make_entry(compiled: Compiled, args: tuple, kwargs: dict, paths: frozenset =
     if compiled.backend == "llvm" and not local.grad:
         constant, options = weights(traced, called.modules(), options)
     execute = backends.build(graph, compiled.backend, options)
+    execute.graph = None                            # the function itself explains what went wrong
     fixed = {k for k, t in enumerate(leaves) if id(t) in themselves}
     entry = Entry(traced, execute, given, leaves, seen, called.modules(), called.roots(compiled.fn), tracer.grad_uses, joint, paths,
                   compiled.keep_grads, constant, fixed, ties)

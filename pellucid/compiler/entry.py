@@ -24,7 +24,7 @@ from ..ops.op import REGISTRY
 from ..tensor import Tensor
 from ..tensor import eager
 from ..tensor.core import DROPPED, wrap
-from ..tensor.tracing import Leaf, Traced, rebuild
+from ..tensor.tracing import Leaf, Traced, flatten, rebuild
 from .guards import Writer, module_guards, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .history import Finished
 
@@ -57,6 +57,13 @@ class Entry:
         finalize(self, linecache.cache.pop, file, None)
         exec(compile(self.source, file, "exec"), self.writer.space)
         return self.writer.space["call"]
+
+    def early(self, args: tuple, kwargs: dict) -> list[np.ndarray]:
+        """The arrays that may be written when a later operator refuses its operands."""
+        leaves: list[Tensor] = []
+        flatten((args, kwargs), leaves)
+        inputs = [self.traced.inputs[k] for k in getattr(self.execute, "early", ())]
+        return [(leaves[i.place] if i.place is not None else i.tensor)._a for i in inputs]
 
     def _forget(self) -> None:
         """Let go of the arguments of the first call, and of the memory that the trace had in their place."""
