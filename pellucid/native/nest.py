@@ -487,7 +487,7 @@ class Nest:
         targets = {s.var: s.op for s in statements(loop.body) if isinstance(s, Accum) and s.var not in inside}
         unroll = vectors_per_turn(loop, bool(targets), w.isa.registers)
         if any(self.env[v].wide for v in targets):
-            unroll = min(unroll, 2)
+            unroll = min(unroll, 4 if w.isa.registers >= 32 else 2)
         static = lo.const is not None and hi.const is not None
         if static:
             while unroll > 1 and (hi.const - lo.const) // (lanes * unroll) == 0:
