@@ -323,6 +323,9 @@ class Fn:
         ty = value.ty
         p = self.at(p, index, scalar_of(ty))
         align = SIZES.get(scalar_of(ty), 8)
+        if mask is not None and mask.startswith("<i1 1, i1 0"):
+            # the first lane alone, as a number: LLVM 22 stores four bytes where a truncated vector's mask has one lane
+            value, mask, ty = self.op(scalar_of(ty), f"extractelement {ty} {value}, i64 0"), None, scalar_of(ty)
         if mask is None:
             self.put(f"store {ty} {value}, ptr {p}, align {align}")
             return
