@@ -187,7 +187,7 @@ def test_attention_in_float64(isa, case):
 
 
 @isa_cases
-@pytest.mark.parametrize("case", [ATTENTION[0], ATTENTION[2], ATTENTION[4]], ids=str)
+@pytest.mark.parametrize("case", [ATTENTION[0], ATTENTION[2], ATTENTION[4], ((2,), 20, 9, 3, 1, False, "", None)], ids=str)
 @pytest.mark.parametrize("low", [dt.bfloat16, dt.float16], ids=str)
 def test_attention_in_low_precision(isa, case, low):
     """As exact as the results can be written down."""
