@@ -5,8 +5,12 @@ after everything is computed. Low precision goes through float32 and is rounded 
 """
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
+from ..core.errors import at
+from ..core.rng import default_engine
 from ..core.spec import Spec, contiguous_strides
 from ..ops.canonical import evaluate
 from ..ops.op import RANDOM
@@ -45,7 +49,10 @@ def step(node: Node, env: dict[Value, np.ndarray]) -> tuple[np.ndarray, ...]:
             outs = evaluate(node.op, args, node.attrs)
     except Exception as error:
         error.add_note(f"in {node!r}" + (f", from {node.loc}" if node.loc else ""))
-        raise
+        if node.loc is not None and error.args and isinstance(error.args[0], str):      # the line that called the operator, not the graph
+            place = at((node.loc.file, node.loc.line))
+            error.args = (re.sub(r"(?m)^  at:  .*$", lambda m: f"  at:  {place}", error.args[0]), *error.args[1:])
+        raise refused(error)
     if len(outs) != len(node.outs):
         raise TypeError(f"{node!r} made {len(outs)} results")
     return outs
@@ -55,6 +62,27 @@ def laid_out(spec: Spec) -> np.ndarray:
     """An array of no particular values that lies in memory as `spec` says."""
     order = sorted(range(spec.ndim), key=lambda d: (-spec.strides[d], d))
     return np.zeros([spec.shape[d] for d in order], spec.dtype.np).transpose([order.index(d) for d in range(spec.ndim)])
+
+
+def refused(error: Exception) -> Exception:
+    """Mark an error as an operator's, that it does not take the values it was given."""
+    error.refused = True
+    return error
+
+
+def refusal(graph: Graph, arrays: list[np.ndarray]) -> Exception | None:
+    """The error that the references raise for `arrays`; None if they raise none. Nothing is written, and generators stay where
+    they are."""
+    engines = {n.attrs.get("engine") or default_engine() for n in graph.nodes if n.op.kind is RANDOM}
+    states = [(e, e.get_state()) for e in engines]
+    try:
+        run(Graph(graph.name, graph.inputs, graph.consts, graph.nodes, graph.outputs), arrays)
+    except (IndexError, RuntimeError, ValueError) as error:
+        return error.with_traceback(None)
+    finally:
+        for e, s in states:
+            e.set_state(s)
+    return None
 
 
 def own(a: np.ndarray, spec: Spec | None = None) -> np.ndarray:

@@ -137,6 +137,7 @@ class Plan:
     steps: list[Step] = field(default_factory=list)
     outputs: list[View] = field(default_factory=list)
     written: tuple[int, ...] = ()
+    early: tuple[int, ...] = ()                     # those that may be written before a later step refuses its operands
     arena: int = 0                                  # bytes
     whynot: list[WhyNot] = field(default_factory=list)
     checks: list[Any] = field(default_factory=list)

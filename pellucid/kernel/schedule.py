@@ -20,7 +20,7 @@ from . import memory
 from .absorb import fold_moves, fold_steps
 from .groups import Group, Grouping
 from .lower import Hazard, Lowering, Unlowered
-from .plan import Buffer, HostCall, LibCall, Plan, Post, View, WhyNot
+from .plan import Buffer, HostCall, LibCall, Plan, Post, View, WhyNot, writes
 from .roots import Box, Copy, Fill, Finish, Options, Root, Roots
 
 __all__ = ["Options", "plan"]
@@ -79,12 +79,13 @@ class Planner:
             self.plan.outputs.append(View(b.id, b.dtype, b.shape, b.strides))
             holder = self.holder(v, not contiguous(b))
             self.targets.setdefault(holder, []).append(b.id)
+        read = {v for node in self.graph.nodes for v in node.operands()}
         for target, v in self.graph.writebacks:
             if target is v:
                 continue
             holder = self.holder(v, True)
-            if holder in self.direct or target in taken:
-                holder = self.roots.copy(v)
+            if holder in self.direct or target in taken or (v in read and not contiguous(self.plan.buffers[self.home[target]])):
+                holder = self.roots.copy(v)         # also where readers would look for it in row-major order
             taken[target] = holder
             self.direct[holder] = self.home[target]
         self.plan.written = tuple(sorted({self.plan.buffers[b].index for b in self.direct.values()}))
@@ -179,6 +180,7 @@ class Planner:
         for v, buffer in self.late:
             self.copy_back(v, buffer)
         self.plan.seconds["lower"] = time.perf_counter() - start
+        self.plan.early = early(self.plan)
         start = time.perf_counter()
         memory.assign(self.plan)
         self.plan.seconds["memory"] = time.perf_counter() - start
@@ -388,6 +390,12 @@ def dense(shape, strides) -> bool:
             return False
         step *= n
     return True
+
+
+def early(plan: Plan) -> tuple[int, ...]:
+    """The inputs written before the last step that may refuse what it is given."""
+    last = max((k for k, s in enumerate(plan.steps) if isinstance(s, HostCall) or plan.flag in writes(s)), default=-1)
+    return tuple(sorted({plan.buffers[b].index for s in plan.steps[:last] for b in writes(s) if plan.buffers[b].role == "input"}))
 
 
 def needed(order: list[Group], roots: Roots) -> set[Value]:

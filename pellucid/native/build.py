@@ -23,6 +23,7 @@ import numpy as np
 from ..core import dtype as dt
 from ..core.config import config
 from ..core.events import Stage, emit, listening
+from ..graph import interp
 from ..graph.decompose import decompose
 from ..graph.ir import Graph, Value
 from ..graph.layout import layout
@@ -56,12 +57,17 @@ LARGEST = 64 << 20              # bytes of a program on disk
 class PythonExecutable:
     """A plan run by the printed kernels: slow, for reading and stepping."""
 
-    def __init__(self, plan: Plan):
-        self.plan = plan
+    def __init__(self, plan: Plan, graph: Graph):
+        self.plan, self.graph = plan, graph
+        self.early = plan.early
         self.report: dict[str, Any] = {"kernels": len(plan.kernels), "seconds": dict(plan.seconds), "backend": "python"}
 
     def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        return plans.run_python(self.plan, list(arrays), printer.run)
+        try:
+            return plans.run_python(self.plan, list(arrays), printer.run)
+        except (IndexError, RuntimeError, ValueError) as error:
+            found = interp.refusal(self.graph, list(arrays)) if self.graph is not None else None
+            raise interp.refused(found or error) from None
 
 
 class CPU:
@@ -106,7 +112,7 @@ def compile_graph(graph: Graph, backend: str = "llvm", options: Mapping[str, Any
     laid out once for them). Raises ValueError for a backend that is not "llvm" or "python"."""
     options = options or {}
     if backend == "python":
-        return PythonExecutable(make_plan(graph, options))
+        return PythonExecutable(make_plan(graph, options), graph)
     if backend != "llvm":
         raise ValueError(f"no native backend {backend!r}: llvm or python")
     began = time.perf_counter()
@@ -122,7 +128,7 @@ def compile_graph(graph: Graph, backend: str = "llvm", options: Mapping[str, Any
             exe = _compiled(graph, options, isa, name)
         if name:
             _memory.put(name, (Made(exe), exe.consts))
-    exe.make_plan = lambda: make_plan(graph, options)
+    exe.make_plan, exe.graph = lambda: make_plan(graph, options), graph
     exe.report["seconds"] = {**exe.report["seconds"], "total": time.perf_counter() - began}
     return exe
 

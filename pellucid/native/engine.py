@@ -5,6 +5,7 @@ Out: every step done, in order, without Python: kernels and externs inside paral
 
     call(program, in list, out list)    takes the pointers out of lists of NumPy's array objects, checks the inputs, runs;
                                         returns the status
+    enter(program, in, out)             the same for plain tables of array objects; the status is in the record
     load(program, pointers)             takes the pointers from a plain table, without checks; does not run
     run(program, begin, end)            steps begin to end
 
@@ -42,7 +43,10 @@ class Header(IntEnum):
     WRITTEN_LIST = 16
     END = 17                # the steps `enter` runs: 0 to END
     STALE = 18              # 1: what was prepared from constant inputs is out of date: `enter` does not run
-    SIZE = 20
+    FLAGS = 19              # words that say which index was out of range, and how many
+    FLAG_WORDS = 20
+    NONE = 21               # Python's None
+    SIZE = 22
 
 
 class Slot(IntEnum):
@@ -110,13 +114,14 @@ KERNEL, COMBINE, EXTERN, LIBRARY = range(4)
 FAILED_INPUT = -1           # status FAILED_INPUT - i: input i is not as expected
 FAILED_ALIAS = -(1 << 40)   # a written input overlaps another one
 FAILED_STALE = -(1 << 41)   # constant inputs are new: prepare first
+FAILED_INDEX = -(1 << 42)   # an index was out of range: what comes in later regions was not done
 FAILED_STEP = 1             # status (FAILED_STEP + step) * 64 + library status
 
 # Lists and NumPy's arrays on a 64-bit CPython: byte offsets. `execute.readable_layout` checks them on real objects.
 L_ITEMS = 24
 A_TYPE, A_DATA, A_NDIM, A_DIMS, A_STRIDES, A_DESCR, A_FLAGS = 8, 16, 24, 32, 40, 56, 64
 
-EXPORTS = ("call", "load", "run", "pl_barrier")
+EXPORTS = ("call", "enter", "load", "run", "pl_barrier")
 
 
 # ---------------------------------------------------------------------------------------------------- writing it
@@ -231,7 +236,7 @@ def _fits(f: Fn, record, array) -> Val:
 def _enter(m: Module) -> None:
     f = Fn(m, "enter", "ptr program, ptr inputs, ptr outputs")
     program = f.p_program
-    inputs, outputs = (f.load(f.at(p, L_ITEMS, "i8"), 0, "ptr") for p in (f.p_inputs, f.p_outputs))
+    inputs, outputs = f.p_inputs, f.p_outputs
     _set(f, program, Header.STATUS, 0)
     kind = _word(f, program, Header.NDARRAY)
     records = _ptr(f, program, Header.INPUT_RECORDS)
@@ -342,7 +347,12 @@ def _run(m: Module) -> None:
         f.put(f"call void {_ptr(f, program, Header.SET_THREADS)}(i32 {f.cast('trunc', nth, 'i32')})")
     f.slots.append("  %context = alloca [4 x i64]")
     following = f.var(f.p_begin)
+    flags = _ptr(f, program, Header.FLAGS)
     with f.loop(f.p_begin, f.p_end) as i:
+        with f.when(f.compare("eq", i, following.get())):
+            with f.loop(0, _word(f, program, Header.FLAG_WORDS)) as k:
+                with f.when(f.compare("ne", f.load(flags, k, "i64"), 0)):
+                    _set(f, program, Header.STATUS, FAILED_INDEX)
         good = f.compare("eq", _word(f, program, Header.STATUS), 0)
         with f.when(_both(f, good, f.compare("eq", i, following.get()))):
             s = _record(f, steps, i, Step.SIZE)
@@ -371,8 +381,12 @@ def module() -> str:
     for write in (_barrier, _point, _overlap, _region, _worker, _library, _run, _enter, _load):
         write(m)
     m.functions.append("""define i64 @call(ptr %program, ptr %inputs, ptr %outputs) {
-  call void @enter(ptr %program, ptr %inputs, ptr %outputs)
+  %in.items = getelementptr i8, ptr %inputs, i64 ITEMS
+  %out.items = getelementptr i8, ptr %outputs, i64 ITEMS
+  %in = load ptr, ptr %in.items
+  %out = load ptr, ptr %out.items
+  call void @enter(ptr %program, ptr %in, ptr %out)
   %status = load i64, ptr %program
   ret i64 %status
-}""")
+}""".replace("ITEMS", str(L_ITEMS)))
     return m.text

@@ -23,6 +23,9 @@ from ..core import dtype as dt
 from ..core import pool
 from ..core.config import config
 from ..core.spec import contiguous_strides, numel
+from ..core.storage import ARRAYS
+from ..graph import interp
+from ..graph.ir import Graph
 from ..kernel.plan import HostCall, LibCall, Plan, View, apply_post, strided
 from ..ops.canonical import evaluate
 from ..ops.op import REGISTRY
@@ -213,7 +216,9 @@ class Instance:
             header[Header.STREAM] = self.stream.value.value
         self.table = table
         header[Header.STEPS] = self._keep(table)
-        header[Header.NDARRAY] = id(np.ndarray)
+        header[Header.NDARRAY], header[Header.NONE] = id(np.ndarray), id(None)
+        if self.flag.size:
+            header[Header.FLAGS], header[Header.FLAG_WORDS] = place(self.flag), self.flag.nbytes // 8
         self._bind_slots()
         header[Header.END] = program.segments[0][1] if program.segments and program.segments[0][2] is None else 0
         self.setups: list[onednn.Primitive] = []        # layouts of constant inputs, made when those are known
@@ -273,7 +278,8 @@ class Instance:
                 row[Slot.STRIDES] = self._words([s * dtype.itemsize for s in spec["strides"]])
             row[Slot.BYTES], row[Slot.WRITTEN], row[Slot.CONSTANT] = spec["nbytes"], spec["written"], i in program.constant
         outputs = np.zeros((max(len(program.news), 1), Slot.SIZE), np.int64)
-        for i, row in enumerate(outputs[:len(program.news)]):
+        for i, (row, spec) in enumerate(zip(outputs, program.news)):
+            row[Slot.DESCR], row[Slot.NDIM], row[Slot.DIMS] = id(dt.ALIASES[spec["dtype"]].np), len(spec["shape"]), self._words(spec["shape"])
             wanted = self.patches.get(of_output.get(i, -1), [])
             row[Slot.FIRST], row[Slot.PATCHES] = len(patches), len(wanted)
             patches += wanted
@@ -295,6 +301,10 @@ def library_call(s: dict) -> LibCall:
 
 
 # ---------------------------------------------------------------------------------------------------- calling it
+class BeingTraced(RuntimeError):
+    """An input has no values at the moment: another thread is tracing a function that uses its tensor."""
+
+
 class Executable:
     """A compiled plan: `exe(arrays)` gives the outputs. `report` says what it consists of and what making it took."""
 
@@ -302,12 +312,14 @@ class Executable:
         self.program, self.report = program, report
         self.code, self.consts = code, consts
         self.make_plan: Callable[[], Plan] | None = None
+        self.graph: Graph | None = None             # what it does, to tell errors as eager does
         self._plan: Plan | None = None
         self._guard = threads.Guard()
         self.engine = the_engine()
         self._direct = readable_layout()
         self._instances: dict[int, Instance] = {}
         self._count = len(program.inputs)
+        self.early = program.early
         self.news = [new_array(tuple(spec["shape"]), dt.ALIASES[spec["dtype"]].np) for spec in program.news]
         self._plain = program.outputs == [{"new": i} for i in range(len(self.news))]
         self._one = len(program.segments) == 1 and program.segments[0][2] is None
@@ -376,10 +388,12 @@ class Executable:
             else:
                 with threads.region():
                     status = self.engine.call(instance.address, id(arrays), id(news))
+            if status == engine.FAILED_INDEX:
+                self._check(instance, arrays)
             if status:
                 self._indirectly(instance, arrays, news, status)
         if instance.flag.size:
-            self._check(instance)
+            self._check(instance, arrays)
 
     # ------------------------------------------------------------------------------------------------ the long way
     def _indirectly(self, instance: Instance, arrays: list, news: list, status: int) -> None:
@@ -399,12 +413,18 @@ class Executable:
         memory = [] if self._one else whole_memory(instance, program, used, news)
         for begin, end, host in program.segments:
             if host is not None:
-                run_host(library_call(program.steps[host]), memory)
+                try:
+                    run_host(library_call(program.steps[host]), memory)
+                except (IndexError, RuntimeError, ValueError) as error:
+                    found = interp.refusal(self.graph, used) if self.graph is not None else None
+                    raise interp.refused(found or error) from None
             elif instance.threads == 1:
                 self.engine.run(instance.address, begin, end)
             else:
                 with threads.region():
                     self.engine.run(instance.address, begin, end)
+            if instance.flag.size:
+                self._check(instance, used)
             if instance.status.value:
                 self._fail(instance.status.value)
         for i in written:
@@ -417,15 +437,16 @@ class Executable:
         name = self.program.steps[step]["name"] if 0 <= step < len(self.program.steps) else "setting a pointer"
         onednn.check(code or 5, f"{name} (step {step} of {self.program.name})")
 
-    def _check(self, instance: Instance) -> None:
-        """Raise what an index out of range has noted."""
+    def _check(self, instance: Instance, arrays: list) -> None:
+        """Raise what an index out of range has noted: as the operators' references say it."""
         flag = instance.flag
         if flag.any():
             element = self.program.flag_bytes
             bad = int(flag.reshape(-1, element).any(1).argmax())
             flag[...] = 0
             texts = self.program.checks
-            raise IndexError(texts[bad] if bad < len(texts) else "index out of range in self")
+            error = interp.refusal(self.graph, arrays) if self.graph is not None else None
+            raise interp.refused(error or IndexError(texts[bad] if bad < len(texts) else "index out of range in self"))
 
     def _output(self, instance: Instance, o: dict, arrays: list, news: list) -> np.ndarray:
         if "new" in o:
@@ -487,6 +508,8 @@ def fitted(a, spec: dict, i: int, name: str) -> np.ndarray:
     """The array itself if its layout is the expected one, or a copy in that layout. Raises for another shape or dtype."""
     if not isinstance(a, np.ndarray):
         raise TypeError(f"{name}: input {i} is {type(a).__name__}, not an array")
+    if type(a) is not np.ndarray and type(a) in ARRAYS:
+        raise BeingTraced(f"{name}: input {i} is being traced by another thread")
     dtype, shape = dt.ALIASES[spec["dtype"]].np, tuple(spec["shape"])
     if a.dtype != dtype or a.shape != shape:
         raise ValueError(f"{name} was compiled for input {i} as {spec['dtype']}{list(shape)}, got {a.dtype.name}{list(a.shape)}")

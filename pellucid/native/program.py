@@ -46,6 +46,7 @@ class Program:
     segments: list = field(default_factory=list)
     arena: int = 0
     checks: list = field(default_factory=list)
+    early: list = field(default_factory=list)
     flag_bytes: int = 8
     symbols: list = field(default_factory=list)
     constant: list = field(default_factory=list)        # inputs whose contents stay the same until `refresh`
@@ -136,6 +137,7 @@ class Compiler:
         self._regions()
         p.arena = plan.arena
         p.checks = [check_text(c) for c in plan.checks]
+        p.early = list(plan.early)
         p.symbols = sorted({s["symbol"] for s in p.steps if "symbol" in s})
         p.report = self._report()
         return p
@@ -261,7 +263,11 @@ class Compiler:
         while i < len(steps):
             kind = native(steps[i])
             j = i
+            checked = False
             while j < len(steps) and native(steps[j]) and kind:
+                if checked and not steps[j]["same"] and any(w[0] == "input" for w in steps[j]["writes"]):
+                    break                           # nothing is written if an index was out of range
+                checked = checked or any(w[0] == "flag" for w in steps[j]["writes"])
                 j += 1
             if not kind:
                 if steps[i]["kind"] == "host":

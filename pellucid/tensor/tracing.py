@@ -9,6 +9,8 @@ True always: after a trace, also a failed one, every tensor is as it was before.
 from __future__ import annotations
 
 import gc
+import os
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -149,8 +151,11 @@ def trace(fn: Callable, args: tuple = (), kwargs: dict | None = None, *, name: s
     operator sees them. Modes (grad, inference, autocast) are those of the caller.
     Raises TraceError where the function needs a value, and whatever the function raises.
     """
-    kwargs = kwargs or {}
-    tracer = tracer or Tracer(name or getattr(fn, "__name__", "graph"))
+    with turn():
+        return _trace(fn, args, kwargs or {}, tracer or Tracer(name or getattr(fn, "__name__", "graph")), watch)
+
+
+def _trace(fn: Callable, args: tuple, kwargs: dict, tracer: Tracer, watch: Iterable) -> Traced:
     leaves: list = []
     structure = flatten((args, kwargs), leaves)
     collecting = gc.isenabled()
@@ -173,6 +178,25 @@ def trace(fn: Callable, args: tuple = (), kwargs: dict | None = None, *, name: s
         if i.role == "argument":
             i.place = places.get(id(i.tensor))
     return traced
+
+
+class _Turn:
+    """The lock of whoever traces: meanwhile real tensors look as if they had no values."""
+
+    lock = threading.RLock()
+
+
+def turn() -> threading.RLock:
+    """The lock held while a function is traced, one thread at a time."""
+    return _Turn.lock
+
+
+def _after_fork() -> None:
+    _Turn.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def widest_first(leaves: list) -> list:
