@@ -28,7 +28,7 @@ def fold_steps(grouping: Grouping) -> None:
             y, steps = found
             p = grouping.made[y]
             needs = {grouping.made[base].id for _, b in steps if b is not None and (base := roots.view(b)[0]) in grouping.made}
-            if p.post or p.kind != "library" or g.id in needs or any(
+            if p.post or p.kind != "library" or g.id in needs or any(b is not None and roots.view(b)[0] is y for _, b in steps) or any(
                     q != p.id and grouping.groups[q].anc >> p.id & 1 for q in needs):
                 continue
             p.post, p.result = steps, r.value
