@@ -538,6 +538,7 @@ out:
             got = self.select(nan, u | 0x400000, up) >> 16
             return self.raw(f"trunc {got.ty} {got.text} to {vector('i16', x.lanes)}")
         if self.isa.half:
+            x = self.intrinsic("arithmetic.fence", x)      # or LLVM may join it with a conversion before it, into one it has to call
             half = self.raw(f"fptrunc {x.ty} {x.text} to {vector('half', x.lanes)}")
             return self.raw(f"bitcast {vector('half', x.lanes)} {half} to {vector('i16', x.lanes)}")
         # Without the instruction (after F. Giesen's float_to_half_fast3_rtne, public domain).

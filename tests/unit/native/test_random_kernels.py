@@ -107,7 +107,10 @@ class Maker:
             return Apply("select", (self.cast(self.expr(depth - 1), B), a, b), a.dtype)
         if a.dtype is B:
             return Apply(self.pick(("and", "or", "xor")), (a, b), B)
-        return Apply(self.pick(BINARY if a.dtype.is_floating_point else WHOLE), (a, b), a.dtype)
+        name = self.pick(BINARY if a.dtype.is_floating_point else WHOLE)
+        if name == "copysign":                  # nan's sign is nobody's business
+            b = Apply("select", (Apply("isnan", (b,), B), Const(1.0, b.dtype), b), b.dtype)
+        return Apply(name, (a, b), a.dtype)
 
     def stores(self, e):
         """Statements that do something with a value."""
@@ -147,6 +150,7 @@ class Maker:
         if self.rng.random() < 0.5:             # a sum over the row, then something made of it
             x = self.cast(self.load(), F)
             x = Apply("select", (Apply("lt", (Apply("abs", (x,), F), Const(100.0, F)), B), x, Const(1.0, F)), F)
+            x = Apply("rint", (x,), F)          # whole numbers: their sum is exact
             kind = self.pick(("add", "max"))
             outer = [Local("s", Const(0.0, F)), Loop(Axis("j", self.cols, "red", True), (Accum("s", kind, x),)),
                      Loop(Axis("j", self.cols, "seq", True), (Store(self.buf(F, self.rows * self.cols, "out"), self.place("full")[0], Apply(
