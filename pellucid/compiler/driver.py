@@ -406,6 +406,7 @@ def joint_of(compiled: Compiled, traced: Traced, work: Work, extra: int) -> tupl
     joint = Joint(work.wrt, work.live, extra, sources, backends.build(backward, compiled.backend, compiled.options), at,
                   [(s.shape, s.dtype.np) for s in specs])
     joint.graph = backward
+    joint.numbers = frozenset(k for k, i in enumerate(traced.inputs) if i.role == "scalar")
     traced.inputs = [i for i in traced.inputs if i.role != "tangent"]
     return forward, joint
 

@@ -309,7 +309,8 @@ class Entry:
             live = self.joint.live
             owners = ", ".join(self._tensor(w, t) for t in self.joint.wrt)
             at = {r.index: names[k] for k, r in enumerate(traced.results[:len(names)]) if r.index is not None}
-            saved = [self._input_tensor(w, k) if kind == "in" else at.get(k) for kind, k in self.joint.saved]
+            saved = [at.get(k) if kind == "out" else None if k in self.joint.numbers else self._input_tensor(w, k)
+                     for kind, k in self.joint.saved]
             kept = ", ".join(x for x in saved if x is not None)
             w.put(f"{w.name(self.joint, 'joint')}.connect([{owners}], [{', '.join(names[k] for k in live)}], [{kept}], inputs, outs)")
         else:

@@ -65,6 +65,7 @@ class Joint:
                  specs: list[tuple]):
         self.wrt, self.live, self.extra, self.saved, self.execute = wrt, live, extra, saved, execute
         self.grads, self.specs = grads, specs
+        self.numbers: frozenset[int] = frozenset()          # inputs that are run-time numbers: their memory is used again
 
     def connect(self, owners: Sequence[Tensor], results: Sequence[Tensor], kept: Sequence[Tensor], inputs: list[np.ndarray],
                 outs: list[np.ndarray]) -> None:
@@ -75,7 +76,7 @@ class Joint:
         n._idx = tuple([t._oi for t in owners])
         n._attrs = n._x = n._shapes = None
         n._seq = next_seq()
-        n._saved = [inputs[k] if kind == "in" else outs[k] for kind, k in self.saved] or [None]
+        n._saved = [outs[k] if kind == "out" else inputs[k].copy() if k in self.numbers else inputs[k] for kind, k in self.saved] or [None]
         memories = [t._storage() for t in kept]                 # not the tensors: a saved result would hold its own node
         n._versions = [(memory, memory.version) for memory in memories]
         if n.nout > 1:

@@ -15,11 +15,10 @@ GOLDEN = json.loads((ROOT / "tests" / "golden" / "counts.json").read_text())
 _spec = importlib.util.spec_from_file_location("record_counts", ROOT / "tools" / "record_counts.py")
 tool = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tool)
-SLOW = {"gpt", "resnet18", "resnet18 inference"}
 
 
 @pytest.mark.skipif(onednn.library() is None, reason="the counts are those with oneDNN")
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in GOLDEN])
+@pytest.mark.parametrize("name", GOLDEN)
 def test_no_fusion_is_lost(name):
     """Fewer is better: then `python tools/record_counts.py` writes the new counts."""
     if name == "gpt" and not tool.transformer.DATA.exists():

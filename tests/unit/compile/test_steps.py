@@ -442,3 +442,30 @@ def test_whoever_watches_operators_sees_them():
         assert "Exp" in type(c(x).grad_fn).__name__
     outer = pellucid.compile(lambda x: c(x) + 1, backend="eager")
     assert pellucid.allclose(outer(x), (x * 2).exp() + 1) and outer.graphs[0].nodes[-1].op.name == "add"
+
+
+def test_run_time_numbers_that_a_backward_needs():
+    """Each call has its own, though all calls read them from the same place."""
+    c = pellucid.compile(lambda x, s: (x * s).sum(), backend="eager", dynamic=True)
+    x = pellucid.ones(3, requires_grad=True)
+    results = [c(x, s) for s in (2.0, 3.0, 4.0)]
+    assert c.compiles == 1
+    for r, s in zip(results, (2.0, 3.0, 4.0)):
+        x.grad = None
+        r.backward()
+        assert x.grad.tolist() == [s] * 3
+
+
+def test_a_compiled_optimizer_step():
+    """The step alone: the gradients are found where backward() put them."""
+    models = [network(), network()]
+    x, y = batch()
+    for k, m in enumerate(models):
+        optimizer = pellucid.optim.AdamW(m.parameters(), lr=0.1)
+        step = pellucid.compile(optimizer.step, backend="eager", fullgraph=True) if k else optimizer.step
+        for _ in range(3):
+            optimizer.zero_grad()
+            F.cross_entropy(m(x), y).backward()
+            step()
+    same(*models)
+    assert step.compiles == 1
