@@ -144,7 +144,8 @@ class Entry:
         w.space.update(meet=meet, lonely=lonely)
         for those, tensors in (([p for p in places if p not in own], written), (own, [i.tensor for i in captured])):
             if those and tensors:
-                apart_already = " and ".join(f"lonely({self.variable(p)}, a{p})" for p in those)
+                held = w.name(frozenset(map(id, tensors)), "held")
+                apart_already = " and ".join(f"lonely({self.variable(p)}, a{p}) and id({self.variable(p)}) not in {held}" for p in those)
                 w.miss_if(f"not ({apart_already}) and meet([{', '.join(f'a{p}' for p in those)}], {w.name(tensors, 'T')})",
                           "written memory is shared")
 
