@@ -319,7 +319,6 @@ class Executable:
         self._direct = readable_layout()
         self._instances: dict[int, Instance] = {}
         self._count = len(program.inputs)
-        self.early = program.early
         self.news = [new_array(tuple(spec["shape"]), dt.ALIASES[spec["dtype"]].np) for spec in program.news]
         self._plain = program.outputs == [{"new": i} for i in range(len(self.news))]
         self._one = len(program.segments) == 1 and program.segments[0][2] is None
@@ -417,7 +416,7 @@ class Executable:
                     run_host(library_call(program.steps[host]), memory)
                 except (IndexError, RuntimeError, ValueError) as error:
                     found = interp.refusal(self.graph, used) if self.graph is not None else None
-                    raise interp.refused(found or error) from None
+                    raise interp.refused(found or error, program.steps[host]["early"]) from None
             elif instance.threads == 1:
                 self.engine.run(instance.address, begin, end)
             else:
@@ -446,7 +445,8 @@ class Executable:
             flag[...] = 0
             texts = self.program.checks
             error = interp.refusal(self.graph, arrays) if self.graph is not None else None
-            raise interp.refused(error or IndexError(texts[bad] if bad < len(texts) else "index out of range in self"))
+            early = self.program.early[bad] if bad < len(self.program.early) else ()
+            raise interp.refused(error or IndexError(texts[bad] if bad < len(texts) else "index out of range in self"), early)
 
     def _output(self, instance: Instance, o: dict, arrays: list, news: list) -> np.ndarray:
         if "new" in o:

@@ -316,7 +316,7 @@ def usable() -> bool:
 class Flat:
     """An elementwise operator as native code. `call(*operands)` or `call(*operands, out)`; `large(operands, out)`."""
 
-    __slots__ = ("call", "code", "record", "function", "order", "result", "lead", "kinds", "ns", "limit", "scalars")
+    __slots__ = ("call", "code", "record", "function", "order", "result", "lead", "kinds", "ns", "limit", "scalars", "least", "_number")
 
     def __init__(self, code, made: dict, kinds: tuple, dtypes: tuple):
         self.code, self.kinds = code, kinds
@@ -324,7 +324,8 @@ class Flat:
         self.order, self.result = made["order"], dt.ALIASES[made["dtype"]].np
         self.ns = made["ns"]
         self.limit = max(int(QUICK_NS / self.ns), 1)
-        self.lead = kinds.index(FULL)
+        self.lead, self.least = kinds.index(FULL), 0
+        self._number = next((d for d, k in zip(dtypes, kinds) if k == SINGLE), None)
         self.scalars = dtypes
         record = self.record = np.zeros(int(Word.OPERANDS) + int(Word.STEP) * len(kinds), np.int64)
         record[Word.FUNCTION], record[Word.INPUTS], record[Word.LEAD] = self.function, len(kinds), self.lead
@@ -337,6 +338,10 @@ class Flat:
             at = int(Word.OPERANDS) + int(Word.STEP) * i
             record[at:at + 4] = kind, self.order[i], id(d), d.itemsize
         self.call = builtin.function("flat", entry().code["flat"], record)
+
+    def number(self, x):
+        """A number as `call` takes it."""
+        return float(x) if self._number is None else np.asarray(x, self._number)
 
     def large(self, operands: list, out: np.ndarray | None = None) -> np.ndarray | None:
         """The result for many elements, by all threads, without Python's lock. Operands in one order of dimensions without

@@ -30,7 +30,7 @@ def test(name, ref, **kw):
 test("isnan", np.isnan, scalar=lambda b, x: b.isnan(x), onnx="IsNaN", doc="Whether each element is nan (for complex: a part is).")
 test("isinf", np.isinf, scalar=lambda b, x: b.isinf(x), onnx="IsInf", doc="Whether each element is infinite (for complex: a part is).")
 test("isfinite", np.isfinite, scalar=lambda b, x: b.isfinite(x), doc="Whether each element is neither infinite nor nan.")
-test("isreal", lambda x: np.asarray(x.imag == 0) if x.dtype.kind == "c" else np.ones(x.shape, np.bool_),
+test("isreal", lambda x: np.asarray(x.imag == 0) if x.dtype.kind == "c" else np.ones_like(x, np.bool_, subok=False),
      scalar=lambda b, x: b.const(True, dt.bool_),
      doc="Whether each element's imaginary part is 0.")
 def is_number(b, x, value):

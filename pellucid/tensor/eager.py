@@ -100,13 +100,15 @@ def promote(op: Op, tensors: tuple) -> tuple:
 def compute(op: Op, flat: tuple, attrs: dict):
     """The reference on the arrays of `flat`, low precision through float32. Returns an array or a tuple of arrays."""
     arrays = [t._a if isinstance(t, Slots) else t for t in flat]
-    for a in arrays:
-        if type(a) is ndarray and a.size >= kernels.LEAST:
-            if config.kernels and a.size >= kernels.least(op):
-                r = kernels.run(op, arrays, attrs)
-                if r is not None:
-                    return r
-            break
+    if config.kernels:
+        size = 0
+        for a in arrays:
+            if type(a) is ndarray and a.size > size:
+                size = a.size
+        if size >= kernels.least(op) and size:
+            r = kernels.run(op, arrays, attrs)
+            if r is not None:
+                return r
     low = None
     if op.low:
         for i, a in enumerate(arrays):
@@ -457,7 +459,7 @@ def primitive_entry(op: Op):
         else:
             r = None
             if none or first is F32 or first is F64:
-                if size >= least and config.kernels:
+                if size >= least and size and config.kernels:
                     r = run_kernel(op, arrays, attrs)
                 if r is None:
                     try:
@@ -543,6 +545,17 @@ def unary_entry(op: Op):
     saves_in, saves_out = "input" in op.saves, "out" in op.saves
     simple = not (saves_in and saves_out)
     cls = None
+    least = kernels.flat_least(op, F32)
+    f32 = f64 = None
+
+    def use32(call):
+        nonlocal f32
+        f32 = call
+
+    def use64(call):
+        nonlocal f64
+        f64 = call
+    kernels.form(op, F32, ("array",), use32), kernels.form(op, F64, ("array",), use64)
 
     def entry(input, **kwargs):
         nonlocal cls
@@ -550,12 +563,19 @@ def unary_entry(op: Op):
             return general(op, (input,), kwargs)
         x = input._a
         d = x.dtype
-        if d is not F32 and d is not F64 or x.size >= POINT_LEAST:
+        if d is F32:
+            r = f32(x) if x.size >= least else None
+        elif d is F64:
+            r = f64(x) if x.size >= least else None
+        else:
             return general(op, (input,), kwargs)
-        try:
-            r = ref(x)
-        except TypeError:
-            return again(op, (input,))
+        if r is None:
+            if x.size >= POINT_LEAST:
+                return general(op, (input,), kwargs)
+            try:
+                r = ref(x)
+            except TypeError:
+                return again(op, (input,))
         t = new(Tensor)
         t._a = r if type(r) is ndarray else asarray(r)
         t._fn = t._grad = t._st = t._x = None
@@ -599,6 +619,27 @@ def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
     simple = all(set(p) <= {"g", *op.args} for p in rules.values()) and op.plan and not callable(op.vjp)
     grads = op.grads and bool(op.plan)
     numbers = getattr(op.front, "numbers", True)
+    least = kernels.flat_least(op, F32)
+    f32 = f64 = n32 = n64 = None
+
+    def use32(call):
+        nonlocal f32
+        f32 = call
+
+    def use64(call):
+        nonlocal f64
+        f64 = call
+
+    def use_n32(call):
+        nonlocal n32
+        n32 = call
+
+    def use_n64(call):
+        nonlocal n64
+        n64 = call
+    two, number = ("array", "array"), ("number", "array") if reverse else ("array", "number")
+    kernels.form(op, F32, two, use32), kernels.form(op, F64, two, use64)
+    kernels.form(op, F32, number, use_n32), kernels.form(op, F64, number, use_n64)
 
     def entry(input, other, **kwargs):
         nonlocal cls
@@ -609,24 +650,41 @@ def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
         x = input._a
         d = x.dtype
         ty = type(other)
+        r = None
         if ty in PLAIN:
             y = other._a
-            if y.dtype is not d or (d is not F32 and d is not F64 and (d is not I64 or first_is_float)) or x.size >= POINT_LEAST:
+            if y.dtype is not d:
                 return general(op, (other, input) if reverse else (input, other), kwargs)
             rg = (input._rg or other._rg) and grads and local.grad
-        elif numbers and (ty is float or ty is int) and (d is F32 or d is F64) and x.size < POINT_LEAST:
+            if rg and not simple:
+                return general(op, (other, input) if reverse else (input, other), kwargs)
+            if d is F32:
+                if x.size >= least:
+                    r = f32(y, x) if reverse else f32(x, y)
+            elif d is F64:
+                if x.size >= least:
+                    r = f64(y, x) if reverse else f64(x, y)
+            elif d is not I64 or first_is_float:
+                return general(op, (other, input) if reverse else (input, other), kwargs)
+        elif numbers and (ty is float or ty is int) and (d is F32 or d is F64):
             y = other if ty is float else float(other)
             rg = input._rg and grads and local.grad
+            if rg and not simple:
+                return general(op, (other, input) if reverse else (input, other), kwargs)
+            if x.size >= least:
+                call = n32 if d is F32 else n64
+                r = call(y, x) if reverse else call(x, y)
         else:
             if dunder and not acceptable(other):
                 return NotImplemented
             return general(op, (other, input) if reverse else (input, other), kwargs)
-        if rg and not simple:
-            return general(op, (other, input) if reverse else (input, other), kwargs)
-        try:
-            r = ref(y, x) if reverse else ref(x, y)
-        except (ValueError, TypeError):
-            return again(op, (other, input) if reverse else (input, other))
+        if r is None:
+            if x.size >= POINT_LEAST:
+                return general(op, (other, input) if reverse else (input, other), kwargs)
+            try:
+                r = ref(y, x) if reverse else ref(x, y)
+            except (ValueError, TypeError):
+                return again(op, (other, input) if reverse else (input, other))
         t = new(Tensor)
         t._a = r if type(r) is ndarray else asarray(r)
         t._fn = t._grad = t._st = t._x = None

@@ -64,3 +64,12 @@ def like_pytorch():
             assert outcome(program, torch) == expected, "the record is not what PyTorch does"
         assert outcome(program, pellucid) == expected
     return check
+
+
+@pytest.fixture
+def references():
+    """Eager without kernels: exactly what operators' references compute."""
+    from pellucid.tensor import kernels
+    kernels.switch(False)
+    yield
+    kernels.switch(True)
