@@ -144,7 +144,7 @@ class Compiled:
         entry = next((e for e in self.versions if e.call is call), None)
         if entry is None or not getattr(error, "refused", False):
             raise error
-        kept = [(a, a.copy()) for a in entry.early(args, kwargs)]
+        kept = [(a, a.copy()) for a in entry.early(error.early, args, kwargs)]
         try:
             self.fn(*args, **kwargs)
         finally:                                    # what eager writes before the error is written already

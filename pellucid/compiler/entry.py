@@ -58,11 +58,11 @@ class Entry:
         exec(compile(self.source, file, "exec"), self.writer.space)
         return self.writer.space["call"]
 
-    def early(self, args: tuple, kwargs: dict) -> list[np.ndarray]:
-        """The arrays that may be written when a later operator refuses its operands."""
+    def early(self, places: Sequence[int], args: tuple, kwargs: dict) -> list[np.ndarray]:
+        """The arrays of these inputs of the graph."""
         leaves: list[Tensor] = []
         flatten((args, kwargs), leaves)
-        inputs = [self.traced.inputs[k] for k in getattr(self.execute, "early", ())]
+        inputs = [self.traced.inputs[k] for k in places]
         return [(leaves[i.place] if i.place is not None else i.tensor)._a for i in inputs]
 
     def _forget(self) -> None:

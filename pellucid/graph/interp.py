@@ -6,6 +6,7 @@ after everything is computed. Low precision goes through float32 and is rounded 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -64,9 +65,9 @@ def laid_out(spec: Spec) -> np.ndarray:
     return np.zeros([spec.shape[d] for d in order], spec.dtype.np).transpose([order.index(d) for d in range(spec.ndim)])
 
 
-def refused(error: Exception) -> Exception:
-    """Mark an error as an operator's, that it does not take the values it was given."""
-    error.refused = True
+def refused(error: Exception, early: Iterable[int] = ()) -> Exception:
+    """Mark an error as an operator's, that it does not take the values it was given. `early`: the inputs that were written before."""
+    error.refused, error.early = True, list(early)
     return error
 
 

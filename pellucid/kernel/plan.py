@@ -137,7 +137,6 @@ class Plan:
     steps: list[Step] = field(default_factory=list)
     outputs: list[View] = field(default_factory=list)
     written: tuple[int, ...] = ()
-    early: tuple[int, ...] = ()                     # those that may be written before a later step refuses its operands
     arena: int = 0                                  # bytes
     whynot: list[WhyNot] = field(default_factory=list)
     checks: list[Any] = field(default_factory=list)
@@ -245,18 +244,41 @@ def apply_post(a: np.ndarray, post: Post, memory: list[np.ndarray]) -> np.ndarra
     return a * x if post.kind == "scale" else a + x
 
 
+def early(plan: Plan) -> tuple[list[list[int]], dict[int, list[int]]]:
+    """Which inputs are written before a step refuses what it is given: for each element of the flag buffer, and for each host step."""
+    found: list[list[int]] = [[] for _ in plan.checks]
+    hosts: dict[int, list[int]] = {}
+    done: set[int] = set()
+    for k, s in enumerate(plan.steps):
+        if isinstance(s, HostCall):
+            hosts[k] = sorted(done)
+        elif isinstance(s, KernelCall) and plan.flag in s.buffers:
+            at = s.buffers.index(plan.flag)
+            first = s.offsets[at] if s.offsets else 0
+            for j in range(first, first + [b for b in s.kernel.bufs if b.role != "local"][at].size):
+                found[j] = sorted(done)
+        done.update(plan.buffers[b].index for b in writes(s) if plan.buffers[b].role == "input")
+    return found, hosts
+
+
 def run_python(plan: Plan, arrays: list[np.ndarray], run_kernel) -> list[np.ndarray]:
     """Execute the plan step by step: kernels by `run_kernel(kernel, flat arrays, sizes)`, the rest by the operators'
     references. Write-backs reach `arrays`; returns fresh outputs."""
     memory = memory_for(plan, arrays)
+    done: set[int] = set()
     for step in plan.steps:
-        if isinstance(step, KernelCall):
-            offsets = step.offsets or (0,) * len(step.buffers)
-            run_kernel(step.kernel, [memory[b][o:] for b, o in zip(step.buffers, offsets)], step.sizes)
-            if plan.flag in step.buffers and memory[plan.flag].any():
-                raise IndexError("index out of range in self")
-        else:
-            call_reference(step, memory)
+        try:
+            if isinstance(step, KernelCall):
+                offsets = step.offsets or (0,) * len(step.buffers)
+                run_kernel(step.kernel, [memory[b][o:] for b, o in zip(step.buffers, offsets)], step.sizes)
+                if plan.flag in step.buffers and memory[plan.flag].any():
+                    raise IndexError("index out of range in self")
+            else:
+                call_reference(step, memory)
+        except (IndexError, RuntimeError, ValueError) as error:
+            error.early = sorted(done)
+            raise
+        done.update(plan.buffers[b].index for b in writes(step) if plan.buffers[b].role == "input")
     return [strided(memory[v.buffer], v) for v in plan.outputs]
 
 

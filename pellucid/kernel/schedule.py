@@ -20,7 +20,7 @@ from . import memory
 from .absorb import fold_moves, fold_steps
 from .groups import Group, Grouping
 from .lower import Hazard, Lowering, Unlowered
-from .plan import Buffer, HostCall, LibCall, Plan, Post, View, WhyNot, writes
+from .plan import Buffer, HostCall, LibCall, Plan, Post, View, WhyNot
 from .roots import Box, Copy, Fill, Finish, Options, Root, Roots
 
 __all__ = ["Options", "plan"]
@@ -180,7 +180,6 @@ class Planner:
         for v, buffer in self.late:
             self.copy_back(v, buffer)
         self.plan.seconds["lower"] = time.perf_counter() - start
-        self.plan.early = early(self.plan)
         start = time.perf_counter()
         memory.assign(self.plan)
         self.plan.seconds["memory"] = time.perf_counter() - start
@@ -390,12 +389,6 @@ def dense(shape, strides) -> bool:
             return False
         step *= n
     return True
-
-
-def early(plan: Plan) -> tuple[int, ...]:
-    """The inputs written before the last step that may refuse what it is given."""
-    last = max((k for k, s in enumerate(plan.steps) if isinstance(s, HostCall) or plan.flag in writes(s)), default=-1)
-    return tuple(sorted({plan.buffers[b].index for s in plan.steps[:last] for b in writes(s) if plan.buffers[b].role == "input"}))
 
 
 def needed(order: list[Group], roots: Roots) -> set[Value]:

@@ -59,7 +59,6 @@ class PythonExecutable:
 
     def __init__(self, plan: Plan, graph: Graph):
         self.plan, self.graph = plan, graph
-        self.early = plan.early
         self.report: dict[str, Any] = {"kernels": len(plan.kernels), "seconds": dict(plan.seconds), "backend": "python"}
 
     def __call__(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
@@ -67,7 +66,7 @@ class PythonExecutable:
             return plans.run_python(self.plan, list(arrays), printer.run)
         except (IndexError, RuntimeError, ValueError) as error:
             found = interp.refusal(self.graph, list(arrays)) if self.graph is not None else None
-            raise interp.refused(found or error) from None
+            raise interp.refused(found or error, getattr(error, "early", ())) from None
 
 
 class CPU:

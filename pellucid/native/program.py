@@ -21,7 +21,7 @@ import numpy as np
 from ..core import dtype as dt
 from ..core.events import Stage, emit, listening
 from ..core.spec import contiguous_strides, numel
-from ..kernel.plan import HostCall, KernelCall, LibCall, Plan, Post, View
+from ..kernel.plan import HostCall, KernelCall, LibCall, Plan, Post, View, early
 from . import execute, jit, llvm, onednn, onednn_ops, threads
 from .backend import EXTERN, FIRST, Extern, emit_extern
 from .isa import Isa, host_isa
@@ -126,18 +126,19 @@ class Compiler:
 
     def compile(self) -> Program:
         p, plan = self.program, self.plan
+        self.early, self.before = early(plan)
         self._buffers()
-        for step in plan.steps:
+        for k, step in enumerate(plan.steps):
             if isinstance(step, KernelCall):
                 self._kernel(step)
             elif isinstance(step, LibCall):
                 self._library(step)
             else:
-                self._host(step)
+                self._host(step, self.before[k])
         self._regions()
         p.arena = plan.arena
         p.checks = [check_text(c) for c in plan.checks]
-        p.early = list(plan.early)
+        p.early = self.early
         p.symbols = sorted({s["symbol"] for s in p.steps if "symbol" in s})
         p.report = self._report()
         return p
@@ -247,10 +248,10 @@ class Compiler:
             self.externs[key] = emit_extern(call, self.isa, f"extern{len(self.externs)}_{call.name}", table)
         return self.externs[key]
 
-    def _host(self, step: LibCall | HostCall) -> None:
+    def _host(self, step: LibCall | HostCall, early: Sequence[int] = ()) -> None:
         views = [v for v in (*step.operands, *step.outs) if isinstance(v, View)]
         self.program.steps.append({"kind": "host", **library_record(step), "buffers": [[v.buffer, 0] for v in views],
-                                   "reads": [], "writes": [],
+                                   "reads": [], "writes": [], "early": early,
                                    "bytes": sum(numel(v.shape) * v.dtype.itemsize for v in views), "flops": 0})
 
     # -------------------------------------------------------------------------------------------- regions
