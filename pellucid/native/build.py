@@ -35,13 +35,13 @@ from ..kernel.plan import LibCall, Plan
 from ..kernel.roots import Options
 from ..kernel.schedule import plan as schedule
 from ..ops.op import Op
-from . import attention, onednn, onednn_ops, products, program, recurrent, threads
-from .backend import EXTERN, FIRST
+from . import attention, convolution, onednn, onednn_ops, products, program, recurrent, threads
+from .backend import EXTERN, FIRST, emit_extern
 from .cache import disk, key
 from .execute import Executable
 from .isa import Isa, host_isa
 
-_ = attention, products, recurrent      # imported because they register externs
+_ = attention, convolution, products, recurrent      # imported because they register externs
 
 PASSES = (
     Pass(simplify, "simplify", "what needs no computing: constants, repeats, identities, views of views"),
@@ -83,7 +83,8 @@ class CPU:
     def native(self, call: LibCall) -> bool:
         """Whether a library call of this operator and these operands has native code."""
         views = [v for v in (*call.operands, *call.outs) if isinstance(v, plans.View)]
-        return call.name in FIRST or call.name in EXTERN or onednn_ops.serves(call.name, [v.dtype for v in views])
+        return (call.name in EXTERN or onednn_ops.serves(call.name, [v.dtype for v in views])
+                or emit_extern(call, host_isa(), "native", FIRST) is not None)
 
 
 cpu = CPU()
