@@ -252,12 +252,12 @@ def lifted(x: Any, path: tuple, paths: frozenset, tracer: Tracer, given: tuple) 
 
 
 class Numbers:
-    """Which Python floats among the arguments are run-time numbers: those that were seen to change, unless a trace needed their value.
-    `dynamic`: True takes all from the first call, False none."""
+    """Which Python numbers among the arguments are run-time numbers: those that were seen to change, unless a trace needed their
+    value (as a size, an index). `dynamic`: True takes all from the first call, False none."""
 
     def __init__(self, dynamic: bool | None):
         self.dynamic = dynamic
-        self.seen: dict[tuple, float] = {}
+        self.seen: dict[tuple, float | int] = {}
         self.changing: set[tuple] = set()
         self.fixed: set[tuple] = set()
 
@@ -265,7 +265,7 @@ class Numbers:
         """The paths of the run-time numbers in these arguments."""
         if self.dynamic is False:
             return frozenset()
-        found: dict[tuple, float] = {}
+        found: dict[tuple, float | int] = {}
         collect((args, kwargs), (), found)
         for path, value in found.items():
             if self.dynamic or self.seen.setdefault(path, value) != value:
@@ -276,9 +276,9 @@ class Numbers:
         self.fixed |= paths
 
 
-def collect(x: Any, path: tuple, found: dict[tuple, float]) -> None:
-    """Floats in a structure by path; not those inside of special containers, and no NaN."""
-    if type(x) is float and x == x:
+def collect(x: Any, path: tuple, found: dict[tuple, float | int]) -> None:
+    """Numbers in a structure by path; not those inside of special containers, and no NaN."""
+    if type(x) is float and x == x or type(x) is int and abs(x) < 1 << 53:
         found[path] = x
     elif type(x) in (tuple, list):
         for k, v in enumerate(x):
@@ -467,8 +467,8 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
         backend: "llvm", native code; "python", the printed kernels; "eager", the operators' references; or a function that
             takes a Graph and returns a function from a list of arrays to a list of arrays.
         fullgraph: raise TraceError for a function that cannot be traced, instead of warning and running it as it is.
-        dynamic: Python floats among the arguments become run-time numbers once they are seen to change (None), at once (True),
-            or never (False). Every shape is compiled for itself.
+        dynamic: numbers among the arguments become run-time numbers once they are seen to change (None), at once (True), or never
+            (False). Every shape is compiled for itself.
         keep_grads: store the gradients that are in `.grad` when a step ends; with False they are dropped, which saves
             memory traffic, and reading `.grad` raises. A step that sets them to None at its end stores none either way.
         options: for the backend ("isa", "threads", ...).

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..nn.modules.module import Changes
 from ..tensor import Tensor
 from ..tensor.tracing import Guard
 
@@ -130,13 +131,65 @@ def relation(guard: Guard, numbers: dict[int, str]) -> str:
 def module_guards(w: Writer, modules: Iterable[Any], lifted: dict[int, Tensor], roots: set[int]) -> None:
     """Check that modules are in the mode they were in, and hold the parameters and buffers they held. `roots`: the ids of
     modules whose mode anybody may have looked at."""
+    modules = list(modules)
+    if modules:
+        known = w.name(Attributes(modules), "attributes")
+        w.space["Changes"] = Changes
+        w.miss_if(f"Changes.count != {known}.seen and {known}.changed()", "attributes of modules")
     for m in modules:
+        if m._modules:
+            w.miss_if(f"{w.name(m._modules, 'd')} != {w.name(dict(m._modules), 'k')}")
         if reads_training(type(m)) or id(m) in roots:
             w.miss_if(f"{w.name(m, 'm')}.training is not {m.training}")
         for registry in (m._parameters, m._buffers):
             for key, t in registry.items():
                 if t is not None and id(t) in lifted:
                     w.miss_if(f"{w.name(registry, 'd')}[{key!r}] is not {w.name(t, 'p')}")
+
+
+PLAIN = (int, float, complex, bool, str, bytes, type(None))
+
+
+def plain(x: Any) -> bool:
+    """Whether a value is a number, a text or a tuple of such, which can be compared."""
+    return type(x) in PLAIN or type(x) is tuple and all(map(plain, x))
+
+
+class Attributes:
+    """The plain attributes of modules as the trace saw them. `changed()` looks only if any module's attribute was set since."""
+
+    def __init__(self, modules: Iterable[Any]):
+        self.known = [(vars(m), {k: v for k, v in vars(m).items() if k != "training" and plain(v)}) for m in modules]
+        self.seen = Changes.count
+
+    def changed(self) -> bool:
+        count = Changes.count
+        for now, before in self.known:
+            for k, v in before.items():
+                x = now.get(k, self)
+                if x is not v and (type(x) is not type(v) or x != v):
+                    return True
+        self.seen = count
+        return False
+
+
+def function_guards(w: Writer, fn: Any) -> None:
+    """Check the numbers and texts that a function finds in its closure and among the globals it names."""
+    fn = getattr(fn, "__func__", fn)
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        return
+    space = fn.__globals__
+    for name in sorted(names(fn) & space.keys()):
+        if type(space[name]) in PLAIN:
+            same_value(w, f"{w.name(space, 'g')}[{name!r}]", space[name])
+    for name, cell in zip(code.co_freevars, fn.__closure__ or ()):
+        try:
+            value = cell.cell_contents
+        except ValueError:
+            continue
+        if type(value) in PLAIN:
+            same_value(w, f"{w.name(cell, 'cell')}.cell_contents", value)
 
 
 _reads_training: dict[type, bool] = {}

@@ -51,6 +51,7 @@ class Run:
         self.tensors = program.tensors()
         text = program.source()
         low = "float32" in text or ".float()" in text or any(x.dtype == "float32" for x in program.inputs)
+        low = low or any(e.dtype == np.float32 for e in self.expected)
         self.rounding = 2e-2 if "bfloat16" in text else 2e-5 if low else 1e-10
         self.traced = None
         self.optimised = None

@@ -265,3 +265,23 @@ def test_numbers_whose_value_is_asked_for_stay_constants():
     for a, b in ((0.5, 2.0), (1.5, 2.0), (2.5, 2.0), (0.25, 2.0), (0.25, 3.0)):
         assert c(x, {"a": a, "b": b}).tolist() == g(x, {"a": a, "b": b}).tolist()
     assert c.compiles == 4
+
+
+def test_a_step_count_as_an_argument():
+    """It changes at every call and causes no more than one further version, and one per outcome of a test on it."""
+    def g(x, step):
+        return x * step if step % 2 == 0 else x - step
+
+    c = pellucid.compile(g, backend="eager")
+    x = pellucid.arange(3)
+    for step in range(8):
+        r = c(x, step)
+        assert r.tolist() == g(x, step).tolist() and r.dtype is pellucid.int64
+    assert c.compiles == 3
+
+
+def test_a_size_as_an_argument():
+    c = pellucid.compile(lambda x, n: x.view(n, -1) * n, backend="eager")
+    for n in (1, 2, 3, 2):
+        assert c(pellucid.arange(6), n).shape == (n, 6 // n)
+    assert c.compiles == 3
