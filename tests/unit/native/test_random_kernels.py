@@ -110,7 +110,10 @@ class Maker:
         name = self.pick(BINARY if a.dtype.is_floating_point else WHOLE)
         if name == "copysign":                  # nan's sign is nobody's business
             b = Apply("select", (Apply("isnan", (b,), B), Const(1.0, b.dtype), b), b.dtype)
-        return Apply(name, (a, b), a.dtype)
+        e = Apply(name, (a, b), a.dtype)
+        if name[:3] in ("max", "min") and a.dtype.is_floating_point:        # either of 0 and -0 may be the larger
+            e = Apply("add", (e, Const(0.0, a.dtype)), a.dtype)
+        return e
 
     def stores(self, e):
         """Statements that do something with a value."""
