@@ -234,7 +234,7 @@ def make_entry(compiled: Compiled, args: tuple, kwargs: dict, paths: frozenset =
     execute.graph = None                            # the function itself explains what went wrong
     fixed = {k for k, t in enumerate(leaves) if id(t) in themselves}
     entry = Entry(traced, execute, given, leaves, seen, called.modules(), called.roots(compiled.fn), tracer.grad_uses, joint, paths,
-                  compiled.keep_grads, constant, fixed, ties)
+                  compiled.keep_grads, constant, fixed, ties, compiled.fn)
     seconds["all"] = time.perf_counter() - start
     entry.seconds, entry.graph = seconds, graph
     return entry

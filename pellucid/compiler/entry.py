@@ -25,7 +25,7 @@ from ..tensor import Tensor
 from ..tensor import eager
 from ..tensor.core import DROPPED, wrap
 from ..tensor.tracing import Leaf, Traced, flatten, rebuild
-from .guards import Writer, module_guards, path_of, relation, same_value, tensor_guard, type_guard, unpack
+from .guards import Writer, function_guards, module_guards, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .history import Finished
 
 __all__: list[str] = []
@@ -40,11 +40,12 @@ class Entry:
     def __init__(self, traced: Traced, execute: Any, arguments: tuple[tuple, dict], given: list[Tensor], traced_as: list[Tensor],
                  modules: Sequence[Any], roots: Iterable[Any], reads: dict[int, tuple], joint: Any, number_paths: frozenset,
                  keep_grads: bool, constant: Constant | None = None, fixed: Iterable[int] = (),
-                 ties: Sequence[tuple[Tensor, int]] = ()):
+                 ties: Sequence[tuple[Tensor, int]] = (), fn: Any = None):
         self.traced, self.execute, self.joint = traced, execute, joint
         self.arguments, self.given, self.traced_as = arguments, given, traced_as
         self.modules, self.roots, self.reads, self.keep_grads = modules, roots, reads, keep_grads
         self.number_paths, self.constant, self.fixed, self.ties = number_paths, constant, fixed, ties
+        self.fn = fn
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
         self.source = self._write()
         self.call = self._compile()
@@ -174,6 +175,7 @@ class Entry:
     def _state(self, w: Writer) -> None:
         """Guards of modules, of tensors that are no arguments, and of gradients that were read."""
         lifted = {id(i.tensor): i.tensor for i in self.traced.inputs if i.tensor is not None and i.place is None}
+        function_guards(w, self.fn)
         module_guards(w, self.modules, lifted, self.roots)
         held = {id(t) for m in self.modules for t in m._parameters.values()}
         for flag in (True, False):
@@ -248,7 +250,7 @@ class Entry:
     def end_of_guards(self, w: Writer) -> None:
         """Put what has been written so far under one `try`: what is not there any more does not fit."""
         w.lines = ["    try:", *["    " + line for line in w.lines],
-                   "    except (AttributeError, IndexError, KeyError):",
+                   "    except (AttributeError, IndexError, KeyError, ValueError):",
                    "        return MISS"]
 
     def _written(self, w: Writer) -> None:
@@ -306,6 +308,10 @@ class Entry:
                 w.put(f"{v} = views(b{r.index}, {w.name(r.chain, 'chain')})")
             else:
                 w.put(f"{v} = wrap(outs[{r.index}])")
+        if local.inference:
+            for k, r in enumerate(traced.results):
+                if r.same is None:
+                    w.put(f"{names[k]}._extras().inference = True")
         if self.joint is not None:
             live = self.joint.live
             owners = ", ".join(self._tensor(w, t) for t in self.joint.wrt)

@@ -153,6 +153,12 @@ def _forward_unimplemented(self: Any, *input: Any) -> None:
          fix="define forward(self, ...) in the class")
 
 
+class Changes:
+    """How many attributes of modules were set so far: whoever relies on some looks again when this has moved."""
+
+    count = 0
+
+
 class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
     """The base class of all layers and models.
 
@@ -307,6 +313,7 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
+        Changes.count += 1
         state = self.__dict__
         parameters = state.get("_parameters")
         if isinstance(value, Tensor):
@@ -372,6 +379,7 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
                 del self.__dict__[registry][name]
                 self._non_persistent_buffers_set.discard(name)
                 return
+        Changes.count += 1
         super().__delattr__(name)
 
     def __dir__(self) -> list[str]:
