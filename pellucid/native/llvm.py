@@ -227,9 +227,14 @@ class _Kernel:
         self.functions.append("\n".join([f"define void @{symbol}({params}) #0 {{", "entry:", *w.slots, *w.lines, "  ret void", "}"]))
 
     def fill(self, w: Writer, p: str, n: Num, d: dtype, x: Num) -> None:
-        with w.when(w.int(0) < n):
-            with w.loop(w.int(0), n, 1) as i:
-                w.store(x, w.at(p, i, d), d)
+        """`n` elements at `p` become `x`."""
+        lanes = min(self.isa.bits // 8 // d.itemsize, 16)
+        main = w.int(n.const // lanes * lanes) if n.const is not None else n & -lanes
+        for lo, hi, step in ((w.int(0), main, lanes), (main, n, 1)):
+            if lo.const is None or hi.const is None or lo.const < hi.const:
+                with w.when(lo < hi):
+                    with w.loop(lo, hi, step) as i:
+                        w.store(w.spread(x, step), w.at(p, i, d), d)
 
     def init(self, b: Buf) -> None:
         w = self.writer()

@@ -48,7 +48,7 @@ def float32(value) -> float:
 
 
 class Num:
-    """A value. `const` is its number, if it is a constant; `wide` its copy in all lanes, once made."""
+    """A value. `const` is its number, if it is a constant."""
 
     __slots__ = ("text", "dtype", "lanes", "w", "const")
 

@@ -161,7 +161,7 @@ class Maker:
         return Kernel("random", tuple(self.bufs), (), (Loop(Axis("i", self.rows, "par"), tuple(outer)),))
 
 
-SEEDS = range(400 if os.environ.get("PELLUCID_TEST_FULL") == "1" else 24)
+SEEDS = range(400 if os.environ.get("PELLUCID_TEST_FULL") == "1" else 12)
 FIRST = int(os.environ.get("PELLUCID_TEST_SEED", "0")) * 1000
 
 
