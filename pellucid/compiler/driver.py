@@ -95,6 +95,10 @@ class Compiled:
             if self.fullgraph:
                 raise
             return self._give_up(str(error), args, kwargs)
+        except ImportError as error:
+            if self.fullgraph or "llvmlite" not in str(error):
+                raise
+            return self._give_up(str(error), args, kwargs)
         self._enter(key, entry)
         try:
             r = entry.call(args, kwargs)

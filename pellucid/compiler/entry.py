@@ -19,7 +19,7 @@ import numpy as np
 from ..core.pool import alone
 from ..core.storage import root
 from ..native.execute import Executable
-from ..ops.dispatch import local
+from ..ops.dispatch import local, state
 from ..ops.op import REGISTRY
 from ..tensor import Tensor
 from ..tensor import eager
@@ -183,6 +183,9 @@ class Entry:
             if tensors:
                 names = w.name(tensors, "T")
                 w.miss_if(f"{not flag} in [t._rg for t in {names}]", "requires_grad")
+        geometry = Geometry(list(lifted.values()))
+        w.space["state"] = state
+        w.miss_if(f"state.moves != {w.name(geometry, 'geometry')}.moves and not {w.name(geometry, 'geometry')}.holds()", "other memory")
         self.grad_inputs: dict[int, str] = {}
         for t, read, grad in self.reads.values():
             if not read:
@@ -372,6 +375,23 @@ class Store:
         for at, a in zip(self.places, self.arrays):
             self.kept[at] = a
         self.alone_arrays = [ALONE + 1] * len(self.arrays)
+
+
+class Geometry:
+    """Shapes, dtypes and strides of the tensors that a function holds. They change only where a tensor is given other memory
+    (`x.data = y`), which `state.moves` counts."""
+
+    def __init__(self, tensors: list[Tensor]):
+        self.moves = state.moves
+        self.known = [(t, t._a.shape, t._a.dtype, t._a.strides) for t in tensors]
+
+    def holds(self) -> bool:
+        """Whether they are as they were."""
+        moves = state.moves
+        if any(t._a.shape != shape or t._a.dtype != dtype or t._a.strides != strides for t, shape, dtype, strides in self.known):
+            return False
+        self.moves = moves
+        return True
 
 
 class Constant:

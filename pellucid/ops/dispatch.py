@@ -17,12 +17,12 @@ from .op import COMPOSITE, Op
 
 
 class _State:
-    """`slow` counts reasons to leave the fast path, over all threads."""
+    """`slow` counts reasons to leave the fast path, over all threads; `moves` how often a tensor was given other memory."""
 
-    __slots__ = ("slow",)
+    __slots__ = ("slow", "moves")
 
     def __init__(self):
-        self.slow = 0
+        self.slow = self.moves = 0
 
 
 class _ThreadState(_local):

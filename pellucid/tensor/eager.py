@@ -393,6 +393,7 @@ def write_out(op: Op, r, out, part: str = ""):
                           "future PyTorch release outputs will not be resized unless they have zero elements. You can "
                           "explicitly reuse an out tensor t by resizing it, inplace, to zero elements with t.resize_(0).",
                           stacklevel=4)
+        state.moves += 1
         out._a = np.empty(a.shape, o.dtype) if type(o) is not Fake else a.duplicate()
         out._st = None
     if type(o) is Fake:

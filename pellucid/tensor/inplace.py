@@ -322,6 +322,7 @@ def make_relabel(op: Op, entry):
         if state.slow and local.before_write is not None:
             local.before_write(self)
         self._storage()
+        state.moves += 1
         self._a = view._a
         if not leaf:
             set_history(self, view._fn, view._oi)

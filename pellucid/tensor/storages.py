@@ -21,7 +21,7 @@ from ..core.device import CPU, check
 from ..core.errors import describe, fail
 from ..core.spec import contiguous_strides
 from ..core.storage import Storage
-from ..ops.dispatch import local
+from ..ops.dispatch import local, state
 from .core import Slots
 from .interop import array_from, to_list
 
@@ -367,6 +367,7 @@ def share_memory_(self):
     if not _is_shared(storage):
         offset, size, stride = self.storage_offset(), tuple(self._a.shape), self.stride()
         self._st = Storage(_shared_copy(storage))
+        state.moves += 1
         self._a = view_of(self._st, self.dtype, offset, size, stride)
     return self
 
@@ -401,6 +402,7 @@ def _rebind(self, storage: Storage, offset: int, size: tuple[int, ...], stride: 
         version = storage.version
         storage = Storage(_resized(storage, last * d.itemsize))
         storage.version = version
+    state.moves += 1
     self._a, self._st = view_of(storage, d, offset, size, stride), storage
     storage.version += 1
 
@@ -419,6 +421,7 @@ def set_(self, source=None, storage_offset: int = 0, size=None, stride=None):
     if self._rg and self._fn is None and source is not None and not isinstance(source, Slots):
         _check_may_resize(self, "set_ the storage of")
     if source is None:
+        state.moves += 1
         self._a = np.empty(0, self._a.dtype)
         self._st = None
         return self
@@ -429,6 +432,7 @@ def set_(self, source=None, storage_offset: int = 0, size=None, stride=None):
                            f"{_C_NAMES.get(self.dtype, self.dtype.name)}")
     storage = source._storage() if isinstance(source, Slots) else source._storage
     if isinstance(source, Slots) and size is None:
+        state.moves += 1
         self._a, self._st = source._a, storage
         return self
     if storage_offset < 0:

@@ -351,6 +351,7 @@ class Tensor(Slots):
         if self._rg and dt._OF_NP[value._a.dtype].category < dt.FLOAT:
             raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
         touch(self)
+        state.moves += 1
         self._a = value._a
         self._st = None if value._st is None else value._st
 

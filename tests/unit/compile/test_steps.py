@@ -469,3 +469,18 @@ def test_a_compiled_optimizer_step():
             step()
     same(*models)
     assert step.compiles == 1
+
+
+@pytest.mark.parametrize("other", [pellucid.ones(4, 3), pellucid.ones(2, 3, dtype=pellucid.float64), pellucid.ones(3, 2).t()])
+def test_a_parameter_with_other_memory(backend, other):
+    """`.data = ` may change shape, dtype and strides: that is another version."""
+    m = nn.Linear(3, 2, bias=False)
+    c = pellucid.compile(lambda x: m(x), backend=backend)
+    x = pellucid.randn(1, 3)
+    with pellucid.no_grad():
+        c(x)
+        m.weight.data = pellucid.ones(2, 3)
+        assert pellucid.allclose(c(x), m(x)) and c.compiles == 1
+        m.weight.data = other
+        x = x.to(other.dtype)
+        assert pellucid.allclose(c(x), m(x)) and c.compiles == 2
