@@ -9,7 +9,8 @@ import os
 from dataclasses import dataclass
 from functools import lru_cache
 
-import llvmlite.binding as llvm
+from .binding import llvm
+
 
 SIZES = {"float": 4, "double": 8, "i8": 1, "i16": 2, "i32": 4, "i64": 8}
 LEVELS = ("baseline", "avx2", "avx512")

@@ -10,8 +10,8 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-import llvmlite.binding as llvm
 
+from .binding import llvm
 from .cache import disk, key
 
 _count = itertools.count()

@@ -28,13 +28,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-import llvmlite.binding as llvm
 
 from ..core import dtype as dt
 from ..core.dtype import dtype
 from ..kernel.ir import AccumStore, Buf, Kernel, Let, Load, Loop, Size, Stmt, Store
 from ..kernel.walk import expressions, parts, statements
 from .analysis import apart, groups, held, lift, neutral, parallel
+from .binding import llvm
 from .isa import Isa, host_isa, isa_of
 from .nest import Nest
 from .numeric import LIBM, LOW, Num

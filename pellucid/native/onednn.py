@@ -155,7 +155,7 @@ class Handle:
     def __del__(self):
         if self.value:
             self._destroy(self.value)
-            self.value = P()
+            self.value = None
 
 
 def made(destroy: str, create: str, *args) -> Handle:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-import llvmlite.binding as llvm
 
 from ..core import dtype as dt
 from ..kernel.plan import LibCall, View
 from . import onednn as dnn
+from .binding import llvm
 from .isa import host_isa
 from .onednn import Primitive, Unavailable
 from .onednn_conv import (make_avg_pool, make_avg_pool_grad, make_convolution, make_convolution_input, make_convolution_weight,

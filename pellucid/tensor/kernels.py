@@ -124,6 +124,8 @@ def _make(table: dict, key: tuple, work):
             _making.add(me)
             try:
                 found = work() or _NO
+            except ImportError:             # no llvmlite
+                found = _NO
             finally:
                 _making.discard(me)
             if len(table) >= KEPT:
