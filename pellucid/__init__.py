@@ -37,10 +37,17 @@ globals().update(_DTYPES)
 newaxis = None
 globals().update({n: v for n, v in vars(_layout).items() if isinstance(v, (layout, memory_format))})
 
-from . import autograd, backends, cuda, fft, linalg, nn, optim, random, special, utils, version  # noqa: E402
+from . import nn, utils, version  # noqa: E402
 from .core.lazy import lazily as _lazily  # noqa: E402
 
-__getattr__ = _lazily(__name__, ("amp", "compiler", "serialization", "testing"), {"load": "serialization", "save": "serialization", "compile": "compiler"})
+_LATER = ("amp", "autograd", "backends", "compiler", "cuda", "fft", "linalg", "optim", "random", "serialization", "special", "testing")
+_FROM = {"load": "serialization", "save": "serialization", "compile": "compiler"}
+__getattr__ = _lazily(__name__, _LATER, _FROM)
+
+
+def __dir__():
+    return sorted({*globals(), *_LATER, *_FROM})
+
 
 _matrix_trace = globals()["trace"]
 

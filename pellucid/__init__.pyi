@@ -7,6 +7,7 @@ from .tensor.size import Size as Size
 from .tensor.tensor import Tensor as Tensor
 from .tensor.storages import TypedStorage as TypedStorage
 from .tensor.storages import UntypedStorage as UntypedStorage
+from . import amp as amp
 from .tensor.autocast import autocast as autocast
 from . import autograd as autograd
 from . import backends as backends

@@ -76,7 +76,7 @@ class Promote(enum.Enum):
 NONE, SAME, FLOAT, COMPARE, BITWISE = Promote
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Op:
     name: str
     kind: Kind

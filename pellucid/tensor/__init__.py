@@ -1,6 +1,8 @@
 """Layer 5: eager tensors: memory, history, backward."""
 from __future__ import annotations
 
+from ..core.late import late
+from ..core.lazy import lazily
 from ..ops import F
 from .core import Node
 from .eager import register_plain_class
@@ -10,8 +12,16 @@ from .modes import (enable_grad, inference_mode, is_grad_enabled, is_inference_m
                     set_grad_enabled)
 from .size import Size
 from .tensor import Tensor
-from .tracing import TraceError, trace, trace_specs
 
 __all__ = ["F", "Function", "FunctionCtx", "Node", "RemovableHandle", "Size", "Tensor", "TraceError", "enable_grad", "inference_mode",
            "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "once_differentiable", "register_plain_class",
            "saved_tensors_hooks", "set_grad_enabled", "trace", "trace_specs"]
+
+__getattr__ = lazily(__name__, ("tracing",), {"TraceError": "fake", "trace": "tracing", "trace_specs": "tracing"})
+
+
+def _load_and_trace(*args, **kwargs):
+    return __getattr__("trace_specs")(*args, **kwargs)
+
+
+late.trace = _load_and_trace         # until `tracing`, which programs that only run eagerly do without, fills the slot itself

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ from .core import PLAIN, readable
 __all__ = ["get_printoptions", "printoptions", "set_printoptions", "tensor_repr"]
 
 
-@dataclass(frozen=True)
-class _Options:
+class _Options(NamedTuple):
     """precision: digits after the point; threshold: elements printed in full; edgeitems: items kept at each end of a
     dimension otherwise; linewidth: characters a line; sci_mode: scientific notation (None: where the range asks for it)."""
 
@@ -43,14 +41,14 @@ def set_printoptions(precision: int | None = None, threshold: float | None = Non
         base = _PROFILES.get(profile)
         if base is None:
             raise ValueError(f"set_printoptions(): profile must be default, short or full, got {profile!r}")
-        _options = replace(base, linewidth=80)
+        _options = base._replace(linewidth=80)
     given = {"precision": precision, "threshold": threshold, "edgeitems": edgeitems, "linewidth": linewidth}
-    _options = replace(_options, **{k: v for k, v in given.items() if v is not None}, sci_mode=sci_mode)
+    _options = _options._replace(**{k: v for k, v in given.items() if v is not None}, sci_mode=sci_mode)
 
 
 def get_printoptions() -> dict[str, Any]:
     """The current print options as a dict that `set_printoptions(**d)` accepts."""
-    return asdict(_options)
+    return _options._asdict()
 
 
 @contextmanager
