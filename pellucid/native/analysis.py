@@ -15,6 +15,7 @@ from ..kernel.walk import expressions, parts, statements
 from .numeric import LOW
 
 LONG = 32           # additions in a row that float32 can take; longer sums go to float64
+AHEAD, ROW = 2 << 20, 1 << 10       # bytes of an input, and of a row, from which on the next row is fetched in time
 CHEAP = frozenset(("sqrt", "floor", "ceil", "trunc", "rint"))
 
 
@@ -133,6 +134,29 @@ def vectors_per_turn(loop: Loop, sums: bool, registers: int) -> int:
         return 8                                  # rows far apart: several cache lines of each
     sums = sums or inner
     return 4 if cost <= (12 if sums else 8) else 2 if cost <= 20 else 1
+
+
+def read_again(loop: Loop, bufs: Mapping[str, Buf]) -> dict[str, dict[str, int]]:
+    """For loops in `loop` that are the second to read a row of a large input: by their variables, how many elements away the next
+    row is. The processor does not guess it: rows are often whole pages."""
+    found: dict[str, dict[str, int]] = {}
+    times: dict[str, int] = {}
+    for s in loop.body:
+        if not isinstance(s, Loop) or not s.axis.vec:
+            continue
+        rows = {}
+        for e in parts([root for t in statements(s.body) for root in expressions(t)]):
+            if isinstance(e, Load) and e.buf not in rows:
+                b, terms = bufs[e.buf], dict(e.index.terms)
+                c = terms.pop(loop.axis.var, 0)
+                large = isinstance(b.size, int) and b.size * b.dtype.itemsize >= AHEAD
+                if large and b.role == "in" and isinstance(c, int) and c * b.dtype.itemsize >= ROW and terms == {s.axis.var: 1}:
+                    rows[e.buf] = c
+        for name, c in rows.items():
+            times[name] = times.get(name, 0) + 1
+            if times[name] == 2:
+                found.setdefault(s.axis.var, {})[name] = c
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------- sums in registers

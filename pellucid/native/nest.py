@@ -16,7 +16,7 @@ from ..core.dtype import dtype
 from ..kernel import mathfn
 from ..kernel.ir import MATH, Accum, AccumStore, Apply, Buf, Const, Expr, If, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var
 from ..kernel.walk import expressions, parts, statements
-from .analysis import LONG, bound, held, independent, lane_count, lift, neutral, trips, vectors_per_turn, written
+from .analysis import LONG, bound, held, independent, lane_count, lift, neutral, read_again, trips, vectors_per_turn, written
 from .numeric import Num
 from .ssa import Slot, Writer
 
@@ -89,6 +89,8 @@ class Nest:
         self.ranges: dict[str, tuple[int, int]] = {}  # of int64 names, as far as sizes are numbers
         self.states: list[State] = []                 # several vectors at once: each statement is written for all of them
         self.streamed = False
+        self.ahead: dict[str, dict[str, int]] = {}    # rows to fetch in time: by the loop that does it, how far away the next is
+        self.fetched: dict[str, int] = {}             # those of the loop in lanes that is being written
 
     # ------------------------------------------------------------------------------------------------ numbers
     def size(self, n: Size) -> Num:
@@ -265,6 +267,8 @@ class Nest:
         p, own, neighbours = self.place(e.buf, e.index)
         if own is not None:
             return self.w.gather(p, own, d, self.vec.mask)
+        if neighbours and e.buf in self.fetched:
+            self.w.prefetch(self.w.at(p, self.w.int(self.fetched[e.buf]), d))
         return self.w.load(p, d, self.vec.lanes, self.vec.mask) if neighbours else self.w.load(p, d)
 
     def store(self, s: Store) -> None:
@@ -409,6 +413,8 @@ class Nest:
         outer: list[tuple] = []
         self.each(lambda: outer.append(self.enter(loop)))
         self.changing = bound((loop,))
+        if self.vec is None and not self.states:
+            self.ahead = read_again(loop, self.bufs)
         if lo.const is not None and hi.const == lo.const + 1:
             self.each(self.bind, loop.axis.var, lo)
             self.block(loop.body)
@@ -512,6 +518,7 @@ class Nest:
         outer = self.enter(loop)
         self.changing = bound((loop,))
         self.inverses = self.find_inverses(loop)
+        self.fetched = self.ahead.get(var, {})
         n = hi - lo
         main = lo + (w.int(n.const // step * step) if n.const is not None else n & -step)
 
@@ -557,7 +564,7 @@ class Nest:
                 self.remains(loop, main, hi, lanes, sums[0])
         elif main.const < hi.const:
             self.remains(loop, main, hi, lanes, sums[0])
-        self.inverses = {}
+        self.inverses, self.fetched = {}, {}
         self.leave(outer)
 
     def find_inverses(self, loop: Loop) -> dict[int, tuple]:

@@ -33,6 +33,11 @@ class Writer(Numeric):
             return p
         return self.raw(f"getelementptr {MEMORY[d]}, ptr {p}, i64 {index.text}")
 
+    def prefetch(self, p: str) -> None:
+        """Fetch a cache line that is wanted soon; the address may be anything."""
+        self.declares["declare void @llvm.prefetch.p0(ptr, i32, i32, i32)"] = None
+        self.put(f"call void @llvm.prefetch.p0(ptr {p}, i32 0, i32 3, i32 1)")
+
     def load(self, p: str, d: dtype, lanes: int = 1, mask: Num | None = None) -> Num:
         """The elements at `p`; zero where the mask is off."""
         mem = MEMORY[d]
