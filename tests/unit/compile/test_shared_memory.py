@@ -233,3 +233,29 @@ def test_warnings_are_none():
             base = randn(20 + k)
             compiled(base[:4], base[4 + k:8 + k])
     assert compiled.compiles == 1
+
+
+# ---------------------------------------------------------------------------------------------------- large tensors
+@pytest.mark.alone
+@pytest.mark.timeout(400)
+def test_more_elements_than_32_bits_count():
+    """Places beyond 2**31 are read and written by whole-tensor kernels, reductions, gathers and scatters."""
+    n = 2**31 + 1000
+    x = pellucid.zeros(n, dtype=pellucid.uint8)
+    x[-3:] = pellucid.tensor([7, 200, 9], dtype=pellucid.uint8)
+
+    def fn(x, i):
+        y = x ^ 1
+        return y[-4:].clone(), y.max(), (x > 6).sum(), x.argmax(), x[i], x.index_fill(0, i, 3)[-5:].clone()
+
+    i = pellucid.tensor([n - 2, 5, n - 1])
+    found = pellucid.compile(fn, fullgraph=True)(x, i)
+    assert found[0].tolist() == [1, 6, 201, 8] and found[1].item() == 201 and found[2].item() == 3 and found[3].item() == n - 2
+    assert found[4].tolist() == [200, 0, 9] and found[5].tolist() == [0, 0, 7, 3, 3]
+
+    def write(x):
+        x.add_(1)
+        x[2**31:].mul_(2)
+        return x[2**31 - 2:2**31 + 2] * 1
+
+    assert pellucid.compile(write, fullgraph=True)(x).tolist() == [1, 1, 2, 2] and x[-2].item() == 402 % 256 and x[1].item() == 1
