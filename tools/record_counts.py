@@ -22,6 +22,17 @@ from pellucid.native import build, onednn  # noqa: E402
 
 TARGET = ROOT / "tests" / "golden" / "counts.json"
 OPTIONS = {"schedule": Options(threads=2)}
+
+
+def low(make):
+    """A case under bfloat16 autocast."""
+    def made(torch):
+        work = make(torch)
+        work.low = True
+        return work
+    return made
+
+
 CASES = {
     "mlp": mlp.training,
     "gelu": rows.gelu,
@@ -34,6 +45,10 @@ CASES = {
     "resnet18": resnet.training,
     "resnet18 inference": resnet.inference,
     "lstm": lstm.training,
+    "block, bfloat16": low(transformer.block),
+    "gpt, bfloat16": low(transformer.gpt),
+    "resnet18, bfloat16": low(resnet.training),
+    "gpt with dropout": lambda torch: transformer.gpt(torch, layers=1, dropout=0.1),
 }
 
 

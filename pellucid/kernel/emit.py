@@ -372,6 +372,8 @@ class Emitter(Layout):
         bufs, ids, offsets = [], [], []
         bytes_ = 0
         n = self.low.group.n
+        looped, often = self.in_loops()
+        flops = (self.ops + looped) * n
         for key, name in self.bufs.items():
             b = self.plan.buffers[int(key[1:])]
             size, offset = b.size, 0
@@ -381,7 +383,7 @@ class Emitter(Layout):
             bufs.append(Buf(name, b.dtype, roles[name], size, inits.get(name)))
             ids.append(b.id)
             offsets.append(offset)
-            bytes_ += min(b.size, max(n, 1)) * b.dtype.itemsize * (2 if roles[name] == "inout" else 1)
+            bytes_ += min(b.size, max(n, 1) * often.get(key, 1)) * b.dtype.itemsize * (2 if roles[name] == "inout" else 1)
         kept = [x for x in self.locals if x.name in self.counters]
         sizes: tuple[str, ...] = ()
         values: tuple[int, ...] = ()
@@ -393,9 +395,33 @@ class Emitter(Layout):
         nodes = list(dict.fromkeys(nodes))
         names = list(dict.fromkeys(x.op.name for x in nodes)) or ["copy"]
         lines = tuple(dict.fromkeys(str(x.loc) for x in nodes if x.loc is not None))
-        kernel = ir.Kernel("_".join(names[:4]), (*bufs, *kept), sizes, body, tuple(names), lines, self.ops * n, bytes_)
-        return KernelCall(kernel, tuple(ids), values, tuple(offsets) if any(offsets) else (), tuple(nodes), self.ops * n, bytes_,
+        kernel = ir.Kernel("_".join(names[:4]), (*bufs, *kept), sizes, body, tuple(names), lines, flops, bytes_)
+        return KernelCall(kernel, tuple(ids), values, tuple(offsets) if any(offsets) else (), tuple(nodes), flops, bytes_,
                           in_place)
+
+    def in_loops(self) -> tuple[int, dict[str, int]]:
+        """What the loops of recipes add, per element of the space: operations, and how often each buffer is read."""
+        flops, often = 0, {}
+        for r in self.low.recipes.values():
+            size = 1
+            for _, extent in r.axes:
+                size *= extent
+            for e in self.reach(r.expr):
+                often[e.buf] = max(often.get(e.buf, 1), size)
+            flops += (self.count(r.expr) + 1) * (size - 1)
+        return flops, often
+
+    @staticmethod
+    def count(e: Expr) -> int:
+        """Operations in an expression, shared ones once."""
+        seen: dict[int, Expr] = {}
+        todo = [e]
+        while todo:
+            e = todo.pop()
+            if type(e) is Apply and id(e) not in seen:
+                seen[id(e)] = e
+                todo += e.args
+        return len(seen)
 
     def in_place(self):
         """Pairs (written, read) of buffers whose elements are read before the same element is written."""
