@@ -26,16 +26,12 @@ class MethodDef(ctypes.Structure):
     _fields_ = [("name", ctypes.c_char_p), ("code", ctypes.c_void_p), ("flags", ctypes.c_int), ("doc", ctypes.c_char_p)]
 
 
-_kept: list = []        # definitions must outlive the functions made of them
-
-
-def function(name: str, address: int, state: np.ndarray):
-    """A callable over the code at `address`, which gets `state` as `self`."""
+def function(name: str, address: int, state: np.ndarray, owner: object):
+    """A callable over the code at `address`, which gets `state` as `self`. It keeps `owner`, who keeps the code."""
     make = ctypes.pythonapi.PyCFunction_NewEx
     make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.py_object, ctypes.py_object]
     definition = MethodDef(name.encode(), address, FASTCALL, None)
-    _kept.append(definition)
-    return make(ctypes.addressof(definition), state, None)
+    return make(ctypes.addressof(definition), state, (definition, owner))       # the last is kept, whatever it is
 
 
 def address(function) -> int:

@@ -337,7 +337,7 @@ class Flat:
         for i, (kind, d) in enumerate(zip(kinds, dtypes)):
             at = int(Word.OPERANDS) + int(Word.STEP) * i
             record[at:at + 4] = kind, self.order[i], id(d), d.itemsize
-        self.call = builtin.function("flat", entry().code["flat"], record)
+        self.call = builtin.function("flat", entry().code["flat"], record, (code, entry()))
 
     def number(self, x):
         """A number as `call` takes it."""

@@ -121,5 +121,4 @@ def of(exe: Executable):
     if sum(s.get("ns") or s["flops"] * PRODUCT_NS for s in program.steps) > QUICK_NS:
         return None
     instance = Instance(program, exe.code, exe.consts, 1)           # nobody else's: its pointers are this call's
-    exe.kept_instance = instance
-    return builtin.function(program.name, _code()["quick"], instance.header)
+    return builtin.function(program.name, _code()["quick"], instance.header, instance)

@@ -35,7 +35,6 @@ F32, F64, I64, B1 = (np.dtype(t) for t in (np.float32, np.float64, np.int64, np.
 LOW = frozenset(d.np for d in dt.LOW_PRECISION)
 Tensor: type = Slots            # set by tensor.py
 _COMMON = frozenset((F32, F64, I64, B1))
-POINT_LEAST = kernels.LEAST_OF[POINT]     # from here on a kernel may be faster than NumPy
 _NUMBERS = frozenset((int, float, bool, complex))
 _DIFFERENTIABLE = frozenset(d.np for d in dt.ALL if d.category >= dt.FLOAT)
 _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other", "x": "input"}
@@ -546,7 +545,7 @@ def unary_entry(op: Op):
     saves_in, saves_out = "input" in op.saves, "out" in op.saves
     simple = not (saves_in and saves_out)
     cls = None
-    least = kernels.flat_least(op, F32)
+    least, wait = kernels.flat_least(op, F32), kernels.general_least(op)
     f32 = f64 = None
 
     def use32(call):
@@ -571,7 +570,7 @@ def unary_entry(op: Op):
         else:
             return general(op, (input,), kwargs)
         if r is None:
-            if x.size >= POINT_LEAST:
+            if x.size >= wait:
                 return general(op, (input,), kwargs)
             try:
                 r = ref(x)
@@ -620,7 +619,7 @@ def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
     simple = all(set(p) <= {"g", *op.args} for p in rules.values()) and op.plan and not callable(op.vjp)
     grads = op.grads and bool(op.plan)
     numbers = getattr(op.front, "numbers", True)
-    least = kernels.flat_least(op, F32)
+    least, wait = kernels.flat_least(op, F32), kernels.general_least(op)
     f32 = f64 = n32 = n64 = None
 
     def use32(call):
@@ -680,7 +679,7 @@ def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
                 return NotImplemented
             return general(op, (other, input) if reverse else (input, other), kwargs)
         if r is None:
-            if x.size >= POINT_LEAST:
+            if x.size >= wait:
                 return general(op, (other, input) if reverse else (input, other), kwargs)
             try:
                 r = ref(y, x) if reverse else ref(x, y)

@@ -46,7 +46,7 @@ EXACT = frozenset((np.add, np.subtract, np.multiply, np.true_divide, np.negative
 SELECTING = frozenset(("max_pool", "max_pool_nhwc", "max_lines", "min_lines", "max", "min", "amax", "amin", "argmax", "argmin", "all", "any"))
 _DTYPES = frozenset(d.np for d in (dt.float32, dt.float64, dt.bfloat16, dt.float16, dt.int64, dt.int32, dt.uint8, dt.bool_))
 _FLOATS = frozenset(d.np for d in (dt.float32, dt.float64, dt.bfloat16, dt.float16))
-F64, B1 = dt.float64.np, dt.bool_.np
+F32, F64, B1 = dt.float32.np, dt.float64.np, dt.bool_.np
 _NO = object()
 _NEVER = 1 << 62
 
@@ -102,6 +102,12 @@ def flat_least(op: Op, d: np.dtype) -> int:
     if isinstance(op.ref, np.ufunc):
         return 0 if op.ref in EXACT else UFUNC_LEAST
     return 0
+
+
+def general_least(op: Op) -> int:
+    """From how many elements on a call of an elementwise operator that its short way does not serve asks `run`. Below, the
+    reference gives what `run` would."""
+    return LEAST_OF[POINT] if isinstance(op.ref, np.ufunc) and op.ref in EXACT else flat_least(op, F32)
 
 
 def run(op: Op, arrays: list, attrs: dict) -> ndarray | tuple[ndarray, ...] | None:
@@ -317,10 +323,11 @@ def form(op: Op, d: np.dtype, kinds: tuple[str, ...], use) -> None:
     """Give `use` a function of operands of these kinds ("array" of dtype `d`, or "number"): it makes the result, or gives None
     until the kernel is there. That is at the first call, or the `SEEN`-th where NumPy gives the same bits; then `use` gets the
     built-in function."""
-    number = "number" in kinds
-    if op.name in CONSTANT_NUMBERS and number or op.infer is None:
+    if op.infer is None:
         use(never)
         return
+    if op.name in CONSTANT_NUMBERS and "number" in kinds:
+        return constant_form(op, kinds.index("array"), use)
 
     def begin():
         left = SEEN if isinstance(op.ref, np.ufunc) and op.ref in EXACT else 1
@@ -338,6 +345,32 @@ def form(op: Op, d: np.dtype, kinds: tuple[str, ...], use) -> None:
             use(flat.call)
             return flat.call(*operands)
         use(start if config.kernels else never)
+    begin()
+    _forms.append(begin)
+
+
+def constant_form(op: Op, place: int, use) -> None:
+    """The same for an operator whose number decides what is computed: a kernel for each number."""
+    known: dict = {}
+
+    def call(*operands):
+        x, number = operands[place], operands[1 - place]
+        made = known.get((number, x.dtype))
+        if made is None:
+            if len(known) > KEPT or threading.get_ident() in _making:
+                return None
+            arrays = [np.zeros(1, x.dtype)] * 2
+            arrays[1 - place] = number
+            point(op, arrays, {})
+            key = [(x.dtype, True)] * 2
+            key[1 - place] = (number,)
+            flat = _flats.get((op, *key[0], *key[1]), _NO)
+            made = known[number, x.dtype] = never if flat is _NO else flat.call
+        return made(x)
+
+    def begin():
+        known.clear()
+        use(call if config.kernels else never)
     begin()
     _forms.append(begin)
 

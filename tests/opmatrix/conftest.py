@@ -22,3 +22,12 @@ def chosen(samples: list, name: str, stage: str, limit: int = 4) -> list:
 def same_random_numbers():
     pellucid.manual_seed(0)
     yield
+
+
+@pytest.fixture
+def references():
+    """Eager without kernels: exactly what operators' references compute."""
+    from pellucid.tensor import kernels
+    kernels.switch(False)
+    yield
+    kernels.switch(True)

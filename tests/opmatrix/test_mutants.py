@@ -96,6 +96,7 @@ def golden():
         return {k: z[k] for k in z.files}
 
 
+@pytest.mark.usefixtures("references")
 @pytest.mark.parametrize("mutant", chosen(), ids=lambda m: "-".join(map(str, m)))
 def test_mutant_is_caught(mutant, golden, monkeypatch):
     name, place, i = mutant
