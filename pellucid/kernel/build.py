@@ -641,16 +641,16 @@ def refusal(op: Op, specs: Sequence, attrs: dict, outs: Sequence[Spec]) -> str |
     return None
 
 
-def try_out(b: Builder, what: Descriptor, specs: Sequence, out: Spec) -> None:
-    """Call the functions of a descriptor once, on variables."""
+def try_out(b: Builder, what: Descriptor, specs: Sequence, out: Spec) -> Expr | None:
+    """Call the functions of a descriptor once, on variables. The expression, if it is elementwise."""
     def load(k: int, idx: Values) -> Expr:
         return Var(f"x{k}", compute_dtype(specs[k].dtype))
 
     def axes(shape) -> Values:
         return tuple([index.axis(f"i{d}", n) for d, n in enumerate(shape)])
     if isinstance(what, Point):
-        what.fn(*[load(k, ()) if isinstance(s, Spec) else s for k, s in enumerate(specs)])
-    elif isinstance(what, Element):
+        return what.fn(*[load(k, ()) if isinstance(s, Spec) else s for k, s in enumerate(specs)])
+    if isinstance(what, Element):
         what.fn(axes(out.shape), load)
     elif isinstance(what, Pieces):
         for r in what.regions:
@@ -660,3 +660,4 @@ def try_out(b: Builder, what: Descriptor, specs: Sequence, out: Spec) -> None:
         what.pre(Var("x0", compute_dtype(specs[0].dtype)))
     else:
         what.at(axes(what.shape), load)
+    return None

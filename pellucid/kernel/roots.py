@@ -26,6 +26,7 @@ from ..graph.ir import Graph, Node, Value
 from ..ops.op import EXTERN, RANDOM, REGISTRY, VIEW
 from . import build
 from .build import Builder, Element, Pieces, Point, Reduction, Refused, Scatter, describe
+from .walk import parts
 
 LIBRARY = frozenset("""gemm bgemm mm bmm mv dot vdot addmm baddbmm addmv linear convolution convolution_input convolution_weight
     conv_nhwc conv_nhwc_input conv_nhwc_weight max_pool avg_pool avg_pool_grad attention attention_backward lstm_layer
@@ -47,11 +48,14 @@ class Options:
 
 DEEP = 60           # operations inlined into one another at most: printers and compilers recurse
 
-# Operations per element, where they are not cheap.
-COST = {name: 12 for name in """exp exp2 expm1 log log2 log10 log1p tanh sinh cosh sigmoid silu silu_backward softplus_ erf erfc
-    logsigmoid mish gelu_erf gelu_erf_backward gelu_tanh gelu_tanh_backward sin cos tan logaddexp elu""".split()}
-COST |= {"pow": 24, "div": 4, "true_divide": 4, "sqrt": 4, "rsqrt": 6, "reciprocal": 4, "tanh_backward": 2, "lgamma": 60,
-         "digamma": 60, "atan2": 30, "erfinv": 40}
+# What a function of the loop IR costs beside an addition (kernel/mathfn.py: how many steps it is), where that matters.
+COST = {name: 12 for name in "exp exp2 expm1 log log2 log10 log1p tanh sinh cosh erf erfc sin cos tan asin acos atan sigmoid".split()}
+COST |= {"pow": 24, "atan2": 30, "div": 4, "sqrt": 4, "rsqrt": 6}
+
+
+def cost_of(e: build.Expr) -> int:
+    """What one element costs that this expression computes: 1, if its steps are all cheap."""
+    return max(1, sum([COST.get(p.name, 0) for p in parts([e]) if isinstance(p, build.Apply)]))
 
 
 @dataclass(slots=True, eq=False)
@@ -235,6 +239,7 @@ class Roots:
         self.users = graph.users()
         self.uses = {v: len(nodes) for v, nodes in self.users.items()}
         self.desc: dict[Value, Any] = {}            # of fusible values
+        self.costs: dict[Value, int] = {}           # of elementwise ones, where it is more than 1
         self.views: dict[Value, tuple] = {}         # (base, shape, strides, offset)
         self.roots: dict[Value, Root] = {}
         self.order: list[Root | Node] = []
@@ -289,7 +294,9 @@ class Roots:
             found = describe(self.b, op, specs, node.attrs)
             if isinstance(found, Scatter) and 0 in found.shape:
                 return Copy(node.args[found.init]) if isinstance(found.init, int) else Fill(found.init)
-            build.try_out(self.b, found, specs, v.spec)             # a definition may refuse only when it is asked
+            e = build.try_out(self.b, found, specs, v.spec)         # a definition may refuse only when it is asked
+            if isinstance(found, Point):
+                self.costs[v] = cost_of(e)
             if self.b.guards:
                 self.checked.add(v)
             self.forget()
@@ -434,7 +441,7 @@ class Roots:
         found = self._sums.get(v)
         if found is None:
             leaves: set[Value] = set()
-            cost, deep = COST.get(v.node.op.name, 1), 0
+            cost, deep = self.costs.get(v, 1), 0
             for a, _ in self.deps(v):
                 below, c = self.summary(a)
                 leaves |= below
@@ -559,7 +566,7 @@ class Roots:
             todo += [(a, 0) for a in v.node.operands()]
         else:
             todo += self.deps(v)
-            root.cost = COST.get(v.node.op.name, 1) if v.node is not None else 0
+            root.cost = self.costs.get(v, 1) if v.node is not None else 0
             root.shapes.add(v.shape)
         while todo:
             a, k = todo.pop()
@@ -573,7 +580,7 @@ class Roots:
                 root.shapes.add(a.shape)
             if a.node not in nodes:
                 nodes[a.node] = None
-                root.cost += COST.get(a.node.op.name, 1)
+                root.cost += self.costs.get(a, 1)
             todo += [(x, k * q) for x, q in self.deps(a)]
         root.nodes = list(nodes)
         root.order = len(self.order)
