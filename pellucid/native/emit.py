@@ -9,24 +9,8 @@ from __future__ import annotations
 
 import struct
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-SIZES = {"float": 4, "double": 8, "half": 2, "i8": 1, "i16": 2, "i32": 4, "i64": 8}
-
-
-@dataclass(frozen=True, slots=True)
-class Isa:
-    """What code is written for: the width of vectors in bits, and how many vector registers there are."""
-
-    bits: int = 512
-    registers: int = 32
-    half: bool = True               # conversions of float16
-
-    def lanes(self, ty: str) -> int:
-        return self.bits // (8 * SIZES[ty])
-
-
-AVX512, AVX2, SSE2, NEON = Isa(512, 32), Isa(256, 16), Isa(128, 16, False), Isa(128, 32)
+from .isa import SIZES, SSE2, Isa  # noqa: F401 (for those who write with this)
 
 
 class Val(str):

@@ -14,7 +14,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from pellucid.native import jit
-from pellucid.native.emit import AVX2, AVX512, SSE2, Isa
+from pellucid.native.isa import AVX2, AVX512, SSE2, Isa
 
 PAGE = mmap.PAGESIZE
 FEATURES = {AVX2: "x86-64-v3", SSE2: "x86-64"}

@@ -8,7 +8,7 @@ import pytest
 from pellucid.core import dtype as dt
 from pellucid.kernel.plan import LibCall, Post, View
 from pellucid.native.convolution import small_convolution
-from pellucid.native.emit import AVX2, AVX512
+from pellucid.native.isa import AVX2, AVX512
 from pellucid.ops.op import REGISTRY
 
 from .extern_harness import Native, copy_guarded, guarded, isas

@@ -12,7 +12,8 @@ from pellucid.core import dtype as dt
 from pellucid.kernel.plan import Post, View
 from pellucid.native import attention, products, recurrent, vmath
 from pellucid.native.backend import Extern
-from pellucid.native.emit import AVX2, SSE2, Fn, Module
+from pellucid.native.emit import Fn, Module
+from pellucid.native.isa import AVX2, SSE2
 from pellucid.ops.attention import attention_backward_ref, attention_ref
 from pellucid.ops.matmul import bgemm_ref
 from pellucid.ops.op import REGISTRY
