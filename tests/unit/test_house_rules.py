@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,7 @@ def dotted(path: Path) -> str:
     return MODULES[path].removesuffix(".__init__")
 
 
+@cache
 def parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
@@ -60,16 +62,19 @@ def is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
+NAMES = set(MODULES.values()) | {name.removesuffix(".__init__") for name in MODULES.values()}
+
+
 def imports(path: Path, tree: ast.AST) -> Iterator[tuple[int, str]]:
     """(line, module) of every import that runs; `from package import module` gives the module."""
-    names = set(MODULES.values()) | {name.removesuffix(".__init__") for name in MODULES.values()}
     stack = [tree]
     while stack:
         node = stack.pop()
         if is_type_checking(node):
             stack += node.orelse
             continue
-        stack += list(ast.iter_child_nodes(node))
+        if not isinstance(node, ast.expr):              # nothing in an expression is an import
+            stack += ast.iter_child_nodes(node)
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -79,7 +84,7 @@ def imports(path: Path, tree: ast.AST) -> Iterator[tuple[int, str]]:
                 base = ".".join([*here, base]) if base else ".".join(here)
             for alias in node.names:
                 inner = f"{base}.{alias.name}"
-                yield node.lineno, inner if inner in names else base
+                yield node.lineno, inner if inner in NAMES else base
 
 
 def ours(module: str) -> bool:
