@@ -140,3 +140,15 @@ def test_dtypes_that_meet(same_as_eager):
 def test_complex_numbers(same_as_eager):
     same_as_eager(lambda a: (a * a, a.abs(), a.conj().resolve_conj(), a.sum(), (a * a.conj()).sum().abs() + 1),
                   lambda: (pellucid.randn(4, dtype=pellucid.complex64),))
+
+
+def test_two_scatters_whose_parts_meet(same_as_eager):
+    def bags(w, rows, starts):
+        bag = pellucid.bucketize(pellucid.arange(6), starts, right=True) - 1
+        sizes = pellucid.zeros(4, dtype=pellucid.int64).index_put((bag,), pellucid.ones(6, dtype=pellucid.int64), True)[:3]
+        sums = pellucid.zeros(4, 2).index_put((bag,), w[rows], True)[:3]
+        return sums / sizes.clamp_min(1).float()[:, None], sizes
+
+    same_as_eager(bags, lambda: (pellucid.randn(5, 2), pellucid.tensor([0, 1, 2, 3, 4, 0]), pellucid.tensor([0, 2, 4])))
+    same_as_eager(lambda w, i, o: F.embedding_bag(i, w, o, mode="mean"),
+                  lambda: (pellucid.randn(5, 2), pellucid.tensor([0, 1, 2, 3, 4, 0]), pellucid.tensor([0, 2, 4])))
