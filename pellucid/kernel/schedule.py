@@ -357,7 +357,7 @@ def signature(roots: Roots, home: dict[Value, int], plan: Plan, g: Group):
             if isinstance(d, Copy):
                 item = "copy", visit(d.source), v.shape
             elif isinstance(d, Finish):
-                item = "post", node.op, attrs_key(node.attrs), visit(d.raw), v.dtype, v.shape
+                item = "post", node.op, attrs_key(node.attrs), visit(d.raw), v.dtype, v.shape, *[x.shape for x in node.operands()]
             elif isinstance(d, (Box, Fill)) or node is None:
                 raise Unhashable("a part of a kernel")
             else:
