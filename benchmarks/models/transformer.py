@@ -41,12 +41,12 @@ def block_class(torch):
     return Block
 
 
-def block(torch) -> Training:
-    """One block, d 256, 4 heads, T 128, batch 8, mean squared error, AdamW."""
+def block(torch, d: int = 256, heads: int = 4, length: int = 128, batch: int = 8) -> Training:
+    """One block, mean squared error, AdamW."""
     torch.manual_seed(0)
-    model = block_class(torch)(256, 4)
+    model = block_class(torch)(d, heads)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    x, y = torch.randn(8, 128, 256), torch.randn(8, 128, 256)
+    x, y = torch.randn(batch, length, d), torch.randn(batch, length, d)
     return Training(torch, model, optimizer, lambda x, y: torch.nn.functional.mse_loss(model(x), y), [(x, y)])
 
 

@@ -15,7 +15,7 @@ from models import Function, Training, lstm, mlp, resnet, rows, transformer  # n
 needs_text = pytest.mark.skipif(not transformer.DATA.exists(), reason="the text is not in this checkout")
 TRAININGS = {
     "mlp": mlp.training,
-    "block": transformer.block,
+    "block": lambda torch: transformer.block(torch, d=64, length=32, batch=4),
     "gpt": lambda torch: transformer.gpt(torch, layers=2, d=48, length=32),
     "gpt with dropout": lambda torch: transformer.gpt(torch, layers=1, d=48, length=32, dropout=0.2),
     "resnet18": lambda torch: double(resnet.training(torch, batch=4, size=64, width=8)),
@@ -50,6 +50,30 @@ def test_training_lowers_the_loss(name):
     work.batches = work.batches[:1]
     first, *_, last = losses(work)
     assert last < first
+
+
+@pytest.mark.parametrize("name", named(TRAININGS))
+def test_compiled_training_is_eager_training(name):
+    """One native function per step, nothing of it in Python, the same losses."""
+    eager, work = TRAININGS[name](pellucid), TRAININGS[name](pellucid)
+    pellucid.manual_seed(1)
+    expected = losses(eager)
+    work.step = pellucid.compile(work.step, fullgraph=True)
+    pellucid.manual_seed(1)
+    assert losses(work) == pytest.approx(expected, abs=1e-4)
+    assert work.step.compiles == 1
+    if "dropout" not in name and name != "resnet18":          # draws, and convolutions in float64, run from Python
+        assert not work.step.report().host_calls
+
+
+@pytest.mark.parametrize("name", named(FUNCTIONS))
+def test_compiled_functions_are_eager_functions(name, monkeypatch):
+    monkeypatch.setattr(rows, "ROWS", 8)
+    work = FUNCTIONS[name](pellucid)
+    expected = [t.clone() for t in results(work)]
+    work.fn = pellucid.compile(work.fn, fullgraph=True)
+    for a, b in zip(results(work), expected, strict=True):
+        assert pellucid.allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", named(TRAININGS))
