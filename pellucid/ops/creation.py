@@ -141,6 +141,8 @@ _LIKE = lambda m: [((m.t(2, 3),), {}), ((m.t(0, 2),), {"dtype": dt.int64}), ((m.
 @composite(samples=_LIKE)
 def zeros_like(input, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False, memory_format=None):
     """Zeros of `input`'s shape, dtype and order of dimensions."""
+    if dtype is None and device is None and memory_format is None and not requires_grad and input.is_contiguous():    # nearly always
+        return F.filled(tuple(input.shape), 0, input.dtype)
     return _like(input, 0, dtype, device, requires_grad, memory_format)
 
 
@@ -483,6 +485,8 @@ _SAME = lambda m: [((m.t(2, 3),), {}), ((m.i(3),), {}), ((m.t(0, 2),), {})]  # n
 
 def _conversion(name: str, d: dt.dtype):
     def body(input, memory_format=preserve_format):
+        if memory_format is preserve_format:
+            return input if input.dtype is d else F.convert(input, d)
         return F.to(input, d, memory_format=memory_format)
     composite(name=name, forms="method", doc=f"The values as {d.name}.", samples=lambda m: [((m.t(2, 3),), {}),
               ((m.i(0),), {}), ((m.b(3),), {})])(body)

@@ -2,7 +2,8 @@
 from __future__ import annotations
 
 from ._common import broadcast_shapes, describe, dt, fail, is_tensor, need_tensor, np, wrap_dim
-from .op import GATHER, F, composite, primitive
+from .creation import _number_for
+from .op import GATHER, POINT, F, composite, primitive
 
 
 @composite(forms="function method out", samples=lambda m: [((m.t(3, 4), m.i(2, 2, low=-12, high=12)), {}), ((m.t(5), m.i(3, high=5)), {}),
@@ -58,12 +59,12 @@ def masked_check(fn, mask):
              fix="compare first: x.masked_fill(mask > 0, ...), or mask.bool()")
 
 
-def masked_fill_lower(b, i, load, x, mask, value):
-    v = load(2, ()) if hasattr(value, "shape") else b.const(value, x.dtype)
-    return b.select(load(1, b.broadcast(i, mask.shape)), v, load(0, b.broadcast(i, x.shape)))
+def masked_fill_ref(a, mask, v):
+    r = np.where(mask, v, a)
+    return r if r.dtype is a.dtype else r.astype(a.dtype)
 
 
-@primitive(GATHER, args="input mask value", lower=masked_fill_lower, ref=lambda a, m, v: np.where(m, v, a).astype(a.dtype), low=False,
+@primitive(POINT, args="input mask value", scalar=lambda b, x, mask, value: b.select(mask, value, x), ref=masked_fill_ref, low=False,
            forms="function method inplace out", infer=lambda a, m, v: a.like(broadcast_shapes(a.shape, m.shape)),
            vjp={"input": lambda g, mask: F.masked_fill(g, mask, 0),
                 "value": lambda g, mask: F.sum(F.where(mask, g, F.zeros((), dtype=g.dtype)))},
@@ -79,7 +80,8 @@ def masked_fill(input, mask, value):
     else:
         if isinstance(value, complex) and not input.is_complex() or (isinstance(value, float) and input.dtype.category < dt.FLOAT and value != int(value)):
             fail(RuntimeError, "P216", f"value cannot be converted to type {input.dtype.type_name} without overflow", got=repr(value))
-        value = F.full((), value, dtype=input.dtype)
+        d = input.dtype
+        value = float(value) if d.category == dt.FLOAT else _number_for(value, d)
     return (input, mask, value), {}
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 from ..core.return_types import result_type
 from ._common import Spec, dt, fail, is_tensor, need_tensor, np, point_infer
 from .elementwise import binary, check_pair, common_dtype, not_implemented, unary
-from .op import POINT, SAME, F, composite, primitive
+from .compare import keep
+from .op import POINT, SAME, F, composite, point, primitive
 
 
 def _zeros(g):
@@ -106,8 +107,32 @@ def _inside(x, low, high):
     return F.logical_and(F.ge(x, low), F.le(x, high))
 
 
+def clamp_backward_ref(g, x, low, high):
+    inside = x <= high if low is None else x >= low if high is None else (x >= low) & (x <= high)
+    return keep(inside, g)
+
+
+def clamp_backward_scalar(b, g, x, low, high):
+    inside = None if low is None else b.ge(x, low)
+    if high is not None:
+        inside = b.le(x, high) if inside is None else b.and_(inside, b.le(x, high))
+    return b.select(inside, g, b.const(0, g))
+
+
+def clamp_backward_front(grad, input, min, max):
+    return (grad, input, min, max), {}
+
+
+point("clamp_backward", clamp_backward_ref, {"grad": lambda g, input, min, max: F.clamp_backward(g, input, min, max), "input": _zeros},
+      args="grad input min max", front=clamp_backward_front, promote=SAME, infer=point_infer, scalar=clamp_backward_scalar, forms="", ns=(),
+      module=__name__, doc="The gradient of clamp's argument: that of its result, where the argument is within the bounds.",
+      samples=lambda m: [((m.t(3, 4), m.t(3, 4), -0.5, 0.7), {}), ((m.t(2, 0), m.t(2, 0), None, 0.5), {}), ((m.t(5), m.t(5), 0.0, None), {})])
+
+
 def _clamp_vjp(g, input, min, max, needs):
     """Inside and on the bounds the gradient goes to the input, outside to the bound that was hit; `max` wins if they cross."""
+    if not is_tensor(min) and not is_tensor(max):
+        return F.clamp_backward(g, input, min, max), None, None
     grads = [F.where(_inside(input, min, max), g, 0) if needs[0] else None, None, None]
     if needs[1]:
         hit = F.lt(input, min)

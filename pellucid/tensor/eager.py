@@ -437,6 +437,13 @@ def primitive_entry(op: Op):
             name, args, kwargs = canon
             return getattr(F, name)(*args, **kwargs)
         flat, attrs = canon
+        if not flat:
+            try:
+                return wrap(ref(**attrs))
+            except MemoryError:
+                raise
+            except Exception as error:
+                raise explain(op, flat, attrs, error) from None
         arrays, first, size, rg = [], None, 0, False
         for t in flat:
             if type(t) in PLAIN:
@@ -452,8 +459,11 @@ def primitive_entry(op: Op):
                 if t._rg:
                     rg = True
                 arrays.append(a)
-            elif t is None:
+            elif t is None or type(t) is float:
                 arrays.append(t)
+            elif type(t) is int:
+                arrays.append(t if none else float(t))
+                flat = (*flat[:len(arrays) - 1], arrays[-1], *flat[len(arrays):])
             else:
                 break
         else:

@@ -31,6 +31,7 @@ ndarray = np.ndarray
 # Elements of the largest operand from which a program beats NumPy (benchmarks/operators.py).
 LEAST_OF = {POINT: 1 << 14, REDUCE: 1 << 13, GATHER: 1 << 14, SCATTER: 1 << 13, CUMULATIVE: 1 << 62, COMPOSITE: 1 << 11}
 EXTERN_LEAST = 1 << 12
+CONVERT_LEAST = 1 << 13         # of conversions, one pass too
 UFUNC_LEAST = 1 << 12           # of elementwise operators that are one function of NumPy's, which rounds otherwise
 EXTERNS = frozenset(("constant_pad_nd", "clone"))
 # NumPy has no convolution: these are compiled for any size. (Its products of matrices are as good as any.)
@@ -78,7 +79,7 @@ def moves(op: Op) -> bool:
 def least(op: Op) -> int:
     """How many elements the largest operand needs for `run` to be worth asking; very many for operators that have no kernels."""
     if op.kind is POINT:
-        return 0
+        return CONVERT_LEAST if op.name == "convert" else 0
     if op.name in CONVOLUTIONS or moves(op):
         return 0
     if op.kind is EXTERN:
