@@ -8,6 +8,7 @@ import numpy as np
 from ..core import dtype as dt
 from ..core.errors import describe, fail
 from ..core.spec import Spec, TensorLike, broadcast_shapes, wrap_dim, wrap_dims
+from .op import compare_infer, point_infer
 
 __all__ = ["is_tensor", "need_tensor", "as_size", "as_ints", "as_int", "sizes_from", "point_infer", "compare_infer",
            "wrap_dim", "wrap_dims", "broadcast_shapes", "Spec", "dt", "fail", "describe", "np"]
@@ -60,14 +61,3 @@ def as_size(x, fn: str = "", arg: str = "size") -> tuple[int, ...]:
         if s < 0:
             fail(RuntimeError, "P215", f"Trying to create tensor with negative dimension {s}: {list(sizes)}", fix="sizes are 0 or more")
     return sizes
-
-
-def point_infer(*specs, **attrs) -> Spec:
-    """Shape rule of elementwise operators: the broadcast shape, the operands' (already common) dtype."""
-    tensors = [s for s in specs if isinstance(s, Spec)]
-    return Spec(broadcast_shapes(*[s.shape for s in tensors]), tensors[0].dtype)
-
-
-def compare_infer(*specs, **attrs) -> Spec:
-    """Shape rule of comparisons: the broadcast shape, bool."""
-    return Spec(point_infer(*specs).shape, dt.bool_)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import cmath
 import math
 
-from ._common import compare_infer, describe, dt, fail, is_tensor, need_tensor, np, point_infer
+from ._common import describe, dt, fail, is_tensor, need_tensor, np, point_infer
 from .op import COMPARE, FLOAT, POINT, SAME, F, composite, point, primitive
 
 _CATEGORY = {"bool": dt.BOOL, "int": dt.INT, "float": dt.FLOAT, "complex": dt.COMPLEX}
@@ -64,7 +64,6 @@ def unary(name, ref, vjp=None, *, refuse="", kernel=None, domain=(-2.0, 2.0), **
             check(input)
         return (input,), {}
     front.plain = True
-    kw.setdefault("infer", compare_infer if kw.get("promote") is COMPARE else point_infer)
     kw.setdefault("module", __name__)
     kw.setdefault("front", front)
     kw.setdefault("samples", lambda m: [((m.t(*shape, low=domain[0], high=domain[1]),),
@@ -91,7 +90,6 @@ def binary(name, ref, vjp=None, *, takes="TN", refuse="", kernel=None, check=Non
     front.numbers = takes != "TT"
     front.ints = "int" not in refuse.split()
     kw.setdefault("promote", SAME)
-    kw.setdefault("infer", compare_infer if kw["promote"] is COMPARE else point_infer)
     kw.setdefault("module", __name__)
     kw.setdefault("front", front)
     kw.setdefault("samples", pair_samples(*domain, takes))

@@ -42,7 +42,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from ..core.dtype import bool_
 from ..core.late import late
+from ..core.spec import Spec, broadcast_shapes
 
 Fn = Callable[..., Any]
 
@@ -238,16 +240,28 @@ def _binary_front(input, other):
     return (input, other), {}
 
 
+def point_infer(*specs, **attrs) -> Spec:
+    """Shape rule of elementwise operators: the broadcast shape, the operands' (already common) dtype."""
+    tensors = [s for s in specs if isinstance(s, Spec)]
+    return Spec(broadcast_shapes(*[s.shape for s in tensors]), tensors[0].dtype)
+
+
+def compare_infer(*specs, **attrs) -> Spec:
+    """Shape rule of comparisons: the broadcast shape, bool."""
+    return Spec(point_infer(*specs).shape, bool_)
+
+
 def point(name: str, ref: Fn, vjp=None, *, args: str = "input", front: Fn | None = None, promote: Promote | None = None,
           forms: str = "function method inplace out", module: str | None = None, **kw) -> Op:
     """An elementwise operator. `ref` is a NumPy ufunc or a function of arrays that broadcast; a single rule as `vjp`
-    is the derivative with respect to the first argument."""
+    is the derivative with respect to the first argument. The shape rule is broadcasting, unless `infer` says otherwise."""
     names = _words(args)
     if callable(vjp) and len(names) == 1:
         vjp = {names[0]: vjp}
     if front is None:
         front = _unary_front if len(names) == 1 else _binary_front
     promote = promote or (FLOAT if len(names) == 1 else SAME)
+    kw.setdefault("infer", compare_infer if promote is COMPARE else point_infer)
     if promote is COMPARE:
         kw.setdefault("grads", False)
     return _build(name, POINT, names, front, ref=ref, vjp=vjp, promote=promote, forms=forms,
