@@ -474,7 +474,7 @@ activation("softsign", lambda x: x / (np.abs(x) + 1), lambda x: 1 / np.square(np
 
 # ---------------------------------------------------------------------------------------------------- parametric
 def prelu_ref(x, weight):
-    return limited(x, 0, None) + weight * limited(x, None, 0)
+    return np.where(x > 0, x, weight * x)
 
 
 def _prelu_vjp(g, input, weight, needs):
@@ -484,7 +484,7 @@ def _prelu_vjp(g, input, weight, needs):
 
 
 @primitive(POINT, args="input weight", name="prelu_kernel", ref=prelu_ref, infer=point_infer, promote=SAME, vjp=_prelu_vjp,
-           scalar=lambda b, x, w: b.add(b.max(needs_float(b, x), 0), b.mul(w, b.min(x, 0))), forms="", ns=(), onnx="PRelu",
+           scalar=lambda b, x, w: b.select(b.gt(needs_float(b, x), 0), x, b.mul(w, x)), forms="", ns=(), onnx="PRelu",
            samples=lambda m: [((m.t(3, 4), m.t(4)), {}), ((m.t(2, 0), m.t(1)), {}), ((m.t(5), m.t()), {})])
 def prelu_kernel(input, weight):
     """`input` where positive, `weight * input` elsewhere."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pellucid.core import dtype as dt
+from pellucid.core.config import config
 from pellucid.core.spec import Spec
 from pellucid.kernel.build import Refused, defined
 from pellucid.kernel.ir import MATH
@@ -90,6 +91,12 @@ def check(op, attrs, arrays, got, want, names):
 
 def describe(a):
     return f"{a.dtype}{list(a.shape)}" if isinstance(a, np.ndarray) else repr(a)
+
+
+@pytest.fixture(autouse=True)
+def references_only(monkeypatch):
+    """Eager without kernels: those are made from the definitions that are tested here."""
+    monkeypatch.setattr(config, "kernels", False)
 
 
 DTYPES = (dt.float32, dt.float64, dt.int64, dt.bool_, dt.bfloat16, dt.float16, dt.int32, dt.uint8)
