@@ -444,6 +444,7 @@ def primitive_entry(op: Op):
                 raise
             except Exception as error:
                 raise explain(op, flat, attrs, error) from None
+        given = flat
         arrays, first, size, rg = [], None, 0, False
         for t in flat:
             if type(t) in PLAIN:
@@ -491,8 +492,8 @@ def primitive_entry(op: Op):
                 if rg and plan and local.grad:
                     record(op, flat, attrs, (t,))
                 return t
-        check_operands(op, flat)
-        return apply(op, flat, attrs)
+        check_operands(op, given)
+        return apply(op, given, attrs)          # integers are still integers
     return entry
 
 
