@@ -12,7 +12,6 @@ import numpy as np
 from .errors import fail
 
 BOOL, INT, FLOAT, COMPLEX = range(4)           # promotion categories, lowest first
-_CATEGORY_NAME = ("bool", "int", "float", "complex")
 
 
 class dtype:

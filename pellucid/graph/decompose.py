@@ -24,9 +24,11 @@ from .verify import stripped
 
 Keep = Callable[[Node], bool]
 
-# Kept unless the caller decides otherwise: whole algorithms, whose parts would cost memory or thousands of nodes.
-WHOLE = frozenset(("attention", "attention_backward", "linear_cross_entropy_rows", *(
+# Kept unless the caller decides otherwise: whole algorithms, whose parts would cost memory or thousands of nodes. The first of them
+# are what a native layer may have code for.
+ALGORITHMS = frozenset(("attention", "attention_backward", *(
     f"{cell}_layer{part}" for cell in ("lstm", "gru", "rnn_tanh", "rnn_relu") for part in ("", "_backward"))))
+WHOLE = ALGORITHMS | {"linear_cross_entropy_rows"}
 
 _traces: dict[tuple, Graph] = {}         # (operator, operands, attributes) -> its body's graph
 _LIMIT = 2048

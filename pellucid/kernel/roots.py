@@ -22,16 +22,17 @@ import numpy as np
 from ..core import dtype as dt
 from ..core.layout import contiguous_format
 from ..core.spec import Spec, contiguous_strides, numel
+from ..graph.decompose import ALGORITHMS
 from ..graph.ir import Graph, Node, Value
 from ..ops.op import EXTERN, RANDOM, REGISTRY, VIEW
 from . import build
 from .build import Builder, Element, Pieces, Point, Reduction, Refused, Scatter, describe
 from .walk import parts
 
-LIBRARY = frozenset("""gemm bgemm mm bmm mv dot vdot addmm baddbmm addmv linear convolution convolution_input convolution_weight
-    conv_nhwc conv_nhwc_input conv_nhwc_weight max_pool avg_pool avg_pool_grad attention attention_backward lstm_layer
-    lstm_layer_backward gru_layer gru_layer_backward rnn_tanh_layer rnn_tanh_layer_backward rnn_relu_layer
-    rnn_relu_layer_backward""".split())
+# What backends have other code for than loops (native.onednn_ops, native.backend.EXTERN): an ability of theirs, not a property
+# of the operators. A call that a backend turns down at last runs the reference.
+LIBRARY = ALGORITHMS | set("""gemm bgemm mm bmm mv dot vdot addmm baddbmm addmv linear convolution convolution_input convolution_weight
+    conv_nhwc conv_nhwc_input conv_nhwc_weight max_pool avg_pool avg_pool_grad""".split())
 
 
 @dataclass(frozen=True)

@@ -225,10 +225,6 @@ def _normalise(input, weight, bias, running_mean, running_var, training, momentu
     return y, mean, var
 
 
-def _stats(m, *channels):
-    return [(m.t(c), F.add(F.mul(m.t(c), m.t(c)), 0.5)) for c in channels]
-
-
 def _batch_norm_samples(m):
     mean, var = m.t(3), m.t(3, low=0.5, high=2)
     return [((m.t(4, 3, 2), None, None, m.t(3), m.t(3), True), {}), ((m.t(4, 3), mean.detach(), var.detach(), m.t(3), None), {}),
