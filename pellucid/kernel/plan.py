@@ -156,13 +156,13 @@ class Plan:
 
     def traffic(self) -> int:
         """Bytes that the steps read and write, each operand once."""
-        return sum(step_bytes(self, s) for s in self.steps)
+        return sum(step_bytes(s) for s in self.steps)
 
     def report(self) -> str:
         return report(self)
 
 
-def step_bytes(plan: Plan, step: Step) -> int:
+def step_bytes(step: Step) -> int:
     """Bytes a step reads and writes, each operand counted once."""
     if isinstance(step, KernelCall):
         return step.nbytes
@@ -187,7 +187,7 @@ def report(plan: Plan) -> str:
             kind = "library" if isinstance(s, LibCall) else "host"
             post = "".join(f" + {p.kind}" for p in getattr(s, "post", ()))
             what, cost = f"{kind} {s.node.op.name}{post}", ""
-        out.append(f"{i:4} {what}: {cost}{step_bytes(plan, s):,} bytes")
+        out.append(f"{i:4} {what}: {cost}{step_bytes(s):,} bytes")
         out += [f"       {line}" for line in lines(s.nodes)[:6]]
     out += [f"     memory {b.name}: {b.dtype.name}{list(b.shape)} {b.nbytes:,} bytes at {b.offset:,}"
             for b in plan.buffers if b.role == "arena"]

@@ -19,7 +19,7 @@ import numpy as np
 from ..core import dtype as dt
 from ..core.dtype import dtype
 from . import scalars
-from .ir import Accum, AccumStore, Apply, Const, Expr, If, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var
+from .ir import Accum, AccumStore, Apply, Const, Expr, Index, Kernel, Let, Load, Local, Loop, Size, Stmt, Store, Var
 from .walk import expressions, parts, statements
 
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",

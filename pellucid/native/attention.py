@@ -358,7 +358,7 @@ def heads(f: Fn, batch, units: int, names, views, body) -> None:
         body(head, unit, [f.at(p, o, ty) for p, o, ty in zip(views, offsets, names)])
 
 
-def elements(views, s: Shape) -> list[str]:
+def elements(views) -> list[str]:
     """What the memory of each operand holds."""
     return ["i8" if x.dtype is dt.bool_ else MEMORY[x.dtype] for x in views]
 
@@ -389,7 +389,7 @@ def attention_extern(call, isa: Isa, symbol: str) -> Extern | None:
                 current.set(head)
             pointers[1:3] = [f.at(f.p_scratch, at) for at in (forward.at_k, forward.at_v)]
         f.invoke(forward.name, *pointers, unit, f.p_scratch)
-    heads(f, batch, forward.tiles, elements(operands, s), views, tile)
+    heads(f, batch, forward.tiles, elements(operands), views, tile)
     f.end()
     count = math.prod(out.shape[:-2])
     return Extern(module.text, symbol, scratch=forward.used * forward.size, flops=s.flops(2) * count,
@@ -552,7 +552,7 @@ def attention_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     def head(_, unit, found):
         given = iter(found)
         backward.head(f, [f.val("null", "ptr") if x is None else next(given) for x in slots])
-    heads(f, batch, 1, elements(operands, s), views, head)
+    heads(f, batch, 1, elements(operands), views, head)
     f.end()
     count = math.prod(lead)
     flops = (2 * s.flops(2) + s.flops(1)) * count

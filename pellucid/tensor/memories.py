@@ -172,7 +172,7 @@ class Memories(Interpreter):
         x = t._x
         base = x.base if x is not None else None
         if base is not None and root(base._a if type(base._a) is not Fake else self.saved[id(base)].array) is root(a):
-            fake = self.view_of(self.lift(base), x.chain, a)
+            fake = self.view_of(self.lift(base), x.chain)
         else:
             fake = self.cover(t, a, role, name)
         t._a = saved.fake = fake
@@ -185,7 +185,7 @@ class Memories(Interpreter):
             t._st = kept[1]
         return fake
 
-    def view_of(self, base: Fake, chain: tuple, a: ndarray) -> Fake:
+    def view_of(self, base: Fake, chain: tuple) -> Fake:
         """The fake of a real tensor that is a known view of another."""
         for op, attrs in chain:
             v = resolve(op).ref(base, **attrs)
