@@ -117,9 +117,9 @@ def test_enough_cases() -> None:
     assert len(CASES) >= 60 and len(set(CASES)) == len(CASES)
 
 
-# Codes of errors that several files raise in nearly the same words: bad indices, sizes, dtypes, random draws, written memory.
+# Codes of errors that several files raise in nearly the same words: bad indices, sizes, dtypes, random draws.
 RELATED = {"P012", "P202", "P211", "P213", "P214", "P215", "P216", "P219", "P229", "P231", "P256", "P261", "P262", "P263", "P266", "P2714",
-           "P290", "P291", "P292", "P293", "P297", "P302", "P315", "P360", "P628", "P647"}
+           "P290", "P291", "P292", "P293", "P297", "P315", "P360", "P628", "P647"}
 
 
 def test_a_number_stands_for_one_text() -> None:
