@@ -21,8 +21,8 @@ def check_indices(fn: str, indices) -> None:
 
 def embedding_ref(weight, indices, *, padding_idx, scale_grad_by_freq):
     rows = weight.shape[0]
-    if indices.size:
-        low, high = indices.min(), indices.max()
+    if indices.size and np.maximum.reduce(indices.view(np.uint64 if indices.dtype == np.int64 else np.uint32), None) >= rows:
+        low, high = indices.min(), indices.max()        # (negative ones are very large without their sign)
         if low < 0 or high >= rows:
             fail(IndexError, "P28F", "index out of range in self", got=f"indices from {low} to {high}, for a table of {rows} rows",
                  fix=f"indices must be in [0, {rows - 1}]")
@@ -34,7 +34,9 @@ def sum_rows(rows: np.ndarray, where: np.ndarray, n: int, rounds: int = 16) -> n
 
     Round r adds every place's r-th row at once; what places with more rows than `rounds` still have is summed one by one."""
     out = np.zeros((n, *rows.shape[1:]), rows.dtype)
-    if not where.size:
+    if where.size < 64:
+        for i, place in enumerate(where.tolist()):
+            out[place] += rows[i]
         return out
     order = where.argsort(kind="stable")
     places = where[order]

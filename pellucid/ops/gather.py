@@ -8,19 +8,20 @@ from .op import GATHER, SCATTER, F, composite, primitive
 
 def check_gather(fn, input, dim, index, sized=()):
     need_tensor(index, fn, "index", 3)
-    d = wrap_dim(as_int(dim, fn, "dim"), input.ndim)
+    shape = input.shape
+    d = dim if type(dim) is int and 0 <= dim < len(shape) else wrap_dim(as_int(dim, fn, "dim"), len(shape))
     if index.dtype is not dt.int64:
         if index.dtype is not dt.int32 and index.numel():
             fail(RuntimeError, "P261", f"{fn}(): Expected dtype int32/int64 for index", got=describe(index), fix="convert the index with .long()")
         index = F.convert(index, dt.int64)
-    if index.numel() == 0:
+    places = index.shape
+    if not sized and places == shape or 0 in places:
         return d, index
-    nd = max(input.ndim, 1)
-    if max(index.ndim, 1) != nd:
+    if max(len(places), 1) != max(len(shape), 1):
         fail(RuntimeError, "P262", f"Index tensor must have the same number of dimensions as {'input' if fn == 'gather' else 'self'} tensor",
              got=describe(input, index), fix=f"the index needs {input.ndim} dimensions: reshape it, or see index_select for one dimension")
-    shape = tuple(input.shape) or (1,)
-    for i, n in enumerate(tuple(index.shape)):
+    shape = shape or (1,)
+    for i, n in enumerate(places):
         if i != d and n > shape[i]:
             fail(RuntimeError, "P263", f"Size does not match at dimension {i} expected index {list(index.shape)} to be "
                  f"{'no larger' if fn == 'gather' else 'smaller'} than self {list(input.shape)} apart from dimension {d}",
@@ -31,12 +32,16 @@ def check_gather(fn, input, dim, index, sized=()):
                 fail(RuntimeError, "P263", f"Expected index {list(index.shape)} to be no larger than src {list(other.shape)} "
                      f"in dimension {i}",
                      got=describe(index, other), fix="take the part of src that the index covers, or give fewer indices")
-    lo, hi = extremes(index)
-    n = shape[d]
-    if lo < 0 or hi >= n:
-        fail(RuntimeError, "P264", f"index {lo if lo < 0 else hi} is out of bounds for dimension {d} with size {n}", got=describe(input, index),
-             fix=f"indices of that dimension are 0 to {n - 1}" if n else "the dimension is empty")
     return d, index
+
+
+def within(a, index, d):
+    """Refuse indices beyond dimension `d` of the array `a`."""
+    n = a.shape[d] if a.ndim else 1
+    if np.maximum.reduce(index.view(np.uint64), None) >= n:             # negative ones are very large then
+        lo, hi = int(index.min()), int(index.max())
+        fail(RuntimeError, "P264", f"index {lo if lo < 0 else hi} is out of bounds for dimension {d} with size {n}", got=describe(a, index),
+             fix=f"indices of that dimension are 0 to {n - 1}" if n else "the dimension is empty")
 
 
 def along(shape, index, d):
@@ -48,6 +53,7 @@ def along(shape, index, d):
 def gather_ref(a, index, *, dim):
     if not index.size:
         return np.empty(index.shape, a.dtype)
+    within(a, index, dim)
     if a.ndim == 0 or index.ndim == 0:
         return np.broadcast_to(a.reshape(-1)[0] if a.size else a, index.shape).copy()
     return a[along(a.shape, index, dim)]
@@ -90,6 +96,7 @@ def gather(input, dim, index, *, sparse_grad=False):
 def scatter_ref(a, index, src, *, dim):
     r = a.copy()
     if index.size:
+        within(a, index, dim)
         flat = r.reshape(1) if r.ndim == 0 else r
         i = index.reshape(1) if index.ndim == 0 else index
         s = src if src.ndim == 0 else src[tuple(slice(n) for n in i.shape)]
@@ -140,6 +147,7 @@ def narrow_to(src, index):
 def scatter_add_ref(a, index, src, *, dim):
     r = a.copy()
     if index.size:
+        within(a, index, dim)
         flat, i, s = (x.reshape(1) if x.ndim == 0 else x for x in (r, index, src))
         np.add.at(flat, along(flat.shape, i, dim), s)
     return r
@@ -176,6 +184,7 @@ def extreme_start(d, reduce):
 def scatter_at_ref(a, index, src, *, dim, reduce):
     r = a.copy()
     if index.size:
+        within(a, index, dim)
         flat, i, s = (x.reshape(1) if x.ndim == 0 else x for x in (r, index, src))
         _AT[reduce].at(flat, along(flat.shape, i, dim), s)
     return r

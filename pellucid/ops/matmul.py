@@ -39,7 +39,12 @@ def conj(x):
 
 # ---------------------------------------------------------------------------------------------------- the two primitives
 def gemm_ref(a, b, *, ta, tb):
-    return np.matmul(a.T if ta else a, b.T if tb else b)
+    return product(a.T if ta else a, b.T if tb else b)
+
+
+def product(a, b):
+    """a @ b for matrices. (Small ones: `dot` takes half the time that `matmul` takes.)"""
+    return np.dot(a, b) if a.dtype.kind == "f" and a.size < 10_000 else np.matmul(a, b)
 
 
 def gemm_infer(a: Spec, b: Spec, *, ta, tb) -> Spec:
@@ -118,7 +123,7 @@ def bgemm(a, b, ta=False, tb=False):
 
 
 # ---------------------------------------------------------------------------------------------------- two operands
-@primitive(EXTERN, args="input mat2", ref=lambda a, b: np.matmul(a, b), infer=lambda a, b: gemm_infer(a, b, ta=False, tb=False),
+@primitive(EXTERN, args="input mat2", ref=product, infer=lambda a, b: gemm_infer(a, b, ta=False, tb=False),
            vjp={"input": lambda g, mat2: F.gemm(g, conj(mat2), False, True),
                 "mat2": lambda g, input: F.gemm(conj(input), g, True, False)},
            forms=METHOD, cast="low", onnx="MatMul",

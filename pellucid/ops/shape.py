@@ -379,16 +379,23 @@ def cat(tensors, dim=0):
              fix="pass the tensors as a list: cat([a, b])")
     if not tensors:
         fail(ValueError, "P246", "expected a non-empty list of Tensors", fix="give at least one tensor")
+    first, mixed, empty = None, False, False
     for i, x in enumerate(tensors):
         if not is_tensor(x):
             fail(TypeError, "P246", f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}",
                  fix="every element of the list must be a tensor: wrap values with pellucid.tensor(...)")
-        if x.ndim == 0:
+        shape = x.shape
+        if not shape:
             fail(RuntimeError, "P246", f"zero-dimensional tensor (at position {i}) cannot be concatenated", fix="use stack instead")
-    tensors = common_type(list(tensors))
-    kept = [x for x in tensors if tuple(x.shape) != (0,)] or tensors[:1]
-    d = wrap_dim(as_int(dim, "cat", "dim"), kept[0].ndim)
-    return tuple(kept), {"dim": d}
+        empty = empty or shape == (0,)
+        first = first or x.dtype
+        mixed = mixed or x.dtype is not first
+    if mixed:
+        tensors = common_type(list(tensors))
+    if empty:
+        tensors = [x for x in tensors if tuple(x.shape) != (0,)] or tensors[:1]
+    n = tensors[0].ndim
+    return tuple(tensors), {"dim": dim if type(dim) is int and 0 <= dim < n else wrap_dim(as_int(dim, "cat", "dim"), n)}
 
 
 @composite(samples=lambda m: [(([m.t(2, 3), m.t(2, 3)],), {}), (([m.t(2), m.t(2)], -1), {}), (([m.t(0, 3), m.t(0, 3)], 1), {})], forms="function out")

@@ -502,15 +502,20 @@ def view_entry(op: Op):
     front, ref = op.front, op.ref
 
     def entry(*args, **kwargs):
-        if state.slow or "out" in kwargs:
+        if state.slow or kwargs and ("out" in kwargs or not _ALIASES.keys().isdisjoint(kwargs)):
             return general(op, args, kwargs)
         try:
-            flat, attrs = front(*args, **kwargs)
+            canon = front(*args, **kwargs)
         except (TypeError, AttributeError) as error:
             raise explain_call(op, args, kwargs, error) from None
+        if len(canon) == 3:
+            name, args, kwargs = canon
+            return getattr(F, name)(*args, **kwargs)
+        flat, attrs = canon
         source = flat[0]
-        if not isinstance(source, Slots):
+        if type(source) not in PLAIN:
             check_operands(op, flat)
+            return apply(op, flat, attrs)
         try:
             a = ref(source._a, **attrs)
         except Exception as error:
@@ -782,6 +787,8 @@ def make_entry(op: Op):
         entry = composite_entry(op)
     elif fast(op):
         entry = unary_entry(op) if len(op.args) == 1 else binary_entry(op)
+    elif op.kind is VIEW and op.promote is NONE and op.ref is not None and op.body is None:
+        entry = view_entry(op)
     else:
         entry = primitive_entry(op)
     entry.__name__ = entry.__qualname__ = op.public

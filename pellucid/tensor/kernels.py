@@ -36,6 +36,7 @@ UFUNC_LEAST = 1 << 12           # of elementwise operators that are one function
 EXTERNS = frozenset(("constant_pad_nd", "clone"))
 # NumPy has no convolution: these are compiled for any size. (Its products of matrices are as good as any.)
 CONVOLUTIONS = frozenset(("convolution", "convolution_input", "convolution_weight"))
+ONE_PASS = frozenset(("clone", "cat"))          # that NumPy does in one pass: not worth a program while small
 CONSTANT_NUMBERS = frozenset(("pow",))          # whose number decides what is computed
 SEEN = 12                       # calls of an operator with the same small operands before a program is made for it
 SHAPES = 48
@@ -80,6 +81,8 @@ def least(op: Op) -> int:
     """How many elements the largest operand needs for `run` to be worth asking; very many for operators that have no kernels."""
     if op.kind is POINT:
         return CONVERT_LEAST if op.name == "convert" else 0
+    if op.name in ONE_PASS:
+        return EXTERN_LEAST
     if op.name in CONVOLUTIONS or moves(op):
         return 0
     if op.kind is EXTERN:
