@@ -133,7 +133,7 @@ def _load() -> Library | None:
         except (OSError, AttributeError, RuntimeError) as error:
             reasons.append(str(error))
     threads.note(f"oneDNN was not found ({reasons[-1]}): matrix products are generated code, convolutions run on NumPy; "
-                 "pip install onednn-cpu-gomp")
+                 "pip install onednn-cpu-gomp", missed=True)
     return None
 
 

@@ -11,6 +11,7 @@ would hang; without libgomp everything runs on one thread, and `notes()` says so
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import threading
 import weakref
@@ -79,11 +80,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def note(text: str) -> None:
-    """Say something about how this machine computes, once."""
+def note(text: str, missed: bool = False) -> None:
+    """Say something about how this machine computes, once: to listeners and reports, and to the log if the user should act."""
     if text not in _State.notes:
         _State.notes.append(text)
         emit(Stage("native", "what this machine lacks", text))
+        if missed:
+            logging.getLogger("pellucid").warning(text)
 
 
 def notes() -> list[str]:
@@ -111,7 +114,7 @@ def _load() -> Pool | None:
         library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
         pool = Pool(library)
     except (OSError, AttributeError) as error:
-        note(f"libgomp was not found ({error}): kernels run on one thread, and oneDNN is not used; install libgomp1")
+        note(f"libgomp was not found ({error}): kernels run on one thread, and oneDNN is not used; install libgomp1", missed=True)
         return None
     finally:
         if not own:
