@@ -16,6 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,12 @@ class CPU:
 
 
 cpu = CPU()
+
+
+def without(name: str) -> Options:
+    """The schedule's options, with loops for an operator that a library might serve."""
+    default = Options(threads=threads.count())
+    return replace(default, library=default.library - {name})
 
 
 # ---------------------------------------------------------------------------------------------------- the whole way

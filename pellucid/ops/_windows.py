@@ -15,6 +15,8 @@ as_strided = np.lib.stride_tricks.as_strided
 
 def per_dim(x, n: int, fn: str, arg: str) -> tuple[int, ...]:
     """An int for all `n` dimensions, one int, or one per dimension, as a tuple; RuntimeError for another length."""
+    if type(x) is int:
+        return (x,) * n
     v = as_ints(x, fn, arg)
     if len(v) == 1:
         return v * n

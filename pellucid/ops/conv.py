@@ -14,6 +14,7 @@ from ._common import Spec, as_int, as_ints, describe, fail, need_tensor, np
 from ._windows import at_offset, in_format_of, inner, offsets, pad_spatial, per_dim, window_count, windows
 from .op import EXTERN, F, composite, primitive
 
+_fitting: set = set()   # shapes and options that have been checked
 _BLOCK = 1 << 18        # elements of the column buffer: what a core's cache holds
 
 
@@ -240,7 +241,13 @@ def convolution(input, weight, bias, stride, padding, dilation, transposed, outp
     attrs = {"stride": per_dim(stride, n, "convolution", "stride"), "padding": per_dim(padding, n, "convolution", "padding"),
              "dilation": per_dim(dilation, n, "convolution", "dilation"), "transposed": bool(transposed),
              "output_padding": per_dim(output_padding, n, "convolution", "output_padding"), "groups": groups}
-    convolution_infer(input, weight, bias, **attrs)
+    key = (tuple(input.shape), tuple(weight.shape), None if bias is None else tuple(bias.shape), input.dtype, weight.dtype,
+           None if bias is None else bias.dtype, *attrs.values())
+    if key not in _fitting:
+        convolution_infer(input, weight, bias, **attrs)
+        if len(_fitting) >= 1024:
+            _fitting.clear()
+        _fitting.add(key)
     return (input, weight, bias), attrs
 
 
@@ -294,6 +301,8 @@ def checked_batch(fn: str, input, weight, n: int):
 
 def conv_dims(x, n: int, arg: str) -> tuple[int, ...]:
     """An option of a convolution per dimension."""
+    if type(x) is int:
+        return (x,) * n
     v = as_ints(x, f"conv{n}d", arg)
     if len(v) == 1:
         return v * n

@@ -313,6 +313,8 @@ def _compiled(op: Op, arrays: list, attrs: dict):
     try:
         graph = _graph(op, specs, attrs)
         exe = None if graph is None else native.build.compile_graph(graph)
+        if exe is not None and exe.report["host_steps"] and op.lower is not None:       # no library serves it: loops do
+            exe = native.build.compile_graph(graph, options={"schedule": native.build.without(op.name)})
     except (TypeError, ValueError, RuntimeError, NotImplementedError, ImportError):
         return None
     return None if exe is None or exe.report["host_steps"] else exe
