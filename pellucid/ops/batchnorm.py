@@ -19,6 +19,8 @@ def _column(v, ndim):
 
 def _channel_sums(t: np.ndarray) -> np.ndarray:
     """The sum over all dimensions but 1, in float64: the spatial ones first, which are short and contiguous."""
+    if t.size < 1000 and t.dtype.kind == "f":
+        return np.add.reduce(t, (0, *range(2, t.ndim)), np.float64)
     if t.ndim > 2:
         t = np.add.reduce(t, tuple(range(2, t.ndim)))
     return np.add.reduce(t, 0, np.float64 if t.dtype.kind == "f" else t.dtype)

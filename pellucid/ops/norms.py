@@ -9,6 +9,7 @@ import math
 from ._common import Spec, as_ints, describe, dt, fail, need_tensor, np, wrap_dim, wrap_dims
 
 from ._linalg import need_float, well
+from .elementwise import binary
 from .op import REDUCE, F, composite, primitive
 from .reduce import reduced
 
@@ -45,7 +46,24 @@ def restored(x, shape, dims, keepdim):
     return x if keepdim else F.reshape(x, tuple(1 if i in dims else n for i, n in enumerate(shape)))
 
 
+def quotient_or_zero_ref(x, y):
+    flat = y == 0
+    return np.where(flat, x.dtype.type(0), x / np.where(flat, y.dtype.type(1), y))
+
+
+def _quotient_slope(g, input, other):
+    return F.neg(F.mul(g, F.quotient_or_zero(F.quotient_or_zero(input, other), other)))
+
+
+binary("quotient_or_zero", quotient_or_zero_ref, {"input": lambda g, other: F.quotient_or_zero(g, other), "other": _quotient_slope},
+       takes="TT", forms="", ns=(), refuse="complex", module=__name__,
+       scalar=lambda b, x, y: b.select(b.eq(y, 0), b.const(0, x), b.div(x, b.select(b.eq(y, 0), b.const(1, y), y))),
+       doc="`input / other`, and 0 where `other` is 0.")
+
+
 def vector_norm_vjp(g, input, out, ord, dims, keepdim):
+    if ord == 2:
+        return F.mul(input, restored(F.quotient_or_zero(g, out), tuple(input.shape), dims, keepdim))
     shape = tuple(input.shape)
     g, norm = restored(g, shape, dims, keepdim), restored(out, shape, dims, keepdim)
     zero = F.zeros((), dtype=norm.dtype)
@@ -53,8 +71,6 @@ def vector_norm_vjp(g, input, out, ord, dims, keepdim):
         return F.zeros_like(input)
     if ord == 1:
         return F.mul(F.sgn(input), g)
-    if ord == 2:
-        return F.mul(input, F.where(F.eq(norm, 0), zero, F.div(g, F.where(F.eq(norm, 0), F.add(zero, 1), norm))))
     size = F.abs(input)
     if math.isinf(ord):                                       # equal extremes share the gradient
         mask = F.logical_or(F.eq(size, norm), F.logical_and(F.isnan(size), F.isnan(norm)))

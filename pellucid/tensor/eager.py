@@ -418,7 +418,8 @@ def check_operands(op: Op, flat: tuple) -> None:
 def primitive_entry(op: Op):
     """Any operator with a front. Plain tensors of the usual dtypes that need no conversion are computed here; the rest is `general`."""
     front, ref, none = op.front, op.ref, op.promote is NONE
-    if ref is None or op.kind is VIEW or op.body is not None and not op.plan:
+    parts = op.body is not None and not op.plan         # a derivative there is only of its parts
+    if ref is None or op.kind is VIEW:
         def entry(*args, **kwargs):
             return general(op, args, kwargs)
         return entry
@@ -469,7 +470,9 @@ def primitive_entry(op: Op):
                 break
         else:
             r = None
-            if none or first is F32 or first is F64:
+            if parts and rg and local.grad:
+                pass
+            elif none or first is F32 or first is F64:
                 if size >= least and size and config.kernels:
                     r = run_kernel(op, arrays, attrs)
                 if r is None:
