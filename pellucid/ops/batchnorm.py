@@ -8,7 +8,7 @@ from __future__ import annotations
 from math import prod
 
 from ._common import dt, fail, is_tensor, need_tensor, np
-from .norm import centred_rows, mean_over, spread
+from .norm import centred_rows, inverse_root, mean_over, spread
 from .op import COMPOSITE, F, composite, primitive
 
 
@@ -31,8 +31,7 @@ def batch_norm_train_ref(x, w, b, *, eps):
     mean = (_channel_sums(x) / n).astype(x.dtype)
     y = x - _column(mean, x.ndim)
     var = _channel_sums(y * y) / n
-    with np.errstate(all="ignore"):
-        scale = 1 / np.sqrt(var + eps)
+    scale = 1 / np.sqrt(var + eps) if eps > 0 else inverse_root(var + eps)
     if w is not None:
         scale *= w
     y *= _column(scale.astype(x.dtype), x.ndim)
@@ -69,8 +68,7 @@ def batch_norm_train_body(input, weight, bias, *, eps):
 
 def batch_norm_backward_ref(g, x, w, mean, var, *, eps, needs):
     n = max(x.size // max(x.shape[1], 1), 1)
-    with np.errstate(all="ignore"):
-        rstd = 1 / np.sqrt(var.astype(np.float64) + eps)
+    rstd = 1 / np.sqrt(var.astype(np.float64) + eps) if eps > 0 else inverse_root(var.astype(np.float64) + eps)
     centred = x - _column(mean, x.ndim)
     product = g * centred
     gw = _channel_sums(product) * rstd                 # sum of g * normalised input

@@ -12,15 +12,20 @@ from ._common import as_ints, dt, fail, need_tensor, np
 from .op import COMPOSITE, F, composite, primitive
 
 
+def inverse_root(v):
+    """1 / sqrt(v), without NumPy's warnings where v is 0 or less."""
+    with np.errstate(all="ignore"):
+        return 1 / np.sqrt(v)
+
+
 def _row_stats(x: np.ndarray, eps: float):
     """Of a matrix: the centred rows (new memory), their means and 1 / sqrt(variance + eps), both as columns."""
     m = max(x.shape[1], 1)
     mean = np.add.reduce(x, 1, keepdims=True) / m
     centred = x - mean
     square = np.multiply(centred, centred)
-    rstd = np.add.reduce(square, 1, keepdims=True)
-    with np.errstate(all="ignore"):
-        rstd = 1 / np.sqrt(rstd / m + eps)
+    rstd = np.add.reduce(square, 1, keepdims=True) / m + eps
+    rstd = 1 / np.sqrt(rstd) if eps > 0 else inverse_root(rstd)         # (setting NumPy's warnings takes longer than a small row)
     return centred, square, mean.astype(x.dtype, copy=False), rstd.astype(x.dtype, copy=False)
 
 
