@@ -50,7 +50,8 @@ class CompiledBackward(Node):
                  fix="compile the function that takes the second derivative as a whole, or call the function itself for this")
         for memory, version in self._versions:
             if memory.version != version:
-                fail(RuntimeError, "P3109", "one of the variables needed for gradient computation has been modified by an inplace operation",
+                fail(RuntimeError, "P3109", "one of the variables needed for gradient computation has been modified by an inplace "
+                     "operation",
                      got=f"version {memory.version} of it; expected version {version}", fix="clone() it before it is written, or after")
         gs = g if isinstance(g, tuple) else (g,)
         return self.joint.backward(self._saved, [x._a for x in gs])

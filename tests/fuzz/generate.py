@@ -31,7 +31,8 @@ INPLACE = ["{0}.mul_({1})", "{0}.add_({1}, alpha=2)", "{0}.relu_()", "{0}.mul_(0
            "{0}.clamp_(min=-0.5)", "{0}.fill_(0.75)", "{0}.masked_fill_({1} > 0.2, 1.5)", "{0}.addcmul_({1}, {1}, value=0.5)"]
 # operators whose results depend on chance, memory, other threads or values in ways a traced program may not; or that are slow
 UNFIT = ("linalg_", "fft_", "random", "dropout", "_fill", "rrelu", "histogram", "bessel", "airy", "polynomial", "unique", "nonzero",
-         "argwhere", "masked_select", "masked_scatter", "empty", "ctc", "multinomial", "bernoulli", "rand", "normal", "poisson", "fractional",
+         "argwhere", "masked_select",
+         "masked_scatter", "empty", "ctc", "multinomial", "bernoulli", "rand", "normal", "poisson", "fractional",
          "bincount",
          "histc", "view", "_named", "gumbel", "embedding_renorm", "_inplace", "lobpcg", "nextafter", "zeta", "polygamma", "mvlgamma",
          "igamma", "entr", "equal", "allclose", "to_dense", "cholesky", "svd", "qr", "eig", "lstsq", "solve", "inverse", "pinverse",
