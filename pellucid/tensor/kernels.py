@@ -34,7 +34,9 @@ EXTERN_LEAST = 1 << 12
 CONVERT_LEAST = 1 << 13         # of conversions, one pass too
 UFUNC_LEAST = 1 << 12           # of elementwise operators that are one function of NumPy's, which rounds otherwise
 EXTERNS = frozenset(("constant_pad_nd", "clone"))
-# NumPy has no convolution: these are compiled for any size. (Its products of matrices are as good as any.)
+# NumPy's BLAS has threads of its own, which fight with the kernels' over the processors: products large enough for these are ours.
+PRODUCTS = frozenset(("mm", "gemm", "linear", "addmm", "bmm", "bgemm"))
+# NumPy has no convolution: these are compiled for any size.
 CONVOLUTIONS = frozenset(("convolution", "convolution_input", "convolution_weight"))
 ONE_PASS = frozenset(("clone", "cat"))          # that NumPy does in one pass: not worth a program while small
 CONSTANT_NUMBERS = frozenset(("pow",))          # whose number decides what is computed
@@ -81,7 +83,7 @@ def least(op: Op) -> int:
     """How many elements the largest operand needs for `run` to be worth asking; very many for operators that have no kernels."""
     if op.kind is POINT:
         return CONVERT_LEAST if op.name == "convert" else 0
-    if op.name in ONE_PASS:
+    if op.name in ONE_PASS or op.name in PRODUCTS:
         return EXTERN_LEAST
     if op.name in CONVOLUTIONS or moves(op):
         return 0
@@ -95,7 +97,7 @@ def program_least(op: Op) -> int:
     if op.name in CONVOLUTIONS:
         return 0
     if op.kind is EXTERN:
-        return EXTERN_LEAST if op.name in EXTERNS else _NEVER
+        return EXTERN_LEAST if op.name in EXTERNS or op.name in PRODUCTS else _NEVER
     return LEAST_OF.get(op.kind, _NEVER)
 
 
@@ -263,6 +265,8 @@ def shaped(op: Op, arrays: list, attrs: dict) -> ndarray | tuple[ndarray, ...] |
 
 def strided(op: Op, a: ndarray) -> bool:
     """Whether a program may be made for an array that is not row-major."""
+    if op.name in PRODUCTS:                     # libraries read matrices by columns as well as by rows
+        return a.ndim == 2 and a.strides[0] == a.itemsize and a.strides[1] >= a.itemsize * a.shape[0] and a.strides[1] % a.itemsize == 0
     return op.name == "clone" and a.ndim <= 4 and all(s > 0 and s % a.itemsize == 0 for s in a.strides)
 
 
