@@ -1,0 +1,290 @@
+"""Eager operators through native kernels give what their references give, whatever the operands look like."""
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+
+import pellucid
+import pellucid.nn.functional as TF
+from pellucid import native
+from pellucid.core.config import config
+from pellucid.ops.op import REGISTRY
+from pellucid.tensor import kernels
+
+pytestmark = pytest.mark.skipif(not config.kernels, reason="kernels are switched off")
+BIG = 70_001
+POINTS = {
+    "relu": TF.relu, "sigmoid": pellucid.sigmoid, "tanh": pellucid.tanh, "exp": pellucid.exp, "sin": pellucid.sin, "silu": TF.silu, "gelu": TF.gelu,
+    "clamp": lambda x: x.clamp(-1, 1), "pow": lambda x: x.pow(2), "scaled": lambda x: x * 2.5 + 1, "doubled": lambda x: x + x,
+    "where": lambda x: pellucid.where(x > 0, x, 0.0), "masked_fill": lambda x: x.masked_fill(x > 0, 0.0)}
+FLOATS = (pellucid.float32, pellucid.float64, pellucid.bfloat16, pellucid.float16)
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    kernels.switch(True)
+    pellucid.manual_seed(0)
+    yield
+    kernels.switch(True)
+
+
+def both(f):
+    """What `f` gives with kernels and without."""
+    kernels.switch(True)
+    for _ in range(kernels.SEEN + 1):           # small operators whose bits cannot differ are compiled after a while only
+        a = f()
+    kernels.switch(False)
+    b = f()
+    kernels.switch(True)
+    return a, b
+
+
+def wide(t) -> np.ndarray:
+    return t.detach().double().numpy()
+
+
+def agree(a, b, ulps: float = 4) -> None:
+    assert a.dtype is b.dtype and a.shape == b.shape and a.stride() == b.stride()
+    eps = pellucid.finfo(a.dtype).eps if a.dtype.is_floating_point else 0
+    np.testing.assert_allclose(wide(a), wide(b), rtol=ulps * eps, atol=ulps * eps * 0.25)
+
+
+# ---------------------------------------------------------------------------------------------------- elementwise
+@pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: d.name)
+@pytest.mark.parametrize("name", sorted(POINTS))
+@pytest.mark.parametrize("n", [0, 1, 17, BIG])
+def test_elementwise(name: str, dtype, n: int) -> None:
+    x = pellucid.randn(n).to(dtype)
+    a, b = both(lambda: POINTS[name](x))
+    if name == "gelu" and n and dtype in (pellucid.float32, pellucid.float64):      # 1 + erf(x) loses digits, in the reference more
+        exact = wide(POINTS[name](x.double()))
+        assert np.abs(wide(a) - exact).max() <= 2 * np.abs(wide(b) - exact).max() + 2 * pellucid.finfo(dtype).eps
+    else:
+        agree(a, b)
+
+
+@pytest.mark.parametrize("name", sorted(POINTS))
+def test_nan_infinities_and_signed_zeros(name: str) -> None:
+    x = pellucid.tensor([float("nan"), float("inf"), -float("inf"), 0.0, -0.0, 1e-40, 3e38, -3e38] * 3)
+    with np.errstate(all="ignore"):
+        a, b = both(lambda: POINTS[name](x))
+    np.testing.assert_allclose(wide(a), wide(b), rtol=1e-6)
+
+
+LAYOUTS = {"transposed": lambda x: x.transpose(0, 1), "channels_last": lambda x: x.contiguous(memory_format=pellucid.channels_last),
+           "sliced": lambda x: x[:, ::2], "expanded": lambda x: x[:1].expand(6, 8, 10, 12), "reversed": lambda x: x.flip(0), "offset": lambda x: x[1:]}
+
+
+@pytest.mark.parametrize("layout", sorted(LAYOUTS))
+@pytest.mark.parametrize("name", ["relu", "sigmoid", "doubled", "scaled", "where"])
+def test_layouts(name: str, layout: str) -> None:
+    x = LAYOUTS[layout](pellucid.randn(6, 8, 10, 12))
+    agree(*both(lambda: POINTS[name](x)))
+
+
+def test_operands_of_different_layouts() -> None:
+    x = pellucid.randn(6, 8, 10, 12)
+    y = x.contiguous(memory_format=pellucid.channels_last)
+    a, b = both(lambda: x + y)
+    np.testing.assert_array_equal(wide(a), wide(b))
+    np.testing.assert_array_equal(wide(a), wide(x) * 2)
+
+
+def test_broadcast_operands() -> None:
+    x, row, one = pellucid.randn(300, 200), pellucid.randn(200), pellucid.randn(())
+    for f in (lambda: x * row, lambda: x * one, lambda: pellucid.atan2(x, one), lambda: one - x):
+        agree(*both(f))
+
+
+def test_writing_over_an_operand() -> None:
+    for n in (16, BIG):
+        x = pellucid.randn(n)
+        want = wide(x)
+        x.add_(x)
+        np.testing.assert_array_equal(wide(x), want * 2)
+        x[1:].copy_(x[:-1].clone())
+        np.testing.assert_array_equal(wide(x[1:]), want[:-1] * 2)
+
+
+def test_a_given_result_is_written_only_where_nothing_is_read_late() -> None:
+    add = REGISTRY["add"]
+    memory = np.arange(33, dtype=np.float32)
+    a, b, shifted = memory[:32], np.ones(32, np.float32), memory[1:]
+    kernels.point(add, [a, b], {})
+    flat = next(f for f in kernels._flats.values() if f is not kernels._NO)
+    assert flat.call(a, b, shifted) is None and flat.large([a, b], shifted) is None
+    assert flat.call(a, b, a) is a
+    np.testing.assert_array_equal(memory[:32], np.arange(32) + 1)
+
+
+# ---------------------------------------------------------------------------------------------------- reductions and others
+@pytest.mark.parametrize("name", ["sum", "mean", "norm", "softmax", "log_softmax", "layer_norm"])
+def test_reductions_are_as_accurate(name: str) -> None:
+    x = pellucid.randn(300, 401)
+    f = {"sum": lambda x: x.sum(-1), "mean": lambda x: x.mean(-1), "norm": lambda x: x.norm(), "softmax": lambda x: TF.softmax(x, -1),
+         "log_softmax": lambda x: TF.log_softmax(x, -1), "layer_norm": lambda x: TF.layer_norm(x, (401,))}[name]
+    exact = wide(f(x.double()))
+    a, b = both(lambda: f(x))
+    mine, theirs = (np.abs(wide(t) - exact).max() for t in (a, b))
+    assert mine <= 2 * theirs + 1e-7 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("size", [4, 40])
+def test_operators_that_move_data_give_the_same_bits(size: int) -> None:
+    x, i = pellucid.randn(2, 3, size, size), pellucid.randint(0, size, (2, 3, size, size))
+    table, rows = pellucid.randn(size, 5), pellucid.randint(0, size, (7,))
+    for f in (lambda: x.gather(3, i), lambda: TF.embedding(rows, table), lambda: TF.max_pool2d(x, 2), lambda: TF.pad(x, (1, 2, 0, 1)),
+              lambda: x.max(-1)[0], lambda: x.max(-1)[1], lambda: x.tril(), lambda: pellucid.cat([x, x], 1), lambda: x.transpose(2, 3).contiguous()):
+        a, b = both(f)
+        assert a.stride() == b.stride()
+        np.testing.assert_array_equal(wide(a), wide(b))
+
+
+@pytest.mark.parametrize("layout", [pellucid.contiguous_format, pellucid.channels_last])
+def test_convolution_keeps_the_memory_format(layout) -> None:
+    x, w = pellucid.randn(2, 4, 9, 9).contiguous(memory_format=layout), pellucid.randn(8, 4, 3, 3)
+    a, b = both(lambda: TF.conv2d(x, w, padding=1))
+    assert a.stride() == b.stride()
+    np.testing.assert_allclose(wide(a), wide(b), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("call", ["gather", "embedding"])
+@pytest.mark.parametrize("bad", [-9, 99])
+@pytest.mark.parametrize("n", [4, 200])
+def test_bad_indices_raise_the_references_error(call: str, bad: int, n: int) -> None:
+    table, good = pellucid.randn(n, n), pellucid.zeros((n, n), dtype=pellucid.int64)
+    wrong = good.clone()
+    wrong[1, 2] = bad if bad < 0 else n + bad
+
+    def f(index):
+        return table.gather(1, index) if call == "gather" else TF.embedding(index, table)
+    for _ in range(kernels.SEEN + 1):
+        f(good)
+    errors = []
+    for on in (True, False):
+        if not on:
+            kernels.switch(False)
+        with pytest.raises((IndexError, RuntimeError)) as caught:
+            f(wrong)
+        errors.append((type(caught.value), str(caught.value).split("\n")[0]))
+    assert errors[0] == errors[1]
+    kernels.switch(True)
+    f(good)                                     # nothing is left of the error
+
+
+# ---------------------------------------------------------------------------------------------------- autograd
+@pytest.mark.parametrize("n", [5, BIG])
+@pytest.mark.parametrize("name", sorted(set(POINTS) - {"where", "masked_fill"}))
+def test_gradients(name: str, n: int) -> None:
+    def f():
+        pellucid.manual_seed(1)
+        x = pellucid.randn(n).requires_grad_()
+        POINTS[name](x).sum().backward()
+        return x.grad
+    a, b = both(f)
+    np.testing.assert_allclose(wide(a), wide(b), rtol=1e-5, atol=1e-6)
+
+
+def test_double_backward() -> None:
+    x = pellucid.randn(BIG, dtype=pellucid.float64).requires_grad_()
+    g, = pellucid.autograd.grad(pellucid.tanh(x).sum(), x, create_graph=True)
+    h, = pellucid.autograd.grad(g.sum(), x)
+    t = np.tanh(wide(x))
+    np.testing.assert_allclose(wide(h), -2 * t * (1 - t * t), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection")
+def test_saved_tensor_hooks_and_anomaly() -> None:
+    x, packed = pellucid.randn(BIG).requires_grad_(), []
+    with pellucid.autograd.graph.saved_tensors_hooks(lambda t: packed.append(t) or t.numpy().copy(), pellucid.from_numpy):
+        y = TF.silu(x)
+    y.sum().backward()
+    assert len(packed) == 1 and x.grad is not None
+    z = pellucid.full((BIG,), -1.0).requires_grad_()
+    with pellucid.autograd.detect_anomaly(), np.errstate(all="ignore"), pytest.raises(RuntimeError, match="returned nan values"):
+        pellucid.sqrt(z).sum().backward()
+
+
+def test_a_saved_operand_that_was_written_is_noticed() -> None:
+    x = pellucid.randn(BIG).requires_grad_()
+    y = x * 2
+    z = TF.silu(y)
+    y.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        z.sum().backward()
+
+
+# ---------------------------------------------------------------------------------------------------- what is kept
+def test_one_kernel_serves_all_shapes() -> None:
+    for n in range(1, 51):
+        TF.silu(pellucid.randn(n, 3))
+        TF.silu(pellucid.randn(n, 2000))
+    assert sum(key[0].name == "silu" for key in kernels._flats) == 1
+
+
+def test_programs_are_bounded() -> None:
+    for n in range(1, 60):
+        pellucid.randn(n, 64, 64).sum(-1)
+    assert 0 < kernels.count() <= kernels.SHAPES + 20
+
+
+def test_what_is_dropped_may_still_be_called() -> None:
+    x = pellucid.randn(16)
+    for _ in range(kernels.SEEN + 1):
+        pellucid.sigmoid(x) + x
+    kernels._flats.clear()
+    for _ in range(200):
+        agree(pellucid.sigmoid(x) + x, x + pellucid.sigmoid(x))
+
+
+def test_numbers_of_threads_give_the_same_bits() -> None:
+    x, before = pellucid.randn(1 << 18), pellucid.get_num_threads()
+    try:
+        found = []
+        for n in (1, 2):
+            pellucid.set_num_threads(n)
+            found.append(wide(TF.gelu(x)))
+        np.testing.assert_array_equal(*found)
+    finally:
+        pellucid.set_num_threads(before)
+
+
+def test_several_python_threads() -> None:
+    failed: list = []
+
+    def work(seed: int) -> None:
+        try:
+            a = np.random.default_rng(seed).standard_normal((30, 40)).astype(np.float32)
+            x = pellucid.from_numpy(a)
+            for _ in range(60):
+                np.testing.assert_array_equal(wide(x.gather(1, pellucid.zeros((30, 40), dtype=pellucid.int64))), np.repeat(a[:, :1], 40, 1))
+                np.testing.assert_allclose(wide(TF.softmax(x, -1)).sum(-1), 1, rtol=1e-5)
+                np.testing.assert_array_equal(wide(TF.relu(x)), np.maximum(a, 0))
+        except BaseException as error:
+            failed.append(error)
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed, failed[0]
+
+
+def test_switched_off() -> None:
+    kernels.switch(False)
+    TF.silu(pellucid.randn(BIG)), TF.softmax(pellucid.randn(300, 300), -1)
+    assert kernels.count() == 0
+
+
+def test_products_in_every_layout() -> None:
+    a, b = pellucid.randn(70, 90), pellucid.randn(90, 80)
+    for f in (lambda: a @ b, lambda: a.t() @ a, lambda: a[::2] @ b, lambda: a @ a.t()):
+        x, y = both(f)
+        assert x.stride() == y.stride()
+        np.testing.assert_allclose(wide(x), wide(y), rtol=1e-4, atol=1e-4)
+
+
+def test_native_is_there() -> None:
+    assert native.flat.usable()
