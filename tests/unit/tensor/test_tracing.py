@@ -267,7 +267,7 @@ def test_data_can_be_set() -> None:
 
 # ---------------------------------------------------------------------------------------------------- training
 def small_model():
-    return nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(4 * 25, 3))
+    return nn.Sequential(nn.Conv2d(2, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.3), nn.Flatten(), nn.Linear(4 * 25, 3))
 
 
 def training(model, optimizer, clip: bool = True):
