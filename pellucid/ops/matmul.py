@@ -166,7 +166,7 @@ def mv_infer(a: Spec, v: Spec) -> Spec:
     return a.like((a.shape[0],))
 
 
-@primitive(EXTERN, args="input vec", ref=lambda a, v: np.matmul(a, v), infer=mv_infer, forms=METHOD, cast="low",
+@primitive(EXTERN, args="input vec", ref=lambda a, v: np.matmul(a, v), infer=mv_infer, forms=METHOD, cast="gpu-low",
            vjp={"input": lambda g, vec: F.outer(g, conj(vec)), "vec": lambda g, input: F.mv(F.permute(conj(input), (1, 0)), g)},
            samples=lambda m: [((m.t(3, 4), m.t(4)), {}), ((m.t(1, 2), m.t(2)), {}), ((m.t(0, 3), m.t(3)), {})])
 def mv(input, vec):
@@ -201,7 +201,7 @@ def dot_infer(a: Spec, b: Spec) -> Spec:
     return a.like(())
 
 
-@primitive(EXTERN, args="input tensor", ref=lambda a, b: np.asarray(np.dot(a, b)), infer=dot_infer, forms=METHOD, cast="low",
+@primitive(EXTERN, args="input tensor", ref=lambda a, b: np.asarray(np.dot(a, b)), infer=dot_infer, forms=METHOD, cast="gpu-low",
            vjp={"input": lambda g, tensor: F.mul(g, conj(tensor)), "tensor": lambda g, input: F.mul(g, conj(input))},
            samples=lambda m: [((m.t(4), m.t(4)), {}), ((m.t(1), m.t(1)), {}), ((m.t(0), m.t(0)), {})])
 def dot(input, tensor=None, *, other=None):
@@ -211,7 +211,7 @@ def dot(input, tensor=None, *, other=None):
     return (input, tensor), {}
 
 
-@primitive(EXTERN, args="input other", ref=lambda a, b: np.asarray(np.vdot(a, b)), infer=dot_infer, forms=METHOD, cast="low",
+@primitive(EXTERN, args="input other", ref=lambda a, b: np.asarray(np.vdot(a, b)), infer=dot_infer, forms=METHOD, cast="gpu-low",
            vjp={"input": lambda g, other: F.mul(conj(g), other), "other": lambda g, input: F.mul(g, input)},
            samples=lambda m: [((m.t(4), m.t(4)), {}), ((m.t(1), m.t(1)), {}), ((m.t(0), m.t(0)), {})])
 def vdot(input, other):
@@ -512,7 +512,7 @@ def linear(input, weight, bias=None):
     return (input, weight, bias), {}
 
 
-@composite(ns="nn.functional", cast="low",
+@composite(ns="nn.functional", cast="gpu-low",
            samples=lambda m: [((m.t(3, 4), m.t(3, 5), m.t(2, 4, 5), m.t(2)), {}), ((m.t(2, 3, 4), m.t(2, 3, 5), m.t(1, 4, 5)), {}),
                               ((m.t(0, 4), m.t(0, 5), m.t(2, 4, 5), m.t(2)), {})])
 def bilinear(input1, input2, weight, bias=None):
