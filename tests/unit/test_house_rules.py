@@ -210,16 +210,16 @@ START = """
 import sys, time
 clock = time.process_time if sys.argv[1] == "cpu" else time.perf_counter
 began = clock()
-import pellucid
+__import__(sys.argv[2])
 print(clock() - began)
 """
 
 
-def import_seconds(clock: str) -> list[float]:
-    """How long `import pellucid` takes in fresh processes, the first one left out (it may write the .pyc files)."""
+def import_seconds(clock: str, module: str = "pellucid") -> list[float]:
+    """How long importing takes in fresh processes, the first one left out (it may write the .pyc files)."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    command = [sys.executable, "-c", START, clock]
+    command = [sys.executable, "-c", START, clock, module]
     times = [
         float(subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout)
         for _ in range(8)
@@ -228,8 +228,9 @@ def import_seconds(clock: str) -> list[float]:
 
 
 def test_import_is_quick() -> None:
-    """In processor time, and the best of several: tests run side by side, and share their cores with others."""
-    assert min(import_seconds("cpu")) < 0.150
+    """In processor time, and the best of several: tests run side by side, and share their cores with others. The measure is
+    NumPy's own import, which is half of ours: processors differ."""
+    assert min(import_seconds("cpu")) < 3.2 * min(import_seconds("cpu", "numpy"))
 
 
 @pytest.mark.alone
