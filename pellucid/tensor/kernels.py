@@ -36,6 +36,7 @@ UFUNC_LEAST = 1 << 12           # of elementwise operators that are one function
 EXTERNS = frozenset(("constant_pad_nd", "clone"))
 # NumPy's BLAS has threads of its own, which fight with the kernels' over the processors: products large enough for these are ours.
 PRODUCTS = frozenset(("mm", "gemm", "linear", "addmm", "bmm", "bgemm"))
+ATTENTION = frozenset(("attention", "attention_backward"))
 # NumPy has no convolution: these are compiled for any size.
 CONVOLUTIONS = frozenset(("convolution", "convolution_input", "convolution_weight"))
 ONE_PASS = frozenset(("clone", "cat"))          # that NumPy does in one pass: not worth a program while small
@@ -267,6 +268,8 @@ def strided(op: Op, a: ndarray) -> bool:
     """Whether a program may be made for an array that is not row-major."""
     if op.name in PRODUCTS:                     # libraries read matrices by columns as well as by rows
         return a.ndim == 2 and a.strides[0] == a.itemsize and a.strides[1] >= a.itemsize * a.shape[0] and a.strides[1] % a.itemsize == 0
+    if op.name in ATTENTION:                    # heads are views of the rows they were made of
+        return a.ndim == 4 and a.strides[3] == a.itemsize and all(s > 0 and s % a.itemsize == 0 for s in a.strides)
     return op.name == "clone" and a.ndim <= 4 and all(s > 0 and s % a.itemsize == 0 for s in a.strides)
 
 

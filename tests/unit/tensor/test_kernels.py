@@ -278,6 +278,24 @@ def test_switched_off() -> None:
     assert kernels.count() == 0
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dtype", FLOATS, ids=lambda d: d.name)
+def test_attention_over_heads_that_are_views(causal: bool, dtype) -> None:
+    rows = pellucid.randn(2, 40, 3 * 96).to(dtype)
+
+    def f():
+        x = rows.clone().requires_grad_()
+        q, k, v = [t.view(2, 40, 6, 16).transpose(1, 2) for t in x.split(96, 2)]
+        y = TF.scaled_dot_product_attention(q, k, v, is_causal=causal)
+        y.transpose(1, 2).reshape(2, 40, 96).sum().backward()
+        return y, x.grad
+    (y, g), (want, slope) = both(f)
+    close = {"float64": 1e-10, "float32": 2e-5}.get(dtype.name, 3e-2)
+    for a, b in ((y, want), (g, slope)):
+        assert a.stride() == b.stride() and a.dtype is b.dtype
+        np.testing.assert_allclose(wide(a), wide(b), rtol=close, atol=close)
+
+
 def test_products_in_every_layout() -> None:
     a, b = pellucid.randn(70, 90), pellucid.randn(90, 80)
     for f in (lambda: a @ b, lambda: a.t() @ a, lambda: a[::2] @ b, lambda: a @ a.t()):
