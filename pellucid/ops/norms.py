@@ -10,7 +10,7 @@ from ._common import Spec, as_ints, describe, dt, fail, need_tensor, np, wrap_di
 
 from ._linalg import need_float, well
 from .elementwise import binary
-from .op import REDUCE, F, composite, primitive
+from .op import FLOAT, REDUCE, F, composite, primitive
 from .reduce import reduced
 
 
@@ -56,7 +56,7 @@ def _quotient_slope(g, input, other):
 
 
 binary("quotient_or_zero", quotient_or_zero_ref, {"input": lambda g, other: F.quotient_or_zero(g, other), "other": _quotient_slope},
-       takes="TT", forms="", ns=(), refuse="complex", module=__name__,
+       takes="TT", forms="", ns=(), refuse="complex", promote=FLOAT, module=__name__,
        scalar=lambda b, x, y: b.select(b.eq(y, 0), b.const(0, x), b.div(x, b.select(b.eq(y, 0), b.const(1, y), y))),
        doc="`input / other`, and 0 where `other` is 0.")
 

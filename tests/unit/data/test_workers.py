@@ -161,7 +161,7 @@ def test_death(how, text, context):
     start = time.monotonic()
     with pytest.raises(RuntimeError, match=text.format(pid=workers[1].pid)) as caught:
         list(it)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 10                  # starting a worker anew takes seconds on a busy machine
     message = str(caught.value)
     assert "worker 1 of 2" in message and "it was loading batch 3, sample 1 of 2 (dataset index 7)" in message
     assert "fix: " in message and ("out of memory" in message) == (how == "kill")
@@ -221,7 +221,7 @@ def test_death_with_a_child_holding_the_channel():
     start = time.monotonic()
     with pytest.raises(RuntimeError, match="SIGKILL"):
         list(D.DataLoader(Forks(), num_workers=1, multiprocessing_context="fork"))
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 10                  # starting a worker anew takes seconds on a busy machine
 
 
 # ---------------------------------------------------------------- nothing is left
