@@ -5,7 +5,7 @@ Every slot is listed here with its owner; a test checks that nothing else reache
 from __future__ import annotations
 
 SLOTS = {
-    "entry": "tensor.eager: Op -> the function users call",
+    "entry": "tensor.entries: Op -> the function users call",
     "apply": "tensor.eager: (Op, operands, attributes) in canonical form -> Tensor or tuple of Tensors",
     "trace": "tensor.tracing: (function of tensors, Specs or numbers of its arguments) -> Graph",
     "grad": "tensor.autograd: (outputs, inputs, gradients of the outputs, ...) -> gradients of the inputs",

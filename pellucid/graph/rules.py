@@ -236,25 +236,15 @@ def permute_rules(walk, op, args, attrs):
     return None
 
 
-@rule("view_shape")
-def view_shape_rules(walk, op, args, attrs):
+@rule("view_shape", "expand")
+def reshaping_rules(walk, op, args, attrs):
+    """Nothing where the shape is the same already; of two in a row, the last."""
     x, shape = args[0], tuple(attrs["shape"])
     if x.shape == shape:
         return x
     node = x.node
     if node is not None and node.op is op:
-        return walk.call("view_shape", node.args[0], shape=shape)
-    return None
-
-
-@rule("expand")
-def expand_rules(walk, op, args, attrs):
-    x, shape = args[0], tuple(attrs["shape"])
-    if x.shape == shape:
-        return x
-    node = x.node
-    if node is not None and node.op is op:
-        return walk.call("expand", node.args[0], shape=shape)
+        return walk.call(op.name, node.args[0], shape=shape)
     return None
 
 

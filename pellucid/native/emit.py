@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from contextlib import contextmanager
 
-from .isa import SIZES, SSE2, Isa  # noqa: F401 (for those who write with this)
+from .isa import SIZES, Isa
 
 
 class Val(str):

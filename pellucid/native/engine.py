@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from .emit import SSE2, Fn, Module, Val
+from .emit import Fn, Module, Val
+from .isa import SSE2
 
 
 class Header(IntEnum):

@@ -25,10 +25,10 @@ from ..graph.ir import Graph
 from ..kernel.plan import KernelCall
 from . import build, builtin, jit, llvm, program, threads
 from .cache import disk, key
-from .emit import SSE2, Fn, Module, Val
-from .engine import A_DATA, A_DESCR, A_DIMS, A_FLAGS, A_NDIM, A_STRIDES, A_TYPE, L_ITEMS
+from .emit import Fn, Module, Val
+from .engine import A_DATA, A_DESCR, A_DIMS, A_FLAGS, A_NDIM, A_STRIDES, A_TYPE
 from .execute import ALIGNED, CONTIGUOUS, QUICK_NS, WRITEABLE, place, readable_layout
-from .isa import host_isa, isa_of
+from .isa import SSE2, host_isa, isa_of
 
 LENGTH = 4096                   # of the vectors in the graph: any number serves
 GRAIN = 64

@@ -91,6 +91,11 @@ def assemble(ir: str, cpu: str = "", features: str = "", level: int = 2, schedul
     if not scheduled:
         builder.getModulePassManager().run(module, builder)
         return machine.emit_object(module)
+    return light(module, machine, builder)
+
+
+def light(module, machine, builder) -> bytes:
+    """The object of code that is vectorised and unrolled already: values into registers, no empty blocks, nothing more."""
     passes = llvm.create_new_function_pass_manager()
     passes.add_sroa_pass()
     passes.add_simplify_cfg_pass()

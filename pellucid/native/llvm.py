@@ -33,6 +33,7 @@ from ..core import dtype as dt
 from ..core.dtype import dtype
 from ..kernel.ir import AccumStore, Buf, Kernel, Let, Load, Loop, Size, Stmt, Store
 from ..kernel.walk import expressions, parts, statements
+from . import jit
 from .analysis import apart, groups, held, lift, neutral, parallel
 from .binding import llvm
 from .isa import Isa, host_isa, isa_of
@@ -318,14 +319,7 @@ def compile_object(text: str, isa: Isa | None = None) -> bytes:
     """Object code of a module."""
     tm = machine(isa or host_isa())
     m = llvm.parse_assembly(text)
-    builder = llvm.create_pass_builder(tm, llvm.create_pipeline_tuning_options(speed_level=2))
-    passes = llvm.create_new_function_pass_manager()
-    passes.add_sroa_pass()
-    passes.add_simplify_cfg_pass()
-    for f in m.functions:
-        if not f.is_declaration:
-            passes.run(f, builder)
-    return tm.emit_object(m)
+    return jit.light(m, tm, llvm.create_pass_builder(tm, llvm.create_pipeline_tuning_options(speed_level=2)))
 
 
 @cache

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 
-from . import onednn as dnn
 from .onednn import (BIAS, BINARY_ADD, BINARY_MUL, CONV_DIRECT, DECONV_DIRECT, DIFF_DST, DIFF_SRC, DIFF_WEIGHTS, DST, FORWARD, INFERENCE,
                      POOL_AVG_ALL, POOL_AVG_INSIDE, POOL_MAX, POST, RELU, SRC, SRC_1, WEIGHTS, Primitive, Unavailable, attributes,
                      primitive_description, wanted)

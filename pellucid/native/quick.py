@@ -10,10 +10,10 @@ from __future__ import annotations
 from functools import cache
 
 from . import builtin, jit, llvm
-from .emit import SSE2, Fn, Module
+from .emit import Fn, Module
 from .engine import A_DATA, Header, Slot
 from .execute import QUICK_NS, Executable, Instance, readable_layout, the_engine
-from .isa import isa_of
+from .isa import SSE2, isa_of
 from .program import PRODUCT_NS
 
 MOST = 8                # outputs

@@ -14,7 +14,6 @@ from weakref import ref
 import numpy as np
 
 from ..core.errors import fail
-from ..core.errors import fail
 from ..core.spec import TensorLike
 from ..core.storage import ARRAYS, Storage
 from ..ops.dispatch import local, state

@@ -1,7 +1,7 @@
 """The eager interpreter: runs an operator's reference on the tensors' arrays and records it for backward.
 
-In: operators in canonical form. Out: Tensors. `make_entry(op)` builds the function users call; the shapes of call that
-matter for speed (elementwise on plain float tensors) have a short path of their own, everything else takes `general`.
+In: operators in canonical form. Out: Tensors. `general` takes any call of an operator with a front; the functions that
+users call, with short paths for the shapes of call that matter for speed, are made in `entries.py`.
 
 True always: operands are promoted once, before the reference sees them; float16/bfloat16 are computed in float32 and
 rounded at the operator's boundary; `state.slow == 0` means no mode, subclass or interpreter needs a look.
@@ -19,10 +19,10 @@ from ..core.config import config
 from ..core.errors import PACKAGE, describe, fail, message, user_location
 from ..core.late import late
 from ..core.spec import Spec
-from ..core.storage import ARRAYS, Storage
+from ..core.storage import ARRAYS
 from ..ops.canonical import number_as
 from ..ops.dispatch import call_top, local, state
-from ..ops.op import BITWISE, COMPARE, COMPOSITE, FLOAT, NONE, POINT, SAME, VIEW, F, Op
+from ..ops.op import BITWISE, FLOAT, NONE, POINT, VIEW, F, Op
 from . import autocast, kernels
 from .calls import explain_call, wrap_hint
 from .core import PLAIN, UNTRACKED, Extras, Slots, _Types, new, next_seq, node_extras, watch_view, wrap
@@ -33,15 +33,14 @@ from .rules import node_type
 ndarray, asarray = np.ndarray, np.asarray
 F32, F64, I64, B1 = (np.dtype(t) for t in (np.float32, np.float64, np.int64, np.bool_))
 LOW = frozenset(d.np for d in dt.LOW_PRECISION)
-Tensor: type = Slots            # set by tensor.py
-_COMMON = frozenset((F32, F64, I64, B1))
+Tensor: type = Slots            # set by set_tensor_type
 _NUMBERS = frozenset((int, float, bool, complex))
 _DIFFERENTIABLE = frozenset(d.np for d in dt.ALL if d.category >= dt.FLOAT)
 _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other", "x": "input"}
 
 
 def set_tensor_type(cls: type) -> None:
-    """Called once by tensor.py."""
+    """Called once, by entries.py."""
     global Tensor
     Tensor = _Types.tensor = cls
     PLAIN.add(cls)
@@ -302,6 +301,11 @@ def general(op: Op, args: tuple, kwargs: dict):
         r = slow_call(op, args, kwargs)
         if r is not NotImplemented:
             return r
+    return perform(op, args, kwargs, apply)
+
+
+def perform(op: Op, args: tuple, kwargs: dict, run):
+    """A call with the user's arguments: `run(op, tensors, attributes)` on its canonical form, then into `out=` if given."""
     out = None
     if kwargs:
         if "out" in kwargs:
@@ -322,7 +326,7 @@ def general(op: Op, args: tuple, kwargs: dict):
         check_operands(op, flat)
         if out is not None and op.kind is POINT:
             check_overlap(out, flat)
-        r = apply(op, flat, attrs)
+        r = run(op, flat, attrs)
     return r if out is None else write_out(op, r, out)
 
 
@@ -415,392 +419,4 @@ def check_operands(op: Op, flat: tuple) -> None:
              fix=wrap_hint(t))
 
 
-def primitive_entry(op: Op):
-    """Any operator with a front. Plain tensors of the usual dtypes that need no conversion are computed here; the rest is `general`."""
-    front, ref, none = op.front, op.ref, op.promote is NONE
-    parts = op.body is not None and not op.plan         # a derivative there is only of its parts
-    if ref is None or op.kind is VIEW:
-        def entry(*args, **kwargs):
-            return general(op, args, kwargs)
-        return entry
-    plan, least, run_kernel = op.plan, kernels.least(op), kernels.run
-    cls = wants = None
-
-    def entry(*args, **kwargs):
-        nonlocal cls, wants
-        if state.slow or kwargs and ("out" in kwargs or not _ALIASES.keys().isdisjoint(kwargs)):
-            return general(op, args, kwargs)
-        try:
-            canon = front(*args, **kwargs)
-        except (TypeError, AttributeError) as error:
-            raise explain_call(op, args, kwargs, error) from None
-        if len(canon) == 3:                   # the front hands the call over to another operator
-            name, args, kwargs = canon
-            return getattr(F, name)(*args, **kwargs)
-        flat, attrs = canon
-        if not flat:
-            try:
-                return wrap(ref(**attrs))
-            except MemoryError:
-                raise
-            except Exception as error:
-                raise explain(op, flat, attrs, error) from None
-        given = flat
-        arrays, first, size, rg = [], None, 0, False
-        for t in flat:
-            if type(t) in PLAIN:
-                a = t._a
-                d = a.dtype
-                if d is not first:
-                    if first is None and d in _COMMON or none and d in _COMMON:
-                        first = d
-                    else:
-                        break
-                if a.size > size:
-                    size = a.size
-                if t._rg:
-                    rg = True
-                arrays.append(a)
-            elif t is None or type(t) is float:
-                arrays.append(t)
-            elif type(t) is int:
-                arrays.append(t if none else float(t))
-                flat = (*flat[:len(arrays) - 1], arrays[-1], *flat[len(arrays):])
-            else:
-                break
-        else:
-            r = None
-            if parts and rg and local.grad:
-                pass
-            elif none or first is F32 or first is F64:
-                if size >= least and size and config.kernels:
-                    r = run_kernel(op, arrays, attrs)
-                if r is None:
-                    try:
-                        r = ref(*arrays, **attrs)
-                    except MemoryError:
-                        raise
-                    except Exception as error:
-                        raise explain(op, flat, attrs, error) from None
-                if type(r) is tuple:
-                    outs = tuple([wrap(a) for a in r])
-                    if rg and plan and local.grad:
-                        record(op, flat, attrs, outs)
-                    return outs
-                t = new(Tensor)
-                t._a = r if type(r) is ndarray else asarray(r)
-                t._rg = False
-                t._fn = t._grad = t._st = t._x = None
-                t._oi = 0
-                if rg and plan and local.grad:
-                    record(op, flat, attrs, (t,))
-                return t
-        check_operands(op, given)
-        return apply(op, given, attrs)          # integers are still integers
-    return entry
-
-
-def view_entry(op: Op):
-    """A view: no promotion, no rounding, straight to the index map."""
-    front, ref = op.front, op.ref
-
-    def entry(*args, **kwargs):
-        if state.slow or kwargs and ("out" in kwargs or not _ALIASES.keys().isdisjoint(kwargs)):
-            return general(op, args, kwargs)
-        try:
-            canon = front(*args, **kwargs)
-        except (TypeError, AttributeError) as error:
-            raise explain_call(op, args, kwargs, error) from None
-        if len(canon) == 3:
-            name, args, kwargs = canon
-            return getattr(F, name)(*args, **kwargs)
-        flat, attrs = canon
-        source = flat[0]
-        if type(source) not in PLAIN:
-            check_operands(op, flat)
-            return apply(op, flat, attrs)
-        try:
-            a = ref(source._a, **attrs)
-        except Exception as error:
-            raise explain(op, flat, attrs, error) from None
-        return view_result(op, source, flat, attrs, a)
-    return entry
-
-
-def composite_entry(op: Op):
-    body = op.body
-
-    def entry(*args, **kwargs):
-        if state.slow:
-            r = slow_call(op, args, kwargs)
-            if r is not NotImplemented:
-                return r
-        if kwargs:
-            if "out" in kwargs and "out" in op.forms:
-                kwargs = dict(kwargs)
-                out = kwargs.pop("out")
-                if out is not None:
-                    return write_out(op, entry(*args, **kwargs), out)
-            if not _ALIASES.keys().isdisjoint(kwargs):
-                kwargs = rename(kwargs, op)
-        try:
-            return body(*args, **kwargs)
-        except (TypeError, AttributeError) as error:
-            raise explain_call(op, args, kwargs, error) from None
-    return entry
-
-
-def again(op: Op, args: tuple):
-    """A call that failed on a short path, by the general one: it words the error."""
-    try:
-        return general(op, args, {})
-    except Exception as error:
-        raise error from None
-
-
-def unary_entry(op: Op):
-    """Elementwise on one plain float tensor: reference, wrap, record."""
-    ref = op.ref
-    saves_in, saves_out = "input" in op.saves, "out" in op.saves
-    simple = not (saves_in and saves_out)
-    cls = None
-    least, wait = kernels.flat_least(op, F32), kernels.general_least(op)
-    f32 = f64 = None
-
-    def use32(call):
-        nonlocal f32
-        f32 = call
-
-    def use64(call):
-        nonlocal f64
-        f64 = call
-    kernels.form(op, F32, ("array",), use32), kernels.form(op, F64, ("array",), use64)
-
-    def entry(input, **kwargs):
-        nonlocal cls
-        if state.slow or kwargs or type(input) not in PLAIN:
-            return general(op, (input,), kwargs)
-        x = input._a
-        d = x.dtype
-        if d is F32:
-            r = f32(x) if x.size >= least else None
-        elif d is F64:
-            r = f64(x) if x.size >= least else None
-        else:
-            return general(op, (input,), kwargs)
-        if r is None:
-            if x.size >= wait:
-                return general(op, (input,), kwargs)
-            try:
-                r = ref(x)
-            except TypeError:
-                return again(op, (input,))
-        t = new(Tensor)
-        t._a = r if type(r) is ndarray else asarray(r)
-        t._fn = t._grad = t._st = t._x = None
-        t._oi = 0
-        if input._rg and local.grad and simple and op.plan:
-            if cls is None:
-                cls = node_type(op)
-            n = new(cls)
-            fn = input._fn
-            n._edges = (input,) if fn is None else (fn,)
-            n._idx = (input._oi,) if input._oi else None
-            n._versions = n._shapes = n._attrs = n._x = None
-            if saves_in:
-                n._saved = (input,)
-                if input._st is not None:
-                    n._versions = (input._st.version,)
-            elif saves_out:
-                t._st = st = Storage(t._a)
-                n._saved = (None, (t._a, st))
-            else:
-                n._saved = ()
-            n._seq = next_seq()
-            t._fn = n
-            t._rg = True
-        else:
-            t._rg = False
-            if input._rg and local.grad and op.plan:
-                record(op, (input,), {}, (t,))
-        return t
-    return entry
-
-
-def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
-    """Elementwise on two plain operands of one dtype (or a float tensor and a number)."""
-    ref = op.ref
-    cls = None
-    first, second = op.args
-    rules = dict((name, params) for name, _, params in op.plan)
-    # which operands each rule keeps: (of the first operand's rule, of the second's)
-    keep = tuple(tuple(a in rules.get(name, ()) for a in op.args) for name in op.args)
-    simple = all(set(p) <= {"g", *op.args} for p in rules.values()) and op.plan and not callable(op.vjp)
-    grads = op.grads and bool(op.plan)
-    numbers = getattr(op.front, "numbers", True)
-    least, wait = kernels.flat_least(op, F32), kernels.general_least(op)
-    f32 = f64 = n32 = n64 = None
-
-    def use32(call):
-        nonlocal f32
-        f32 = call
-
-    def use64(call):
-        nonlocal f64
-        f64 = call
-
-    def use_n32(call):
-        nonlocal n32
-        n32 = call
-
-    def use_n64(call):
-        nonlocal n64
-        n64 = call
-    two, number = ("array", "array"), ("number", "array") if reverse else ("array", "number")
-    kernels.form(op, F32, two, use32), kernels.form(op, F64, two, use64)
-    kernels.form(op, F32, number, use_n32), kernels.form(op, F64, number, use_n64)
-
-    def entry(input, other, **kwargs):
-        nonlocal cls
-        if state.slow or kwargs or type(input) not in PLAIN:
-            if dunder and not acceptable(other):
-                return NotImplemented
-            return general(op, (other, input) if reverse else (input, other), kwargs)
-        x = input._a
-        d = x.dtype
-        ty = type(other)
-        r = None
-        if ty in PLAIN:
-            y = other._a
-            if y.dtype is not d:
-                return general(op, (other, input) if reverse else (input, other), kwargs)
-            rg = (input._rg or other._rg) and grads and local.grad
-            if rg and not simple:
-                return general(op, (other, input) if reverse else (input, other), kwargs)
-            if d is F32:
-                if x.size >= least:
-                    r = f32(y, x) if reverse else f32(x, y)
-            elif d is F64:
-                if x.size >= least:
-                    r = f64(y, x) if reverse else f64(x, y)
-            elif d is not I64 or first_is_float:
-                return general(op, (other, input) if reverse else (input, other), kwargs)
-        elif numbers and (ty is float or ty is int) and (d is F32 or d is F64):
-            y = other if ty is float else float(other)
-            rg = input._rg and grads and local.grad
-            if rg and not simple:
-                return general(op, (other, input) if reverse else (input, other), kwargs)
-            if x.size >= least:
-                call = n32 if d is F32 else n64
-                r = call(y, x) if reverse else call(x, y)
-        else:
-            if dunder and not acceptable(other):
-                return NotImplemented
-            return general(op, (other, input) if reverse else (input, other), kwargs)
-        if r is None:
-            if x.size >= wait:
-                return general(op, (other, input) if reverse else (input, other), kwargs)
-            try:
-                r = ref(y, x) if reverse else ref(x, y)
-            except (ValueError, TypeError):
-                return again(op, (other, input) if reverse else (input, other))
-        t = new(Tensor)
-        t._a = r if type(r) is ndarray else asarray(r)
-        t._fn = t._grad = t._st = t._x = None
-        t._oi = 0
-        if rg:
-            if reverse:
-                input, other, x, y = other, input, y, x
-            if cls is None:
-                cls = node_type(op)
-            n = new(cls)
-            n._attrs = n._x = n._idx = n._versions = n._shapes = None
-            e1 = e2 = None
-            s1 = s2 = None
-            v1 = v2 = 0
-            # each operand: its edge if it wants a gradient, and whether the other's rule needs its value
-            if type(input) in PLAIN:
-                if input._rg:
-                    e1 = input._fn
-                    if e1 is None:
-                        e1 = input
-                    elif input._oi:
-                        n._idx = (input._oi, 0)
-            if type(other) in PLAIN:
-                if other._rg:
-                    e2 = other._fn
-                    if e2 is None:
-                        e2 = other
-                    elif other._oi:
-                        n._idx = (n._idx[0] if n._idx else 0, other._oi)
-                if type(input) in PLAIN:
-                    xs = x.shape
-                    if xs != y.shape:
-                        n._shapes = (xs, y.shape)
-            k1, k2 = keep
-            if (e1 is not None and k1[0]) or (e2 is not None and k2[0]):
-                s1 = input
-                if type(s1) in PLAIN and s1._st is not None:
-                    v1 = s1._st.version
-            if (e1 is not None and k1[1]) or (e2 is not None and k2[1]):
-                s2 = other
-                if type(s2) in PLAIN and s2._st is not None:
-                    v2 = s2._st.version
-            n._edges = (e1, e2)
-            n._saved = () if s1 is None and s2 is None else (s1, s2)
-            if v1 or v2:
-                n._versions = (v1, v2)
-            n._seq = next_seq()
-            t._fn = n
-            t._rg = True
-        else:
-            t._rg = False
-        return t
-    first_is_float = op.promote is FLOAT or not getattr(op.front, "ints", True)
-    return entry
-
-
-def acceptable(x) -> bool:
-    """Whether a Python operator may take `x` as its other operand."""
-    return isinstance(x, (Slots, numbers.Number, np.generic)) or hasattr(type(x), "__torch_function__")
-
-
-def operator_entry(op: Op, entry, *, reverse: bool = False):
-    """The function behind a Python operator such as `x + y` (or `y + x` with `reverse`): NotImplemented for strangers."""
-    if fast(op):
-        return binary_entry(op, reverse=reverse, dunder=True)
-
-    def operator(self, other):
-        if not acceptable(other):
-            return NotImplemented
-        return entry(other, self) if reverse else entry(self, other)
-    return operator
-
-
-def fast(op: Op) -> bool:
-    """Whether plain float operands may skip the front: it says so by an attribute `plain`, or is one of op.py's own."""
-    return (op.kind is POINT and op.promote in (SAME, FLOAT, COMPARE) and len(op.args) in (1, 2)
-            and (getattr(op.front, "plain", False) or op.front.__name__ in ("_unary_front", "_binary_front"))
-            and (len(op.args) == 2 or op.args == ("input",) and all(set(p) <= {"g", "input", "out"} for _, _, p in op.plan)))
-
-
-def make_entry(op: Op):
-    """The function users call for `op`."""
-    if op.kind is COMPOSITE and op.front is None:
-        entry = composite_entry(op)
-    elif fast(op):
-        entry = unary_entry(op) if len(op.args) == 1 else binary_entry(op)
-    elif op.kind is VIEW and op.promote is NONE and op.ref is not None and op.body is None:
-        entry = view_entry(op)
-    else:
-        entry = primitive_entry(op)
-    entry.__name__ = entry.__qualname__ = op.public
-    entry.__doc__ = op.doc
-    entry.__module__ = "pellucid" + "".join("." + n for n in op.ns[:1] if n)
-    entry.__wrapped__ = op.body if op.front is None else op.front
-    entry.op = op
-    return entry
-
-
-late.entry = make_entry
 late.apply = apply

@@ -13,7 +13,7 @@ from ..core.errors import describe, fail
 from ..core.late import late
 from ..ops.dispatch import add_slow, local, state
 from ..ops.op import REGISTRY, F, Op, install
-from . import autograd, convert, eager, engine, hooks, html, indexing
+from . import autograd, convert, engine, entries, hooks, html, indexing
 from .core import DROPPED, Invalid, PLAIN, Slots, UNTRACKED, Untracked, new, readable, touch, wrap
 from .inplace import make_inplace, make_relabel
 from .size import Size
@@ -484,7 +484,7 @@ def not_a_number(t: Tensor):
 
 for _name, _method in {**hooks.METHODS, **convert.METHODS}.items():
     setattr(Tensor, _name, _method)
-eager.set_tensor_type(Tensor)
+entries.set_tensor_type(Tensor)
 engine.type_of_grad = Tensor
 
 
@@ -508,8 +508,8 @@ def bind_method(op: Op) -> None:
     if op.operator:
         for name in op.operator.split():
             if len(op.args) == 2 and not op.args[1].startswith("*"):
-                setattr(Tensor, f"__{name}__", eager.operator_entry(op, entry))
-                setattr(Tensor, f"__r{name}__", eager.operator_entry(op, entry, reverse=True))
+                setattr(Tensor, f"__{name}__", entries.operator_entry(op, entry))
+                setattr(Tensor, f"__r{name}__", entries.operator_entry(op, entry, reverse=True))
                 if name in ("lt", "le", "gt", "ge", "eq", "ne"):
                     delattr(Tensor, f"__r{name}__")
             else:
@@ -521,7 +521,7 @@ def bind_method(op: Op) -> None:
 def inplace_operator(inplace):
     """`x += y` for an in-place method: NotImplemented for operands of strange types, so that theirs may answer."""
     def operator(self, other):
-        return inplace(self, other) if eager.acceptable(other) else NotImplemented
+        return inplace(self, other) if entries.acceptable(other) else NotImplemented
     return operator
 
 

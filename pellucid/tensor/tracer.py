@@ -20,7 +20,7 @@ from ..core.rng import memory_order
 from ..core.spec import Spec
 from ..graph.ir import Graph, Loc, Value
 from ..ops.dispatch import local
-from ..ops.op import FLOAT, NONE, POINT, RANDOM, REGISTRY, VIEW, F, Op
+from ..ops.op import FLOAT, NONE, RANDOM, REGISTRY, VIEW, F, Op
 from . import eager, layouts
 from .calls import explain_call
 from .core import Slots, _Types, new
@@ -64,33 +64,19 @@ class Tracer(Memories):
             self._depth = 0
 
     def _call(self, op: Op, args: tuple, kwargs: dict):
+        if op.front is not None:
+            return eager.perform(op, args, kwargs, self.record)
         out = None
         if kwargs:
-            if "out" in kwargs and (op.front is not None or "out" in op.forms):
+            if "out" in kwargs and "out" in op.forms:
                 kwargs = dict(kwargs)
                 out = kwargs.pop("out")
             if not eager._ALIASES.keys().isdisjoint(kwargs):
                 kwargs = eager.rename(kwargs, op)
-        if op.front is None:
-            try:
-                r = op.body(*args, **kwargs)
-            except (TypeError, AttributeError) as error:
-                raise explain_call(op, args, kwargs, error) from None
-            return r if out is None else eager.write_out(op, r, out)
         try:
-            canon = op.front(*args, **kwargs)
+            r = op.body(*args, **kwargs)
         except (TypeError, AttributeError) as error:
             raise explain_call(op, args, kwargs, error) from None
-        if len(canon) == 3:                            # the front hands the call over to another operator
-            name, args, kwargs = canon
-            entry = getattr(F, name)
-            op, r = entry.op, entry(*args, **kwargs)
-        else:
-            flat, attrs = canon
-            eager.check_operands(op, flat)
-            if out is not None and op.kind is POINT:
-                eager.check_overlap(out, flat)
-            r = self.record(op, flat, attrs)
         return r if out is None else eager.write_out(op, r, out)
 
     def apply(self, op: Op, flat: tuple, attrs: dict):
