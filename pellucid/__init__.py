@@ -38,7 +38,10 @@ newaxis = None
 globals().update({n: v for n, v in vars(_layout).items() if isinstance(v, (layout, memory_format))})
 
 from . import nn, utils, version  # noqa: E402
+from .core.alias import install as _known_by_other_names  # noqa: E402
 from .core.lazy import lazily as _lazily  # noqa: E402
+
+_known_by_other_names()
 
 _LATER = ("amp", "autograd", "backends", "compiler", "cuda", "fft", "linalg", "optim", "random", "serialization", "special", "testing")
 _FROM = {"load": "serialization", "save": "serialization", "compile": "compiler"}
