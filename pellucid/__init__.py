@@ -27,7 +27,7 @@ from .tensor import (Size, Tensor, enable_grad, inference_mode, is_grad_enabled,
                      no_grad, set_grad_enabled)
 from .tensor import functions as _functions  # noqa: E402
 from .tensor.autocast import (autocast, clear_autocast_cache, get_autocast_cpu_dtype, get_autocast_dtype,  # noqa: E402
-                              is_autocast_available, is_autocast_cache_enabled, is_autocast_cpu_enabled,
+                              get_autocast_gpu_dtype, is_autocast_available, is_autocast_cache_enabled, is_autocast_cpu_enabled,
                               is_autocast_enabled, set_autocast_cache_enabled, set_autocast_dtype)
 
 from .version import __version__  # noqa: E402
@@ -43,7 +43,8 @@ from .core.lazy import lazily as _lazily  # noqa: E402
 
 _known_by_other_names()
 
-_LATER = ("amp", "autograd", "backends", "compiler", "cuda", "fft", "linalg", "optim", "random", "serialization", "special", "testing")
+_LATER = ("amp", "autograd", "backends", "compiler", "cuda", "distributed", "fft", "jit", "linalg", "onnx", "optim", "random",
+          "serialization", "special", "testing")
 _FROM = {"load": "serialization", "save": "serialization", "compile": "compiler"}
 __getattr__ = _lazily(__name__, _LATER, _FROM)
 

@@ -11,10 +11,12 @@ from . import amp as amp
 from .tensor.autocast import autocast as autocast
 from . import autograd as autograd
 from . import backends as backends
+from . import capture as capture
 from . import compiler as compiler
 from . import core as core
 from . import cuda as cuda
 from .core.device import device as device
+from . import distributed as distributed
 from .core.dtype import dtype as dtype
 from .tensor.modes import enable_grad as enable_grad
 from . import fft as fft
@@ -22,6 +24,7 @@ from .core.dtype import finfo as finfo
 from . import graph as graph
 from .core.dtype import iinfo as iinfo
 from .tensor.modes import inference_mode as inference_mode
+from . import jit as jit
 from . import kernel as kernel
 from .core.layout import layout as layout
 from . import linalg as linalg
@@ -29,6 +32,7 @@ from .core.layout import memory_format as memory_format
 from . import native as native
 from . import nn as nn
 from .tensor.modes import no_grad as no_grad
+from . import onnx as onnx
 from . import ops as ops
 from . import optim as optim
 from . import random as random
@@ -100,6 +104,7 @@ def from_numpy(*args: Any, **kwargs: Any) -> Any: ...
 def frombuffer(*args: Any, **kwargs: Any) -> Any: ...
 def get_autocast_cpu_dtype(*args: Any, **kwargs: Any) -> Any: ...
 def get_autocast_dtype(*args: Any, **kwargs: Any) -> Any: ...
+def get_autocast_gpu_dtype(*args: Any, **kwargs: Any) -> Any: ...
 def get_default_dtype(*args: Any, **kwargs: Any) -> Any: ...
 def get_num_interop_threads(*args: Any, **kwargs: Any) -> Any: ...
 def get_num_threads(*args: Any, **kwargs: Any) -> Any: ...

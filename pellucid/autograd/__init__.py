@@ -7,6 +7,7 @@ from ..tensor.modes import (detect_anomaly, enable_grad, inference_mode, is_mult
                             set_grad_enabled, set_multithreading_enabled)
 from ..tensor.saved import SavedTensor
 from ..core.lazy import lazily
+from ..ops.dispatch import local as _local
 from . import function, grad_mode, graph, variable
 from .variable import Variable
 from .gradcheck import gradcheck, gradgradcheck
@@ -18,3 +19,8 @@ __all__ = ["Function", "FunctionCtx", "SavedTensor", "Variable", "backward", "de
            "set_multithreading_enabled", "variable"]
 
 __getattr__ = lazily(__name__, ("functional",))
+
+
+def _is_checkpoint_valid() -> bool:
+    """Whether the re-entrant checkpoint may run: not inside `grad()` or `backward(inputs=...)`."""
+    return not _local.partial

@@ -145,6 +145,11 @@ def get_autocast_cpu_dtype() -> dt.dtype:
     return get_autocast_dtype("cpu")
 
 
+def get_autocast_gpu_dtype() -> dt.dtype:
+    """The low precision that autocast would use on a GPU."""
+    return get_autocast_dtype("cuda")
+
+
 def set_autocast_dtype(device_type: str, dtype: dt.dtype) -> None:
     """The low precision of autocast blocks that name none."""
     if device_type == "cpu":
