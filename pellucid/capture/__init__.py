@@ -1,0 +1,18 @@
+"""Capture: ordinary Python, read as bytecode and interpreted, so that what a function does becomes a graph and what it relied on guards.
+
+    decode.py, tables.py, py31x.py   bytecode as programs of one closed instruction set
+    frame.py       the interpreter
+    concrete.py    what operations do on plain values
+    world.py       what they do during a capture: every look at the world outside is noted
+    calls.py       calls: interpreted, run as they are, or a break
+    policy.py      which is which
+    sources.py     places in the world outside, and what is relied on about them
+    journal.py     changes of what was there before
+    rebuild.py     values as Python that makes them
+    segment.py     where a segment ends, and how the program goes on
+    attempt.py     one run
+    breaks.py      reasons to stop
+"""
+from __future__ import annotations
+
+__all__: list[str] = []
