@@ -1,44 +1,43 @@
 """`compile` and `trace`: from a Python function to what runs in its place.
 
 In: a function, a module, or a training step. Out: `Compiled`, called like the function: it looks for a compiled version that
-fits the arguments and the state of things, and traces and compiles one if there is none. What stays true: the results are those
-of the function itself; a function that cannot be traced runs as it is, with one warning that names the line, unless
-`fullgraph=True` asks for the error.
+fits the arguments and the state of things, and captures and compiles one if there is none. What stays true: the results are those
+of the function itself; what cannot be captured runs as it is, between the parts that can, unless `fullgraph=True` asks for the error.
 """
 from __future__ import annotations
 
 import functools
-import time
+import types
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from ..autograd import grad as gradients
+from ..capture import calls
+from ..capture.blocks import continuation
+from ..capture.attempt import Unrepeatable
+from ..capture.breaks import Break
+from ..capture.frame import Frame
+from ..capture.sources import known
+from ..capture.segment import Finished, Goto, Key, Spec, frames_of
 from ..core import dtype as dt
-from ..core.errors import fail
-from ..core.spec import Spec
+from ..core.errors import fail, message
 from ..graph.ir import Graph
-from ..graph.partition import partition
 from ..kernel.ir import Kernel
-from ..nn import Module
 from ..native.execute import BeingTraced
+from ..nn import Module
 from ..ops.dispatch import local, state
 from ..optim._traced import FirstStep
-from ..tensor import Tensor
-from ..tensor.core import PLAIN, Node, new
-from ..tensor.tracing import TraceError, Traced, Tracer, flatten, rebuild, trace as trace_function, turn
+from ..tensor.tracing import TraceError, trace as trace_function, turn
 from . import backends
-from .entry import Constant, Entry, own_memory
+from .entry import Entry
 from .guards import MISS
-from .history import Joint
-from .modules import Called, share
+from .making import make_entry
+from .modules import share
 from .report import Report
+from .why import Recompile, why
 
 __all__: list[str] = []
 
-LARGE = 1024                        # elements of a weight that is worth another memory layout
 LIMIT = 16                          # compiled versions of one function; past it the function runs as it is
 
 
@@ -48,7 +47,13 @@ class Compiled:
     def __init__(self, fn: Callable, *, backend: str | Callable, fullgraph: bool, keep_grads: bool, options: dict[str, Any],
                  dynamic: bool | None = None):
         backends.check_backend(backend)
-        functools.update_wrapper(self, fn)
+        functools.update_wrapper(self, fn, updated=())
+        self.name = name_of(fn).rpartition(".")[2]
+        self.varying: frozenset = frozenset()       # places outside the arguments whose numbers were seen to change
+        self.fixed: frozenset = frozenset()         # and those whose values a capture needed
+        self.breaks: list[Break] = []
+        self.recompiles: list[Recompile] = []
+        self.points: dict[Key, Resume] = {}
         self.fn, self.backend, self.fullgraph, self.keep_grads, self.options = fn, backend, fullgraph, keep_grads, options
         self.numbers = Numbers(dynamic)
         self.compiles = 0
@@ -59,6 +64,17 @@ class Compiled:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.slow and watched():
             return self.fn(*args, **kwargs)
+        r = self.segment(args, kwargs)
+        while type(r) is Goto:
+            r = r.stop.proceed(r.values)
+            if type(r) is Finished:
+                return r.value
+            point, values = r
+            r = point.segment(values, NO_KEYWORDS)
+        return r
+
+    def segment(self, args: tuple, kwargs: dict) -> Any:
+        """Run up to the next break: the result, or a Goto."""
         key = self._key()
         for call in self._calls.get(key, ()):
             try:
@@ -68,7 +84,7 @@ class Compiled:
             if r is not MISS:
                 return r
         if self.gave_up is not None:
-            return self.fn(*args, **kwargs)
+            return self.plainly(args, kwargs)
         with turn():
             return self._miss(key, args, kwargs)
 
@@ -87,10 +103,13 @@ class Compiled:
                 return r
         if sum(map(len, self.entries.values())) >= LIMIT:
             return self._give_up(f"it was compiled {LIMIT} times for different arguments or states", args, kwargs)
+        self._learn(key, args, kwargs)
         try:
             entry = self._entry(args, kwargs)
         except FirstStep:
-            return self.fn(*args, **kwargs)
+            return self.plainly(args, kwargs)
+        except Unrepeatable as error:
+            return self._give_up(error.error.reason, args, kwargs)
         except TraceError as error:
             if self.fullgraph:
                 raise
@@ -111,13 +130,29 @@ class Compiled:
                  fix="a module or container that the function reads changes while it runs: move that change out of the function")
         return r
 
+    def _learn(self, key: tuple, args: tuple, kwargs: dict) -> None:
+        """Why no version fits: noted, and numbers outside the arguments that have changed become run-time numbers."""
+        known = self.entries.get(key)
+        if not known:
+            if self.entries:
+                self.recompiles.append(Recompile(self.name, "a mode (grad, inference, autocast, default dtype)", "", "", ""))
+            return
+        found = why(known[0], args, kwargs)
+        if found is None:
+            return
+        if found.source is not None and found.source not in self.fixed:
+            self.varying |= {found.source}
+        self.recompiles.append(Recompile(self.name, *found[1:]))
+
     def _entry(self, args: tuple, kwargs: dict) -> Entry:
         paths = self.numbers.look(args, kwargs)
-        if paths:
+        if paths or self.varying:
             try:
                 return make_entry(self, args, kwargs, paths)
             except TraceError:
                 self.numbers.fix(paths)
+                self.fixed |= self.varying
+                self.varying = frozenset()
         return make_entry(self, args, kwargs)
 
     def prepared(self, *args: Any, **kwargs: Any) -> Entry:
@@ -159,13 +194,42 @@ class Compiled:
     def _give_up(self, why: str, args: tuple, kwargs: dict) -> Any:
         self.gave_up = why
         warnings.warn(f"{name_of(self.fn)} runs uncompiled: {why}", stacklevel=4)
+        return self.plainly(args, kwargs)
+
+    # ------------------------------------------------------------------------------------------------ what is captured
+    def start(self, world: Any, args: tuple, kwargs: dict) -> Any:
+        """The first frame of a capture, or a value."""
+        for owner in (self.fn, getattr(self.fn, "__self__", None)):
+            if owner is not None and not isinstance(owner, (types.MethodType, types.FunctionType)):
+                world.sources[id(owner)] = owner, known(owner)
+        return calls.call(world, self.fn, list(args), kwargs)
+
+    def plainly(self, args: tuple, kwargs: dict) -> Any:
+        """Run as Python does."""
         return self.fn(*args, **kwargs)
+
+    def point(self, specs: tuple[Spec, ...]) -> Resume:
+        """Where the function goes on after a break."""
+        key = Key(specs)
+        found = self.points.get(key)
+        if found is None:
+            found = self.points[key] = Resume(self, specs)
+        return found
+
+    def met(self, error: Break) -> None:
+        """A break: noted, or refused."""
+        if self.fullgraph:
+            text = message(error.number, error.reason, got=f"{error.file}:{error.line} in {error.function}", fix=error.remedy)
+            raise TraceError(text) from error
+        if all((b.number, b.file, b.line) != (error.number, error.file, error.line) for b in self.breaks):
+            self.breaks.append(error)
 
     # ------------------------------------------------------------------------------------------------ looking
     @property
     def versions(self) -> list[Entry]:
-        """The compiled versions: `.graph` is what was traced (`.joint.graph` its backward, cut off), `.source` the guard."""
-        return [e for entries in self.entries.values() for e in entries]
+        """The compiled versions: `.graph` is what was traced (`.joint.graph` its backward, cut off), `.source` the guard. Those of
+        the function's start come first, then those from the points after breaks."""
+        return [e for part in (self, *self.points.values()) for entries in part.entries.values() for e in entries]
 
     @property
     def graphs(self) -> list[Graph]:
@@ -186,6 +250,9 @@ class Compiled:
         """Forget all compiled versions."""
         self.entries.clear()
         self._calls.clear()
+        self.points.clear()
+        self.breaks.clear()
+        self.recompiles.clear()
         self.gave_up = None
 
 
@@ -198,61 +265,56 @@ def name_of(fn: Callable) -> str:
     return getattr(fn, "__qualname__", None) or type(fn).__name__
 
 
-# ---------------------------------------------------------------------------------------------------- making an entry
-def make_entry(compiled: Compiled, args: tuple, kwargs: dict, paths: frozenset = frozenset(), apart: bool = True,
-               themselves: frozenset = frozenset()) -> Entry:
-    """Trace the function and compile what it does. `paths`: where in the arguments run-time numbers are; `apart`: arguments may be
-    taken for memory of their own; `themselves`: the ids of arguments that must be the very objects of this call."""
-    start = time.perf_counter()
-    leaves: list[Tensor] = []
-    tracer = Tracer(name_of(compiled.fn).rpartition(".")[2])
-    given = args, kwargs
-    template = flatten(lifted(given, (), paths, tracer, given), leaves)
-    stands = {id(t): t if id(t) in themselves else stand_in(t, apart) for t in leaves}
-    seen = [stands[id(t)] for t in leaves]
-    called = Called()
-    work = Work(compiled.fn, tracer, seen)
-    with called:
-        traced = trace_function(work, *rebuild(template, seen), name=tracer.graph.name, tracer=tracer, watch=called.watch(compiled.fn))
-    also = met_otherwise(tracer, leaves, stands)
-    if also or apart and shared(traced, leaves, seen):
-        return make_entry(compiled, args, kwargs, paths, apart and bool(also), themselves | also)
-    if any(t._fn is not None and traced.grads.get(stands[id(t)]) is not None for t in leaves):
-        fail(TraceError, "P3108", "backward() inside the function would go on into the history of an argument",
-             fix="call backward() outside, on what the function returns, or detach() the argument")
-    ties = met_within(tracer, seen)
-    for container, path in (i.source for i in traced.inputs if i.source is not None and i.source[0] is not given):
-        check_unchanged(tracer, container, path)
-    release(tracer)
-    traced.outputs, extra = traced.outputs[0], work.extra
-    joint, graph = None, traced.graph
-    seconds = {"trace": time.perf_counter() - start}
-    if not compiled.keep_grads:
-        drop_gradients(traced)
-    if work.live:
-        graph, joint = joint_of(compiled, traced, work, extra)
-    constant, options = None, compiled.options
-    if compiled.backend == "llvm" and not local.grad:
-        constant, options = weights(traced, called.modules(), options)
-    execute = backends.build(graph, compiled.backend, options)
-    execute.graph = None                            # the function itself explains what went wrong
-    fixed = {k for k, t in enumerate(leaves) if id(t) in themselves}
-    entry = Entry(traced, execute, given, leaves, seen, called.modules(), called.roots(compiled.fn), tracer.grad_uses, joint, paths,
-                  compiled.keep_grads, constant, fixed, ties, compiled.fn)
-    seconds["all"] = time.perf_counter() - start
-    entry.seconds, entry.graph = seconds, graph
-    return entry
+class Resume(Compiled):
+    """The rest of a function from a point on: called with the values that are live there."""
+
+    def __init__(self, whole: Compiled, specs: tuple[Spec, ...]):
+        self.whole, self.specs = whole, specs
+        self.fn, self.name, self.backend, self.options = whole.fn, whole.name, whole.backend, whole.options
+        self.fullgraph, self.keep_grads = whole.fullgraph, whole.keep_grads
+        self.numbers = Numbers(whole.numbers.dynamic)
+        self.varying = self.fixed = frozenset()
+        self.compiles, self.gave_up, self.entries, self._calls = 0, None, {}, {}
+        self.breaks, self.recompiles, self.points = whole.breaks, whole.recompiles, {}
+        self.point, self.met = whole.point, whole.met
+
+    def start(self, world: Any, args: tuple, kwargs: dict) -> list[Frame]:
+        return frames_of(self.specs, args)
+
+    def plainly(self, args: tuple, kwargs: dict) -> Any:
+        return continued(self.specs, args)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        fail(TypeError, "P3110", "a point inside a function is no function", fix="call the compiled function")
 
 
-def lifted(x: Any, path: tuple, paths: frozenset, tracer: Tracer, given: tuple) -> Any:
-    """The arguments with run-time numbers in them."""
-    if path in paths:
-        return tracer.scalar(x, "n", (given, path))
-    if not paths or not isinstance(x, (tuple, list, dict)):
-        return x
-    if isinstance(x, dict):
-        return {k: lifted(v, (*path, k), paths, tracer, given) for k, v in x.items()}
-    return type(x)([lifted(v, (*path, k), paths, tracer, given) for k, v in enumerate(x)])
+def continued(specs: tuple[Spec, ...], values: tuple) -> Any:
+    """Run the rest of a function as Python does."""
+    frames = frames_of(specs, values)
+    value = error = None
+    while frames:
+        frame = frames.pop()
+        index, stack = frame.index, frame.stack
+        if error is not None:
+            handler = frame.program.handler[index - 1]
+            if handler is None:
+                continue
+            target, depth, last = handler
+            del stack[depth:]
+            stack += [index - 1, error] if last else [error]
+            index, error = target, None
+        elif value is not None or len(frames) + 1 < len(specs):
+            stack.append(value)
+        try:
+            value = continuation(frame.program, index, frame.space)(frame.slots, stack, frame.exc)
+        except BaseException as raised:
+            error = raised
+    if error is not None:
+        raise error
+    return value
+
+
+NO_KEYWORDS: dict[str, Any] = {}
 
 
 class Numbers:
@@ -290,170 +352,6 @@ def collect(x: Any, path: tuple, found: dict[tuple, float | int]) -> None:
     elif type(x) is dict:
         for k, v in x.items():
             collect(v, (*path, k), found)
-
-
-def stand_in(t: Tensor, apart: bool) -> Tensor:
-    """What the trace sees for an argument: a tensor without base or history, with memory of its own (which nobody touches) or
-    the real one. Thus what the function reaches otherwise, through a closure say, is told apart from its arguments."""
-    plain = t._fn is None and (t._x is None or t._x.base is None)
-    if plain and (type(t) not in PLAIN or t.__dict__ or t._x is not None and t._x.__dict__.keys() - {"acc"}):
-        return t
-    s = new(type(t) if plain else Tensor)
-    s._a = like(t._a) if apart else t._a
-    s._rg, s._grad = t._rg, t._grad if plain else None
-    s._fn = s._st = s._x = None
-    s._oi = 0
-    return s
-
-
-def met_otherwise(tracer: Tracer, leaves: list[Tensor], stands: dict[int, Tensor]) -> frozenset:
-    """The ids of arguments that want gradients and that the function also reaches otherwise: their gradients are one."""
-    return frozenset(id(t) for t in leaves if t._rg and t._fn is None and stands[id(t)] is not t and (
-        id(t) in tracer.grad_uses or id(t) in tracer.saved and tracer.saved[id(t)].fake is not None))
-
-
-def met_within(tracer: Tracer, seen: list[Tensor]) -> list[tuple[Tensor, int]]:
-    """(tensor, place of an argument): tensors that the function reaches otherwise, and that lie in an argument's memory."""
-    places = {id(t): k for k, t in reversed(list(enumerate(seen)))}
-    found = []
-    for saved in tracer.saved.values():
-        if saved.fake is not None and id(saved.tensor) not in places:
-            owner = tracer.lifted.get(saved.fake.cell.input)
-            if id(owner) in places:
-                found.append((saved.tensor, places[id(owner)]))
-    return found
-
-
-def like(a: np.ndarray) -> np.ndarray:
-    """Untouched memory with the geometry of `a`."""
-    if not a.size or min(a.strides, default=0) < 0:
-        return np.empty(a.shape, a.dtype)
-    span = a.itemsize + sum((n - 1) * s for n, s in zip(a.shape, a.strides))
-    return np.ndarray(a.shape, a.dtype, np.empty(span, np.uint8), 0, a.strides)
-
-
-def shared(traced: Traced, leaves: list[Tensor], seen: list[Tensor]) -> bool:
-    """Whether an argument that was traced as memory of its own shares memory with something that the function writes, or is written
-    and shares memory with anything."""
-    targets = {id(v) for v, _ in traced.graph.writebacks}
-    real = [(leaves[i.place]._a if i.place is not None else i.tensor._a, id(i.value) in targets,
-             i.place is not None and leaves[i.place] is not seen[i.place]) for i in traced.inputs if i.tensor is not None]
-    return any(np.may_share_memory(a, b) for j, (a, wrote, alone) in enumerate(real) if alone
-               for k, (b, other, _) in enumerate(real) if j != k and (wrote or other))
-
-
-class Work:
-    """The traced function: `fn`, and where its results want gradients, those too."""
-
-    def __init__(self, fn: Callable, tracer: Tracer, arguments: list[Tensor]):
-        self.fn, self.tracer, self.arguments = fn, tracer, arguments
-        self.wrt: list[Tensor] = []
-        self.live: list[int] = []
-        self.extra = 0
-        self.given: list[bool] = []
-
-    def __call__(self, *args: Any, **kwargs: Any) -> tuple:
-        out = self.fn(*args, **kwargs)
-        leaves: list[Tensor] = []
-        flatten(out, leaves)
-        if local.grad:
-            self.live = [k for k, t in enumerate(leaves) if isinstance(t._fn, Node) and alive(t._fn)]
-        if not self.live or self.stepped():
-            self.live = []
-            return out, []
-        tracer = self.tracer
-        live = [leaves[k] for k in self.live]
-        lifted = [t for t in tracer.lifted.values() if t._rg]
-        self.wrt = list({id(t): t for t in [*[t for t in self.arguments if t._rg], *lifted]}.values())
-        tangents = [tracer.tensor(tracer.graph.input(Spec(tuple(t.shape), t.dtype), "g", "tangent")) for t in live]
-        found = gradients(live, self.wrt, tangents, allow_unused=True)
-        self.given = [g is not None for g in found]
-        self.extra = sum(self.given)
-        return out, [g for g in found if g is not None]
-
-    def stepped(self) -> bool:
-        """Whether backward() ran inside: some tensor has a new gradient."""
-        return any(s.tensor._grad is not s.grad and s.tensor._grad is not None for s in self.tracer.saved.values())
-
-
-def alive(node: Node) -> bool:
-    """Whether nothing of the history was used up by a backward pass."""
-    seen, stack = {node}, [node]
-    while stack:
-        n = stack.pop()
-        if n._saved is None:
-            return False
-        for e in n._edges:
-            if isinstance(e, Node) and e not in seen:
-                seen.add(e)
-                stack.append(e)
-    return True
-
-
-def joint_of(compiled: Compiled, traced: Traced, work: Work, extra: int) -> tuple[Graph, Joint]:
-    """Cut the traced forward and gradients in two; the forward graph, and the compiled backward."""
-    g = traced.graph
-    gradient_at = [r.index for r in traced.results[len(traced.results) - extra:]]
-    places = {at: k for k, at in enumerate(dict.fromkeys(gradient_at))}
-    count = len(g.outputs) - len(places)                 # of the forward's own: gradients come last
-    g.outputs = [*[v for k, v in enumerate(g.outputs) if k not in places], *[g.outputs[k] for k in places]]
-    native = not callable(compiled.backend) and compiled.backend != "eager"
-    forward, backward, saved = partition(backends.prepare(g) if native else g, count)
-    inputs = {v: k for k, v in enumerate(forward.inputs)}
-    results = {v: k for k, v in reversed(list(enumerate(forward.outputs[:count])))}
-    forward.outputs[count:] = [v for v in saved if v not in inputs and v not in results]
-    made = results | {v: k for k, v in enumerate(forward.outputs) if k >= count}
-    sources = [("in", inputs[v]) if v in inputs else ("out", made[v]) for v in saved]
-    given = iter(gradient_at)
-    at = [places[next(given)] if yes else None for yes in work.given]
-    specs = [traced.results[k].spec for k in work.live]
-    joint = Joint(work.wrt, work.live, extra, sources, backends.build(backward, compiled.backend, compiled.options), at,
-                  [(s.shape, s.dtype.np) for s in specs])
-    joint.graph = backward
-    joint.numbers = frozenset(k for k, i in enumerate(traced.inputs) if i.role == "scalar")
-    traced.inputs = [i for i in traced.inputs if i.role != "tangent"]
-    return forward, joint
-
-
-def weights(traced: Traced, modules: list[Module], options: dict[str, Any]) -> tuple[Constant | None, dict[str, Any]]:
-    """The modules' parameters and buffers that the function only reads, and the options that say so to the backend."""
-    held = {id(t) for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
-    written = {id(v) for v, _ in traced.graph.writebacks}
-    places = [k for k, i in enumerate(traced.inputs) if id(i.tensor) in held and id(i.value) not in written and i.tensor._a.size >= LARGE
-              and own_memory(i.tensor)]
-    if not places:
-        return None, options
-    return Constant([traced.inputs[k].tensor for k in places]), {**options, "constant": tuple(places)}
-
-
-def drop_gradients(traced: Traced) -> None:
-    """Compute no gradient for the sake of `.grad`."""
-    places = [at for at in traced.grad_at.values() if at is not None]
-    if places:
-        g = traced.graph
-        results = {r.index for r in traced.results}
-        last = max((k for k in results if k is not None), default=-1)
-        g.outputs = g.outputs[:last + 1]
-
-
-def check_unchanged(tracer: Tracer, container: Any, path: tuple) -> None:
-    """A number that the trace lifted must be what it was: a traced function changes no Python numbers."""
-    symbol = tracer.symbols.get(("item", id(container), path))
-    value = container
-    for k in path:
-        value = value[k]
-    if symbol is not None and value != symbol.now:
-        fail(TraceError, "P3105", f"the function changed {path[0]!r} of a parameter group, which a compiled step would do only once",
-             got=f"{symbol.now} became {value}", fix="call scheduler.step() outside the compiled function")
-
-
-def release(tracer: Tracer) -> None:
-    """Let go of the memory that the trace looked at: fakes and their cells hold each other."""
-    for cells in tracer.cells.values():
-        for cell in cells:
-            cell.fake = cell.array = None
-    for kept in (tracer.cells, tracer.saved, tracer._buffers, tracer._storages):
-        kept.clear()
 
 
 # ---------------------------------------------------------------------------------------------------- public

@@ -16,6 +16,10 @@ from weakref import finalize
 
 import numpy as np
 
+from ..capture.attempt import Attempt, set_modes
+from ..capture.rebuild import SPACE, Part, Step
+from ..capture.segment import Goto
+from ..capture.sources import Source, SourceWriter
 from ..core.pool import alone
 from ..core.storage import root
 from ..native.execute import Executable
@@ -24,8 +28,8 @@ from ..ops.op import REGISTRY
 from ..tensor import Tensor
 from ..tensor import eager
 from ..tensor.core import DROPPED, wrap
-from ..tensor.tracing import Leaf, Traced, flatten, rebuild
-from .guards import Writer, function_guards, module_guards, path_of, relation, same_value, tensor_guard, type_guard, unpack
+from ..tensor.tracing import Traced, flatten
+from .guards import Writer, module_guards, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .history import Finished
 
 __all__: list[str] = []
@@ -38,14 +42,15 @@ class Entry:
     places; `traced_as` those that the trace saw (stand-ins for views and for results of other functions)."""
 
     def __init__(self, traced: Traced, execute: Any, arguments: tuple[tuple, dict], given: list[Tensor], traced_as: list[Tensor],
-                 modules: Sequence[Any], roots: Iterable[Any], reads: dict[int, tuple], joint: Any, number_paths: frozenset,
+                 modules: Sequence[Any], attempt: Attempt, reads: dict[int, tuple], joint: Any, number_paths: frozenset,
                  keep_grads: bool, constant: Constant | None = None, fixed: Iterable[int] = (),
-                 ties: Sequence[tuple[Tensor, int]] = (), fn: Any = None):
+                 ties: Sequence[tuple[Tensor, int]] = ()):
         self.traced, self.execute, self.joint = traced, execute, joint
         self.arguments, self.given, self.traced_as = arguments, given, traced_as
-        self.modules, self.roots, self.reads, self.keep_grads = modules, roots, reads, keep_grads
+        self.modules, self.reads, self.keep_grads = modules, reads, keep_grads
+        self.recipe, self.stop, self.modes_after = attempt.recipe, attempt.stop, attempt.modes_after
+        self.checks = list(attempt.world.checks.values())
         self.number_paths, self.constant, self.fixed, self.ties = number_paths, constant, fixed, ties
-        self.fn = fn
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
         self.source = self._write()
         self.call = self._compile()
@@ -78,11 +83,18 @@ class Entry:
 
     def _write(self) -> str:
         w = self.writer = Writer()
-        w.space.update(wrap=wrap, local=local, run=self.execute, np=np, rebuild=rebuild, bump=bump, views=views, finished=finished,
+        w.space.update(wrap=wrap, local=local, run=self.execute, np=np, same_array=same_array, bump=bump, views=views, finished=finished,
                        DROPPED=DROPPED)
         arrays = self._arguments(w)
-        numbers = self._numbers(w)
+        self.sources = SourceWriter(w, self._given)
+        for check in self.checks:
+            self.sources.check(check)
+        numbers = self.numbers = self._numbers(w)
         self._state(w)
+        for step in (*self.recipe.steps, *self.recipe.writes, Step(None, "", (self.recipe.result,))):
+            for part in step.parts:
+                if part.kind == "source":
+                    self.sources.name(part.value)
         self._inputs(w, arrays, numbers)
         self._written(w)
         self._results(w)
@@ -94,6 +106,7 @@ class Entry:
         found: list[tuple[str, Tensor]] = []
         w.miss_if(f"len(args) != {len(args)} or " + (f"kwargs.keys() != {w.name(kwargs.keys(), 'K')}" if kwargs else "kwargs"))
         w.paths = dict.fromkeys(self.number_paths, "")
+        w.given = {}
         for i, value in enumerate(args):
             unpack(w, f"args[{i}]", value, found, w.paths, (0, i))
         for key, value in kwargs.items():
@@ -164,7 +177,7 @@ class Entry:
                 found[place] = w.paths[path]
                 continue
             v = found[place] = f"n{place}"
-            w.put(f"{v} = {path_of(w, container, path)}")
+            w.put(f"{v} = {self.sources.name(container) if type(container) is Source else path_of(w, container, path)}")
             w.miss_if(f"type({v}) is not float and type({v}) is not int")
         for guard in self.traced.guards:
             w.miss_if(relation(guard, found), guard.where)
@@ -175,11 +188,9 @@ class Entry:
     def _state(self, w: Writer) -> None:
         """Guards of modules, of tensors that are no arguments, and of gradients that were read."""
         lifted = {id(i.tensor): i.tensor for i in self.traced.inputs if i.tensor is not None and i.place is None}
-        function_guards(w, self.fn)
-        module_guards(w, self.modules, lifted, self.roots)
-        held = {id(t) for m in self.modules for t in m._parameters.values()}
+        module_guards(w, self.modules, lifted)
         for flag in (True, False):
-            tensors = [t for t in lifted.values() if t._rg is flag and (flag or id(t) in held)]
+            tensors = [t for t in lifted.values() if t._rg is flag and t._a.dtype.kind in "fcV"]
             if tensors:
                 names = w.name(tensors, "T")
                 w.miss_if(f"{not flag} in [t._rg for t in {names}]", "requires_grad")
@@ -327,21 +338,52 @@ class Entry:
             for k, r in enumerate(traced.results):
                 if r.requires_grad and r.same is None:
                     w.put(f"finished({names[k]})")
-        w.put(f"return {self._value(w, traced.outputs, names)}")
+        self._finish(w, names)
 
     def _input_tensor(self, w: Writer, place: int) -> str:
         """The tensor at an input of the graph, as an expression."""
         i = self.traced.inputs[place]
         return self.variable(i.place) if i.place is not None else w.name(i.tensor, "p")
 
-    def _value(self, w: Writer, template: Any, names: list[str]) -> str:
-        """The structure of the results as an expression."""
-        if type(template) is Leaf:
-            return names[template.index]
-        if type(template) in (tuple, list) and all(type(x) is Leaf for x in template):
-            inner = ", ".join(names[x.index] for x in template)
-            return f"[{inner}]" if type(template) is list else f"({inner},)" if template else "()"
-        return f"rebuild({w.name(template, 'o')}, [{', '.join(names)}])"
+    def _given(self, path: tuple) -> str:
+        """The variable of a value among the arguments."""
+        found = self.writer.given.get(path)
+        if found is None:
+            key = path[-1]
+            found = f"{self._given(path[:-1])}[{key!r}]" if isinstance(key, (int, str)) else f"{self._given(path[:-1])}[{self.writer.name(key, 'k')}]"
+        return found
+
+    def _finish(self, w: Writer, names: list[str]) -> None:
+        """Make the results and the writes by the recipe; return, or say where to go on."""
+        recipe = self.recipe
+        w.space.update(SPACE)
+
+        def expr(part: Part) -> str:
+            if part.kind == "tensor":
+                return names[part.value]
+            if part.kind == "source":
+                return self.sources.name(part.value)
+            if part.kind == "made":
+                return f"m{part.value}"
+            if part.kind == "number":
+                return number(part.value, self.numbers)
+            value = part.value
+            if value is None or type(value) in (bool, int, str):
+                return repr(value)
+            return w.name(value, "c")
+
+        for step in (*recipe.steps, *recipe.writes):
+            code = step.code.format(*map(expr, step.parts))
+            w.put(code if step.made is None else f"m{step.made} = {code}")
+        if self.modes_after is not None:
+            w.space["set_modes"] = set_modes
+            w.put(f"set_modes(*{w.name(self.modes_after, 'modes')})")
+        if self.stop is not None:
+            w.space["Goto"] = Goto
+            w.put(f"return Goto({w.name(self.stop, 'stop')}, {expr(recipe.result)})")
+            self.stop.values = ()
+        else:
+            w.put(f"return {expr(recipe.result)}")
 
 
 # ---------------------------------------------------------------------------------------------------- at run time
@@ -443,6 +485,11 @@ def _lonely() -> int:
 ALONE = _references()
 LONELY = _lonely()
 _grad, _array = attrgetter("_grad"), attrgetter("_a")
+
+
+def same_array(a: Any, b: Any) -> bool:
+    """Whether a NumPy array is what it was: dtype, shape and values."""
+    return a.dtype == b.dtype and a.shape == b.shape and (a is b or np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
 
 
 def apart(a: np.ndarray, b: np.ndarray) -> bool:

@@ -56,31 +56,36 @@ class Writer:
 # ---------------------------------------------------------------------------------------------------- arguments
 def unpack(w: Writer, expr: str, value: Any, leaves: list[tuple[str, Tensor]], numbers: dict, path: tuple = ()) -> None:
     """Check that `expr` has the structure of `value` and name its tensors; `leaves` collects (variable, tensor).
-    `numbers`: {path: ...} of Python numbers that are run-time inputs; their variables are filled in."""
+    `numbers`: {path: ...} of Python numbers that are run-time inputs; their variables are filled in. `w.given` gets the variable of
+    each value by its path; what is no container and no plain value is left to the capture's own checks."""
     if path in numbers:
         v = w.variable("n")
         w.put(f"{v} = {expr}")
         w.miss_if(f"type({v}) is not {type(value).__name__}")
-        numbers[path] = v
+        numbers[path] = w.given[path] = v
     elif isinstance(value, Tensor):
-        v = f"t{len(leaves)}"
+        v = w.given[path] = f"t{len(leaves)}"
         w.put(f"{v} = {expr}")
         leaves.append((v, value))
     elif isinstance(value, (list, tuple)):
-        v = w.variable("c")
+        v = w.given[path] = w.variable("c")
         w.put(f"{v} = {expr}")
         w.miss_if(f"type({v}) is not {w.name(type(value), 'T')} or len({v}) != {len(value)}")
         for i, x in enumerate(value):
             unpack(w, f"{v}[{i}]", x, leaves, numbers, (*path, i))
     elif isinstance(value, dict):
-        v = w.variable("c")
+        v = w.given[path] = w.variable("c")
         w.put(f"{v} = {expr}")
         keys = w.name(tuple(value), "K")
         w.miss_if(f"type({v}) is not {w.name(type(value), 'T')} or tuple({v}) != {keys}")
         for k, x in value.items():
             unpack(w, f"{v}[{w.name(k, 'k')}]" if not isinstance(k, str) else f"{v}[{k!r}]", x, leaves, numbers, (*path, k))
-    else:
+    elif value is None or type(value) in (bool, *_BY_VALUE):
         same_value(w, expr, value)
+        w.given[path] = expr
+    else:
+        v = w.given[path] = w.variable("c")
+        w.put(f"{v} = {expr}")
 
 
 def same_value(w: Writer, expr: str, value: Any) -> None:
@@ -90,7 +95,8 @@ def same_value(w: Writer, expr: str, value: Any) -> None:
     elif type(value) in _BY_VALUE and value == value:
         v = w.variable("v")
         w.put(f"{v} = {expr}")
-        w.miss_if(f"type({v}) is not {type(value).__name__} or {v} != {w.name(value, 'k')}")
+        sign = f" or str({v}) != {str(value)!r}" if type(value) is float and not value else ""
+        w.miss_if(f"type({v}) is not {type(value).__name__} or {v} != {w.name(value, 'k')}{sign}")
     elif isinstance(value, (dict, list, set)):
         w.miss_if(f"{expr} is not {w.name(value, 'o')} or len({w.name(value, 'o')}) != {len(value)}")
     else:
@@ -120,26 +126,31 @@ def path_of(w: Writer, container: Any, path: tuple) -> str:
 
 def relation(guard: Guard, numbers: dict[int, str]) -> str:
     """A guard on run-time numbers as an expression; `numbers` names those at the graph's inputs."""
-    def side(expr: Any) -> str:
-        if type(expr) is not tuple:
-            return repr(expr)
-        head, *rest = expr
-        return numbers[rest[0]] if head == "input" else _RELATIONS[head].format(*map(side, rest))
-    return f"({side(guard.left)} {guard.relation} {side(guard.right)}) is not {guard.outcome}"
+    return f"({number(guard.left, numbers)} {guard.relation} {number(guard.right, numbers)}) is not {guard.outcome}"
 
 
-def module_guards(w: Writer, modules: Iterable[Any], lifted: dict[int, Tensor], roots: set[int]) -> None:
-    """Check that modules are in the mode they were in, and hold the parameters and buffers they held. `roots`: the ids of
-    modules whose mode anybody may have looked at."""
+def number(expr: Any, numbers: dict[int, str]) -> str:
+    """What is computed from run-time numbers, as an expression."""
+    if type(expr) is not tuple:
+        return repr(expr)
+    head, *rest = expr
+    return numbers[rest[0]] if head == "input" else _RELATIONS[head].format(*[number(e, numbers) for e in rest])
+
+
+def module_guards(w: Writer, modules: Iterable[Any], lifted: dict[int, Tensor]) -> None:
+    """Check that modules whose own code ran are in the mode they were in, and hold the parameters and buffers they held."""
     modules = list(modules)
     if modules:
+        spaces = [vars(m) for m in modules]
+        w.miss_if(f"[*map(len, {w.name(spaces, 'D')})] != {w.name([*map(len, spaces)], 'k')}", "attributes of modules that came or went")
+        w.miss_if(f"[*map(type, {w.name(modules, 'M')})] != {w.name([*map(type, modules)], 'k')}", "classes of modules")
         known = w.name(Attributes(modules), "attributes")
         w.space["Changes"] = Changes
         w.miss_if(f"Changes.count != {known}.seen and {known}.changed()", "attributes of modules")
     for m in modules:
         if m._modules:
             w.miss_if(f"{w.name(m._modules, 'd')} != {w.name(dict(m._modules), 'k')}")
-        if reads_training(type(m)) or id(m) in roots:
+        if reads_training(type(m)):
             w.miss_if(f"{w.name(m, 'm')}.training is not {m.training}")
         for registry in (m._parameters, m._buffers):
             for key, t in registry.items():
@@ -171,25 +182,6 @@ class Attributes:
                     return True
         self.seen = count
         return False
-
-
-def function_guards(w: Writer, fn: Any) -> None:
-    """Check the numbers and texts that a function finds in its closure and among the globals it names."""
-    fn = getattr(fn, "__func__", fn)
-    code = getattr(fn, "__code__", None)
-    if code is None:
-        return
-    space = fn.__globals__
-    for name in sorted(names(fn) & space.keys()):
-        if type(space[name]) in PLAIN:
-            same_value(w, f"{w.name(space, 'g')}[{name!r}]", space[name])
-    for name, cell in zip(code.co_freevars, fn.__closure__ or ()):
-        try:
-            value = cell.cell_contents
-        except ValueError:
-            continue
-        if type(value) in PLAIN:
-            same_value(w, f"{w.name(cell, 'cell')}.cell_contents", value)
 
 
 _reads_training: dict[type, bool] = {}

@@ -11,43 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from ..nn import Module
-from ..nn.modules.module import register_module_forward_pre_hook
-from ..tensor import Tensor
 from .guards import names
 
 __all__: list[str] = []
-
-
-class Called:
-    """The modules that are called inside `with`, in order."""
-
-    def __init__(self) -> None:
-        self.found: dict[int, Module] = {}
-
-    def __enter__(self) -> Called:
-        self.handle = register_module_forward_pre_hook(self._note)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.handle.remove()
-
-    def _note(self, module: Module, args: tuple) -> None:
-        self.found.setdefault(id(module), module)
-
-    def watch(self, fn: Callable) -> list[Tensor]:
-        """The parameters that the function can reach through modules: their gradients may change unseen by operators."""
-        for m in reachable(fn):
-            for sub in m.modules():
-                self.found.setdefault(id(sub), sub)
-        return [p for m in self.found.values() for p in m._parameters.values() if p is not None]
-
-    def modules(self) -> list[Module]:
-        return list(self.found.values())
-
-    def roots(self, fn: Callable) -> set[int]:
-        """The ids of modules that the function names, and of those that are no part of another."""
-        parts = {id(child) for m in self.found.values() for child in m._modules.values() if child is not None}
-        return {id(m) for m in reachable(fn)} | {key for key in self.found if key not in parts}
 
 
 def reachable(fn: Callable) -> list[Module]:

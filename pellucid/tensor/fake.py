@@ -25,6 +25,7 @@ class TraceError(RuntimeError):
     """A function that cannot be traced: it asks for a value that is known only when the traced function runs."""
 
 
+_CAPTURE = PACKAGE + "capture" + os.sep
 _TRACING = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tracing.py")
 # what the user called, by the name of our function they called
 _ASKED = {"__bool__": "bool(tensor)", "__float__": "float(tensor)", "__int__": "int(tensor)", "__index__": "tensor as an index",
@@ -51,7 +52,7 @@ def asked() -> str:
         if not code.co_filename.startswith((PACKAGE, "<frozen")) and os.sep + "numpy" + os.sep not in code.co_filename:
             break
         if code.co_filename.startswith(PACKAGE):
-            if code.co_filename == _TRACING:
+            if code.co_filename == _TRACING or code.co_filename.startswith(_CAPTURE):
                 break
             if code.co_name in _GENERIC:
                 frame = frame.f_back

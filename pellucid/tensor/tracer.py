@@ -14,7 +14,7 @@ import sys
 import numpy as np
 
 from ..core import dtype as dt
-from ..core.errors import PACKAGE
+from ..core.errors import PACKAGE, interpreted
 from ..core.layout import contiguous_format, preserve_format, strides_for
 from ..core.rng import memory_order
 from ..core.spec import Spec
@@ -267,6 +267,9 @@ class Tracer(Memories):
             if origin is not None:
                 self._loc = origin[1]
                 return self._loc
+        if interpreted.place is not None:
+            self._loc = Loc(*interpreted.place())
+            return self._loc
         f = sys._getframe(2)
         files = self._files
         while f is not None:

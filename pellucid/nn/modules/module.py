@@ -54,6 +54,9 @@ _global_forward_hooks_always_called: OrderedDict[int, bool] = OrderedDict()
 _global_forward_hooks_with_kwargs: OrderedDict[int, bool] = OrderedDict()
 
 
+GLOBAL_HOOKS = (_global_backward_pre_hooks, _global_backward_hooks, _global_forward_pre_hooks, _global_forward_hooks)  # that calls run
+
+
 def register_module_buffer_registration_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call ``hook(module, name, buffer)`` whenever any module registers a buffer; it may return another one."""
     return add_hook(_global_buffer_registration_hooks, hook)

@@ -1,0 +1,144 @@
+"""One run of a function, or of the rest of one, under the interpreter.
+
+In: a start (a function with arguments, or frames), and how far to go. Out: the tensors that the caller must provide in the end, and a
+`Recipe` that makes the results, the values for the next segment, and the writes of them. What stays true: after a run everything that
+was there before is as it was; a run that meets a break says after how many instructions the segment must end, and is run again.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..core import dtype as dt
+from ..core.errors import interpreted
+from ..ops.dispatch import local
+from ..tensor.fake import TraceError
+from . import calls
+from .breaks import Break
+from .frame import Frame, Generator, Interpreter, Raised, Stopped
+from .rebuild import Recipe
+from .segment import Stop
+from .world import World
+
+__all__: list[str] = []
+
+
+class Located(Exception):
+    """A break, and the number of instructions before the one at which the segment must end."""
+
+    def __init__(self, error: Break, steps: int):
+        self.error, self.steps = error, steps
+
+
+class Attempt:
+    """`start(world, args, kwargs)` gives the first frames, or a value; `end`: a Located break to stop at; `points`: makes points."""
+
+    def __init__(self, start: Callable, tracer: Any, points: Callable, end: Located | None = None, varying: frozenset = frozenset()):
+        self.start, self.points, self.end = start, points, end
+        self.world = World(tracer, varying)
+        self.recipe = Recipe(self.world)
+        self.stop: Stop | None = None
+        self.modes_after: tuple | None = None
+        self.lines: dict[tuple[str, int], int] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> list:
+        """Run; the tensors of the recipe."""
+        world, before = self.world, modes()
+        world.given = args, kwargs
+        outer, interpreted.place = interpreted.place, world.place
+        try:
+            for k, value in enumerate(args):
+                world.adopt(value, (0, k))
+            for key, value in kwargs.items():
+                world.adopt(value, (1, key))
+            value = self.run(args, kwargs)
+            recipe = self.recipe
+            changes = world.journal.changes()
+            try:
+                recipe.result = recipe.part(value if self.stop is None else tuple(self.stop.values))
+                recipe.settle()
+                for change in changes:
+                    recipe.write(change)
+                recipe.settle()
+            except Break as error:
+                self.cannot_rebuild(error)
+            now = modes()
+            self.modes_after = None if now == before else now
+            return recipe.tensors
+        finally:
+            interpreted.place = outer
+            set_modes(*before)
+            world.journal.restore()
+
+    def run(self, args: tuple, kwargs: dict) -> Any:
+        run = self.interpreter = Interpreter(self.world, [], self.end.steps if self.end is not None else -1)
+        try:
+            found = self.start(self.world, args, kwargs)
+        except Break as error:
+            raise Located(self.place(error), 0) from error
+        except Raised as raised:
+            raise Located(self.place(Break("PX014", describe(raised.value))), 0) from raised.value
+        if type(found) is not list:
+            if type(found) is not Frame:
+                return found
+            found = [found]
+        run.frames[:] = found
+        try:
+            return run.run()
+        except Stopped:
+            self.stop = Stop(run.frames, self.end.error, self.points)
+            self.stop.error = self.end.error
+            return None
+        except Break as error:
+            if isinstance(error.__cause__, TraceError) and "[P3002]" in str(error.__cause__):
+                raise error.__cause__ from None
+            raise Located(self.place(error), first_step(run.frames, run.steps - 1)) from error
+        except Raised as raised:
+            frames, step = run.trail
+            error = Break("PX013" if frames[-1].program.ins[frames[-1].index - 1].op in ("RAISE_VARARGS", "RERAISE") else "PX014",
+                          describe(raised.value))
+            run.frames[:] = frames
+            raise Located(self.place(error), first_step(frames, step)) from raised.value
+
+    def place(self, error: Break) -> Break:
+        """The break with the user's line."""
+        error.file, error.line, error.function = self.world.place()
+        return error
+
+    def cannot_rebuild(self, error: Break) -> None:
+        """Something that is needed later cannot be made again: end the segment where it was not there yet, at the start if need be."""
+        self.place(error)
+        if self.end is None or self.end.steps == 0:
+            raise Unrepeatable(error)
+        raise Located(error, 0)
+
+
+class Unrepeatable(Exception):
+    """Not even the start of the segment can be handed on."""
+
+    def __init__(self, error: Break):
+        self.error = error
+        super().__init__(error.reason)
+
+
+def describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+
+
+def first_step(frames: list[Frame], step: int) -> int:
+    """Where a segment that cannot go past `step` must end: frames that nobody can go on with are not entered at all."""
+    for frame in frames:
+        if frame.then is not None or frame.owner is not None or any(type(v) is Generator and v.running for v in frame.stack):
+            return frame.entered
+    return step
+
+
+def modes() -> tuple:
+    """The modes of this thread that a program can set."""
+    return local.grad, local.inference, local.autocast, dt.get_default_dtype()
+
+
+def set_modes(grad: bool, inference: bool, autocast: Any, default: Any) -> None:
+    local.grad, local.inference, local.autocast = grad, inference, autocast
+    if dt.get_default_dtype() is not default:
+        dt.set_default_dtype(default)

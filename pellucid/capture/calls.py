@@ -1,0 +1,952 @@
+"""Calls during a capture: what is interpreted, what runs as it is, and Python forms of builtins that call back.
+
+In: a callable and its arguments. Out: its result, a frame that will give it, or a Break. What stays true: Python code that is the
+user's never runs unseen; a C function runs only if `policy` lists it.
+"""
+from __future__ import annotations
+
+import collections
+import functools
+import itertools
+import types
+from typing import Any
+
+from ..native.execute import BeingTraced
+from ..nn import Module
+from ..nn.modules import module as modules_of_nn
+from ..optim._traced import FirstStep
+from ..tensor.core import Slots
+from ..tensor.fake import TraceError
+from ..tensor.symbolic import SymNumber
+from . import policy
+from .breaks import Break, refuse
+from .concrete import drained
+from .frame import Entering, Exhausted, Frame, Generator, Interpreter, Raised, frame_of
+from .sources import Source, known
+from .tables import NULL
+
+__all__: list[str] = []
+
+DEPTH = 200                         # frames on the interpreter's stack
+
+
+class GeneratorMethod:
+    """`next`, `send`, `throw`, `close` of a generator of interpreted code, bound."""
+
+    __slots__ = ("generator", "name")
+
+    def __init__(self, generator: Generator, name: str):
+        if name not in ("__next__", "__iter__", "send", "throw", "close"):
+            raise AttributeError(f"'generator' object has no attribute '{name}'")
+        self.generator, self.name = generator, name
+
+
+# ---------------------------------------------------------------------------------------------------- Python forms
+def operate(a: Any, b: Any, first: Any, second: Any, names: tuple) -> Any:
+    """A binary operator by its two methods."""
+    if first is not None:
+        r = first(a, b)
+        if r is not NotImplemented:
+            return r
+    if second is not None:
+        r = second(b, a)
+        if r is not NotImplemented:
+            return r
+    if names[0] == "__eq__":
+        return a is b
+    if names[0] == "__ne__":
+        return a is not b
+    raise TypeError(f"unsupported operand type(s) for {names[0].strip('_')}: '{type(a).__name__}' and '{type(b).__name__}'")
+
+
+def first(items: Any, count: int) -> list:
+    """At most `count` values of an iterable."""
+    found = []
+    for item in items:
+        found.append(item)
+        if len(found) == count:
+            break
+    return found
+
+
+def extended(owner: Any, items: Any, sign: str) -> Any:
+    for item in items:
+        if sign == "|=":
+            owner.add(item)
+        else:
+            owner.append(item)
+    return owner
+
+
+def into_list(owner: list, items: Any) -> None:
+    for item in items:
+        owner.append(item)
+
+
+def into_set(owner: set, items: Any) -> None:
+    for item in items:
+        owner.add(item)
+
+
+def into_dict(owner: dict, items: Any) -> None:
+    for key in items.keys():
+        owner[key] = items[key]
+
+
+def in_iterable(item: Any, items: Any) -> bool:
+    for other in items:
+        if other is item or other == item:
+            return True
+    return False
+
+
+def by_index(owner: Any) -> Any:
+    k = 0
+    while True:
+        try:
+            item = owner[k]
+        except IndexError:
+            return
+        yield item
+        k += 1
+
+
+def step(method: Any, it: Any) -> Any:
+    return method(it)
+
+
+def any_(items: Any) -> bool:
+    for item in items:
+        if item:
+            return True
+    return False
+
+
+def all_(items: Any) -> bool:
+    for item in items:
+        if not item:
+            return False
+    return True
+
+
+def sum_(items: Any, start: Any = 0) -> Any:
+    for item in items:
+        start = start + item
+    return start
+
+
+def map_(fn: Any, *iterables: Any) -> Any:
+    for values in zip(*iterables):
+        yield fn(*values)
+
+
+def map_one(fn: Any, items: Any) -> Any:
+    for item in items:
+        yield fn(item)
+
+
+def filter_(fn: Any, items: Any) -> Any:
+    for item in items:
+        if item if fn is None else fn(item):
+            yield item
+
+
+def enumerate_(items: Any, start: int = 0) -> Any:
+    for item in items:
+        yield start, item
+        start += 1
+
+
+def zip_(*iterables: Any, strict: bool = False) -> Any:
+    iterators = [iter(x) for x in iterables]
+    while iterators:
+        values = []
+        for it in iterators:
+            try:
+                values.append(next(it))
+            except StopIteration:
+                if strict and values:
+                    raise ValueError(f"zip() argument {len(values) + 1} is shorter than argument {len(values)}") from None
+                return
+        yield tuple(values)
+
+
+def reduce_(fn: Any, items: Any, *start: Any) -> Any:
+    it = iter(items)
+    if start:
+        value = start[0]
+    else:
+        try:
+            value = next(it)
+        except StopIteration:
+            raise TypeError("reduce() of empty iterable with no initial value") from None
+    for item in it:
+        value = fn(value, item)
+    return value
+
+
+def sorted_(items: Any, *, key: Any = None, reverse: bool = False) -> list:
+    found = [item for item in items]
+    if key is not None:
+        keys = [key(item) for item in found]
+    else:
+        keys = found
+    order = ordered(keys, reverse)
+    return [found[k] for k in order]
+
+
+def ordered(keys: list, reverse: bool) -> list:
+    """The order of keys, by merging, so that a __lt__ written in Python runs."""
+    def merge(order: list) -> list:
+        if len(order) < 2:
+            return order
+        middle = len(order) // 2
+        left, right = merge(order[:middle]), merge(order[middle:])
+        found, i, j = [], 0, 0
+        while i < len(left) and j < len(right):
+            a, b = (right[j], left[i]) if not reverse else (left[i], right[j])
+            if keys[a] < keys[b]:
+                found.append(right[j])
+                j += 1
+            else:
+                found.append(left[i])
+                i += 1
+        return found + left[i:] + right[j:]
+    return merge([k for k in range(len(keys))])
+
+
+def sort_(owner: list, *, key: Any = None, reverse: bool = False) -> None:
+    owner[:] = sorted_(owner, key=key, reverse=reverse)
+
+
+def best(name: str, below: bool, args: tuple, key: Any, default: Any) -> Any:
+    """min and max."""
+    items = args[0] if len(args) == 1 else args
+    found = default
+    chosen = None
+    empty = True
+    for item in items:
+        value = item if key is None else key(item)
+        if empty or (value < chosen if below else value > chosen):
+            found, chosen, empty = item, value, False
+    if empty and default is NULL:
+        raise ValueError(f"{name}() iterable argument is empty")
+    return found
+
+
+def min_(*args: Any, key: Any = None, default: Any = NULL) -> Any:
+    return best("min", True, args, key, default)
+
+
+def max_(*args: Any, key: Any = None, default: Any = NULL) -> Any:
+    return best("max", False, args, key, default)
+
+
+def with_list(fn: Any, items: Any, *args: Any, **kwargs: Any) -> Any:
+    """A function of an iterable, called with a list of its values."""
+    return fn([item for item in items], *args, **kwargs)
+
+
+def with_lists(fn: Any, args: list, kwargs: dict) -> Any:
+    """The same for whichever arguments are iterators that run Python."""
+    values = []
+    for a in args:
+        values.append([item for item in a] if iterates(a) else a)
+    return fn(*values, **kwargs)
+
+
+def chain_(*iterables: Any) -> Any:
+    for items in iterables:
+        for item in items:
+            yield item
+
+
+def chain_from(iterables: Any) -> Any:
+    for items in iterables:
+        for item in items:
+            yield item
+
+
+def islice_(items: Any, *bounds: Any) -> Any:
+    limits = slice(*bounds)
+    start, stop, stride = limits.start or 0, limits.stop, limits.step or 1
+    k, wanted = 0, start
+    if stop is not None and wanted >= stop:
+        return
+    for item in items:
+        if k == wanted:
+            yield item
+            wanted += stride
+            if stop is not None and wanted >= stop:
+                return
+        k += 1
+
+
+def iterates(x: Any) -> bool:
+    """`runs_python`, for Python forms."""
+    return runs_python(x)
+
+
+FORMS = {any: any_, all: all_, sum: sum_, map: map_, filter: filter_, enumerate: enumerate_, zip: zip_, functools.reduce: reduce_, sorted: sorted_,
+         min: min_, max: max_, itertools.chain: chain_, itertools.islice: islice_}
+# The builtins whose Python forms are used only if an argument runs Python code.
+TAKES_FUNCTION = frozenset((map, filter, functools.reduce, sorted, min, max))
+DRAINS = frozenset((list, tuple, set, frozenset, collections.deque, dict, collections.OrderedDict, collections.Counter))
+
+
+# ---------------------------------------------------------------------------------------------------- what runs Python
+def runs_python(x: Any) -> bool:
+    """Whether iterating over a value runs interpreted code."""
+    kind = type(x)
+    if kind is Generator:
+        return True
+    method = policy.python_method(kind, "__iter__") or policy.lookup(kind, "__iter__") is None and policy.python_method(kind, "__getitem__") or None
+    if method is None:
+        method = policy.python_method(kind, "__next__")
+    return method is not None and policy.inlined(method) and not isinstance(x, Slots)
+
+
+def callable_in_python(x: Any) -> bool:
+    """Whether calling a value runs code of the user's."""
+    kind = type(x)
+    if kind is types.FunctionType:
+        return policy.decide(x) != "native"
+    if kind is types.MethodType:
+        return callable_in_python(x.__func__)
+    if kind is functools.partial:
+        return callable_in_python(x.func)
+    return isinstance(x, Module) or (policy.python_method(kind, "__call__") is not None and not isinstance(x, type)
+                                     and not policy.framework_class(kind))
+
+
+# ---------------------------------------------------------------------------------------------------- calls
+def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """The result of fn(*args, **kwargs), or a frame that gives it."""
+    while True:
+        kind = type(fn)
+        if kind is types.MethodType:
+            fn, args = fn.__func__, [fn.__self__, *args]
+        elif kind is functools.partial:
+            open_partial(world, fn)
+            fn, args, kwargs = fn.func, [*fn.args, *args], {**fn.keywords, **kwargs}
+        elif kind is functools._lru_cache_wrapper:
+            fn = fn.__wrapped__
+        else:
+            break
+    if kind is types.FunctionType:
+        return call_function(world, fn, args, kwargs)
+    if kind is GeneratorMethod:
+        return call_generator(world, fn, args)
+    if isinstance(fn, type):
+        return construct(world, fn, args, kwargs)
+    if isinstance(fn, Module):
+        return call_module(world, fn, args, kwargs)
+    special = SPECIAL.get(fn) if isinstance(fn, collections.abc.Hashable) and kind in (types.BuiltinFunctionType, types.WrapperDescriptorType) else None
+    if special is not None:
+        return special(world, fn, args, kwargs)
+    if isinstance(fn, (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
+                       types.ClassMethodDescriptorType, type(str.join), type(len))):
+        return call_builtin(world, fn, args, kwargs)
+    compiled = getattr(fn, "_captured", None)                   # a compiled function inside another
+    if compiled is not None:
+        return call(world, compiled, args, kwargs)
+    method = policy.python_method(kind, "__call__")
+    if method is not None:
+        world.rely_on_class(kind, "__call__", method)
+        if policy.inlined(method):
+            return frame_of(method, (fn, *args), kwargs)
+        world.expose(fn)
+        return native(world, fn, args, kwargs)
+    if kind.__module__ in ("operator", "re") or policy.stable(fn) and kind.__module__.partition(".")[0] in ("pellucid", "typing", "builtins", "types"):
+        return native(world, fn, args, kwargs)
+    if not callable(fn):
+        raise Raised(TypeError(f"'{kind.__name__}' object is not callable"))
+    if kind.__module__.partition(".")[0] == "numpy":
+        return call_numpy(world, fn, args, kwargs)
+    return refuse("PX002", f"{kind.__name__}")
+
+
+def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) -> Any:
+    if getattr(fn, "_capture_disabled", False):
+        refuse("PX004", fn.__qualname__)
+    special = FUNCTIONS.get(fn)
+    if special is not None:
+        return special(world, fn, args, kwargs)
+    what = policy.decide(fn)
+    if what == "inline":
+        if len(world.interpreter.frames) >= DEPTH:
+            refuse("PX008", fn.__qualname__)
+        if id(fn) not in world.fresh:
+            look_at_function(world, fn)
+        return frame_of(fn, args, kwargs)
+    if what == "native":
+        return native(world, fn, args, kwargs)
+    if what == "numpy":
+        return call_numpy(world, fn, args, kwargs)
+    module = fn.__globals__.get("__name__") or ""
+    return refuse("PX015" if module == "random" else "PX003" if module.partition(".")[0] in policy.OUTPUT else "PX002", f"{module}.{fn.__qualname__}()")
+
+
+def look_at_function(world: Any, fn: types.FunctionType) -> None:
+    """A function that was there before: its code, its defaults and its cells are places."""
+    if id(fn) in world.looked_at:
+        return
+    world.looked_at.add(id(fn))
+    place = known(fn)
+    for k, cell in enumerate(fn.__closure__ or ()):
+        if id(cell) not in world.sources and id(cell) not in world.fresh:
+            world.sources[id(cell)] = cell, Source("item", k, Source("attribute", "__closure__", place))
+    if policy.framework_space(fn.__globals__):
+        return
+    world.rely(Source("attribute", "__code__", place), "identity", fn.__code__)
+    for name in ("__defaults__", "__kwdefaults__"):
+        values = getattr(fn, name)
+        if values is None:
+            world.rely(Source("attribute", name, place), "value", None)
+        else:
+            world.rely(Source("attribute", name, place), "type", type(values))
+            world.sources[id(values)] = values, Source("attribute", name, place)
+            if type(values) is tuple:
+                world.rely(Source("attribute", name, place), "length", len(values))
+            world.reveal(values)
+
+
+def open_partial(world: Any, fn: functools.partial) -> None:
+    """What a partial that was there before holds."""
+    if id(fn) in world.looked_at or id(fn) in world.fresh:
+        return
+    world.looked_at.add(id(fn))
+    place = known(fn)
+    world.admit(fn.func, Source("attribute", "func", place))
+    for name in ("args", "keywords"):
+        values = getattr(fn, name)
+        world.sources[id(values)] = values, Source("attribute", name, place)
+        world.reveal(values)
+
+
+def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """Call what has no code of the user's in it. Functions among the arguments are interpreted when they are called back."""
+    values = [*args, *kwargs.values()]
+    if any(type(v) is Generator for v in values) and type(fn) is not types.BuiltinFunctionType:
+        return frame_of(with_lists, (fn, args, kwargs), {})
+    for v in values:
+        world.expose(v)
+    if args and isinstance(args[0], Module) and getattr(fn, "__name__", "") not in policy.MODULE_READS:
+        world.change_modules(args[0])
+    if any(callable_in_python(v) and not isinstance(v, (type, Module)) for v in values):
+        args = [nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for v in args]
+        kwargs = {k: nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for k, v in kwargs.items()}
+    try:
+        found = fn(*args, **kwargs)
+        return iter(list(found)) if type(found) is types.GeneratorType and policy.framework_file(found.gi_code.co_filename) else found
+    except (Raised, Break, BeingTraced, FirstStep):
+        raise
+    except TraceError as error:
+        raise Break("PX001", text_of(error)) from error
+    except Exception as error:
+        raise Raised(error) from None
+
+
+def text_of(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def nested(world: Any, fn: Any) -> Any:
+    """A function that interprets `fn` when code that is not interpreted calls it."""
+    @functools.wraps(fn, updated=())
+    def interpreted(*args: Any, **kwargs: Any) -> Any:
+        outer = world.interpreter
+        try:
+            inner = Interpreter(world, [])
+            found = call(world, fn, list(args), kwargs)
+            if type(found) is not Frame:
+                return found
+            inner.frames.append(found)
+            inner.frames[:0] = []
+            return inner.run()
+        except Raised as raised:
+            raise raised.value from None
+        finally:
+            world.interpreter = outer
+    return interpreted
+
+
+def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
+    """A call of a module: pellucid's own run as they are; of others, forward is interpreted."""
+    kind = type(module)
+    compiled = getattr(kind, "_compiled", None)
+    if isinstance(compiled, property):                          # a module that is compiled when called
+        return call_module(world, module._orig_mod, args, kwargs)
+    method = policy.lookup(kind, "__call__")
+    if method is not Module.__call__:
+        if policy.inlined(method):
+            return frame_of(method, (module, *args), kwargs)
+        return native(world, module, args, kwargs)
+    if id(module) not in world.fresh:
+        world.sources.setdefault(id(module), (module, known(module)))
+        look_at_hooks(world, module)
+    if policy.native_module(module):
+        world.use_module(module)
+        return native(world, module, args, kwargs)
+    if module._has_hooks and module._any_hook_left():
+        return frame_of(Module._call_impl, (module, *args), kwargs)
+    forward = world.get_attr(module, "forward")
+    if type(forward) is Frame:
+        forward.then = lambda fn: call(world, fn, args, kwargs)
+        return forward
+    return call(world, forward, args, kwargs)
+
+
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+def look_at_hooks(world: Any, module: Module) -> None:
+    """Rely on the hooks that a module and its parts have, and on its class."""
+    world.rely(known(module), "type", type(module))
+    world.rely(Source("attribute", "__dict__", known(module)), "length", len(module.__dict__))
+    world.rely(Source("attribute", "_has_hooks", known(Module)), "value", Module._has_hooks)
+    if Module._has_hooks:
+        for hooks in modules_of_nn.GLOBAL_HOOKS:
+            world.rely(known(hooks), "length", len(hooks))
+        for m in module.modules():
+            for name in HOOKS:
+                world.rely(Source("field", name, known(m)), "length", len(m.__dict__[name]))
+
+
+def call_generator(world: Any, method: GeneratorMethod, args: list) -> Any:
+    generator, name = method.generator, method.name
+    if name == "__iter__":
+        return generator
+    if name in ("__next__", "send"):
+        return advance(world, generator, args[0] if args else None, NULL)
+    if name == "close":
+        if generator.frame is None or generator.frame.index == 0:
+            generator.frame = None
+            return None
+        handlers = generator.frame.program.handler
+        if not any(handlers):
+            generator.frame = None
+            return None
+    return refuse("PX012", f"generator.{name}()")
+
+
+def advance(world: Any, generator: Generator, value: Any, default: Any) -> Any:
+    """next(generator): a frame of its own enters it, on whose stack the value lands."""
+    if generator.frame is None:
+        if default is not NULL:
+            return default
+        raise Raised(StopIteration())
+    return frame_of(advanced, (generator, value, default), {})
+
+
+def advanced(generator: Any, value: Any, default: Any) -> Any:
+    return enter(generator, value, default)
+
+
+def enter(generator: Any, value: Any, default: Any) -> Any:
+    """Interpreted calls of this enter the generator."""
+
+
+def _enter(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    return Entering(*args)
+
+
+# ---------------------------------------------------------------------------------------------------- classes
+def construct(world: Any, cls: type, args: list, kwargs: dict) -> Any:
+    """A call of a class."""
+    meta = type(cls)
+    if cls is type and len(args) == 1:
+        return type(args[0]) if type(args[0]) is not Generator else types.GeneratorType
+    if cls is super:
+        return super(*(args or world.enclosing()))
+    if cls in TYPE_FORMS:
+        return TYPE_FORMS[cls](world, cls, args, kwargs)
+    if cls in policy.CLASSES or cls in policy.ITERATORS or issubclass(cls, BaseException) and not policy.python_class(cls):
+        return construct_builtin(world, cls, args, kwargs)
+    method = policy.python_method(meta, "__call__")
+    if method is not None and policy.inlined(method):
+        return frame_of(method, (cls, *args), kwargs)
+    if cls.__module__.partition(".")[0] == "numpy":
+        return call_numpy(world, cls, args, kwargs)
+    if policy.framework_class(cls) or method is not None or not policy.python_class(cls):
+        if not policy.framework_class(cls) and not policy.python_class(cls) and cls.__module__ not in policy.C_MODULES | {"re", "types", "_thread"}:
+            refuse("PX002", f"{cls.__module__}.{cls.__qualname__}()")
+        made = native(world, cls, args, kwargs)
+        if type(made) is not Frame and not policy.plain(made) and (method is None or policy.framework_class(cls)):
+            world.fresh[id(made)] = made
+        return made
+    new = policy.lookup(cls, "__new__")
+    if isinstance(new, staticmethod):
+        new = new.__func__
+    if type(new) is types.FunctionType and policy.decide(new) == "inline":
+        frame = frame_of(new, (cls, *args), kwargs)
+        frame.then = lambda made: initialised(world, cls, made, args, kwargs)
+        return frame
+    if new is object.__new__ or new is None:
+        try:
+            made = object.__new__(cls)
+        except TypeError as error:
+            raise Raised(error) from None
+        if policy.lookup(cls, "__init__") is object.__init__ and (args or kwargs):
+            raise Raised(TypeError(f"{cls.__name__}() takes no arguments"))
+    else:
+        if any(runs_python(a) for a in args):
+            return frame_of(with_list, (cls, *args), kwargs)
+        for a in args:
+            world.expose(a)
+        try:
+            made = new(cls, *args, **kwargs)
+        except Exception as error:
+            raise Raised(error) from None
+    return initialised(world, cls, made, args, kwargs)
+
+
+def initialised(world: Any, cls: type, made: Any, args: list, kwargs: dict) -> Any:
+    """A new object, after its __init__."""
+    if not isinstance(made, cls):
+        return made
+    world.fresh[id(made)] = made
+    init = policy.lookup(type(made), "__init__")
+    if type(init) is types.FunctionType and policy.decide(init) == "inline" and init is not Module.__init__:
+        frame = frame_of(init, (made, *args), kwargs)
+        frame.result = made
+        return frame
+    if init is not object.__init__:
+        native(world, init, [made, *args], kwargs)
+    return made
+
+
+def construct_builtin(world: Any, cls: type, args: list, kwargs: dict) -> Any:
+    if any(runs_python(a) for a in args):
+        if cls in FORMS:
+            return frame_of(FORMS[cls], args, kwargs)
+        if cls is list and len(args) == 1:
+            return frame_of(drained, args, {})
+        return frame_of(with_lists, (cls, args, kwargs), {}) if any(type(a) is Generator for a in args) else frame_of(
+            with_list, (cls, *args), kwargs)
+    if cls in TAKES_FUNCTION and args and callable_in_python(args[0]):
+        return frame_of(map_one if cls is map and len(args) == 2 else FORMS[cls], args, kwargs)
+    for a in (*args, *kwargs.values()):
+        world.expose(a)
+    if cls in policy.ITERATORS or cls in (zip, enumerate, map, filter, reversed):
+        for a in args:
+            if id(a) in world.sources and type(a) in policy.ITERATORS:
+                refuse("PX005", f"a {type(a).__name__}")
+    try:
+        made = cls(*args, **kwargs)
+    except TraceError as error:
+        raise Break("PX001", text_of(error)) from error
+    except (Raised, Break):
+        raise
+    except Exception as error:
+        raise Raised(error) from None
+    if cls is functools.partial:
+        world.fresh[id(made)] = made
+    return made
+
+
+def _bool(world: Any, cls: type, args: list, kwargs: dict) -> Any:
+    return world.truth(args[0]) if len(args) == 1 else bool(*args)
+
+
+def _str(world: Any, cls: type, args: list, kwargs: dict) -> Any:
+    if len(args) == 1 and not kwargs:
+        return world.convert(args[0], 1)
+    return str(*args, **kwargs)
+
+
+def _number(world: Any, cls: type, args: list, kwargs: dict) -> Any:
+    """int, float, complex."""
+    if len(args) == 1:
+        x = args[0]
+        if type(x) is SymNumber:
+            if cls is float and isinstance(x.now, float) or cls is int and isinstance(x.now, int):
+                return x
+            x.fixed()
+            return cls(x.now)
+        for name in (f"__{cls.__name__}__", "__index__"):
+            method = policy.python_method(type(x), name)
+            if method is not None and policy.inlined(method) and not isinstance(x, Slots):
+                return frame_of(method, (x,), {})
+    return construct_builtin(world, cls, args, kwargs)
+
+
+def _property_like(world: Any, cls: type, args: list, kwargs: dict) -> Any:
+    return cls(*args, **kwargs)
+
+
+TYPE_FORMS = {bool: _bool, str: _str, int: _number, float: _number, complex: _number, property: _property_like, staticmethod: _property_like,
+              classmethod: _property_like, object: _property_like}
+
+
+# ---------------------------------------------------------------------------------------------------- builtins
+def call_builtin(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if not policy.listed(fn):
+        module = getattr(fn, "__module__", None) or getattr(type(getattr(fn, "__self__", None)), "__module__", "")
+        name = getattr(fn, "__qualname__", repr(fn))
+        if str(module).partition(".")[0] == "numpy":
+            return call_numpy(world, fn, args, kwargs)
+        owner = getattr(fn, "__self__", None)
+        if not (policy.framework_class(type(owner)) or str(module).startswith("pellucid")):
+            refuse("PX015" if module in ("random", "_random") else "PX002", f"{name}()" if module in ("builtins", None) else f"{module}.{name}()")
+    form = FORMS.get(fn)
+    if form is not None and (any(runs_python(a) for a in args) or fn in TAKES_FUNCTION and any(
+            callable_in_python(v) for v in (*args, *kwargs.values())) or any(has_python_operators(a) for a in args)):
+        return frame_of(form, args, kwargs)
+    owner = getattr(fn, "__self__", None)
+    name = fn.__name__
+    if owner is None or isinstance(owner, (types.ModuleType, type)):
+        if getattr(fn, "__objclass__", None) is not None and args:
+            owner = args[0]                                     # list.append(x, y)
+        else:
+            owner = None
+    if owner is not None and type(owner) not in policy.ATOMS:
+        found = method_call(world, fn, owner, name, args, kwargs)
+        if found is not NULL:
+            return found
+    if name in policy.ITERATE and any(runs_python(a) for a in args):
+        return frame_of(with_lists, (fn, args, kwargs), {})
+    return native(world, fn, args, kwargs)
+
+
+def has_python_operators(x: Any) -> bool:
+    """Whether comparing or adding what is in a container runs interpreted code."""
+    items = x if type(x) in (list, tuple, set, frozenset) else (x,)
+    return any(policy.python_class(type(i)) and not isinstance(i, (Slots, Module)) and not policy.framework_class(type(i)) and any(
+        policy.python_method(type(i), n) is not None for n in ("__lt__", "__add__", "__radd__", "__bool__", "__gt__")) for i in items)
+
+
+def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: dict) -> Any:
+    """A method of a builtin container; NULL if it is nothing special."""
+    bound = getattr(fn, "__self__", None) is owner
+    given = args if bound else args[1:]
+    if isinstance(owner, dict) and id(owner) in world.sources and name in ("get", "__contains__", "setdefault") and given and policy.plain(given[0]):
+        key = given[0]
+        if name == "__contains__":
+            return world.contains(key, owner, 0)
+        if key in owner:
+            return world.get_item(owner, key)
+        if name == "get":
+            world.check_key(owner, key, False)
+            return given[1] if len(given) > 1 else None
+    if name == "__getitem__" and bound:
+        return world.get_item(owner, *given)
+    if name == "__setitem__" and bound:
+        return world.store_item(given[1], owner, given[0])
+    if name == "sort" and isinstance(owner, list):
+        world.change(owner)
+        if kwargs.get("key") is not None and callable_in_python(kwargs["key"]) or has_python_operators(owner):
+            return frame_of(sort_, (owner, *given), kwargs)
+    if isinstance(owner, (list, dict, set, collections.deque)) and name not in policy.READ_ONLY:
+        world.change(owner)
+        if name in policy.ITERATE and any(runs_python(a) for a in given):
+            if name == "extend":
+                return frame_of(into_list, (owner, *given), {})
+            return frame_of(with_lists, (fn, args, kwargs), {})
+    elif isinstance(owner, (list, tuple, dict, set, frozenset, collections.deque)):
+        world.expose(owner)
+        if type(owner) is collections.OrderedDict and name == "move_to_end":
+            world.change(owner)
+    elif type(owner) in policy.ITERATORS and id(owner) in world.sources:
+        refuse("PX005", f"a {type(owner).__name__}")
+    return NULL
+
+
+def call_numpy(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """A function of NumPy: it may run if nothing in it depends on a run."""
+    name = getattr(fn, "__name__", "")
+    if "random" in (getattr(fn, "__module__", "") or "") or "random" in type(getattr(fn, "__self__", None)).__name__.lower():
+        refuse("PX015", f"numpy.{name}()")
+    values = [*args, *kwargs.values()]
+    if any(isinstance(v, Slots) for v in flat(values)):
+        refuse("PX018", f"numpy.{name}()")
+    if any(policy.array(v) and id(v) in world.sources for v in flat(values)) and name not in ("dtype", "finfo", "iinfo"):
+        pass                                                    # its contents are relied on
+    return native(world, fn, args, kwargs)
+
+
+def flat(values: Any) -> list:
+    found = []
+    for v in values:
+        if isinstance(v, (list, tuple)):
+            found += flat(v)
+        else:
+            found.append(v)
+    return found
+
+
+# ---------------------------------------------------------------------------------------------------- special forms
+def _getattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if len(args) < 3:
+        return world.get_attr(args[0], args[1])
+    try:
+        found = world.get_attr(args[0], args[1])
+    except Raised as raised:
+        if not isinstance(raised.value, AttributeError):
+            raise
+        return args[2]
+    if type(found) is Frame:
+        return frame_of(attribute_or, (args[0], args[1], args[2]), {})
+    return found
+
+
+def attribute_or(owner: Any, name: str, default: Any) -> Any:
+    try:
+        return getattr(owner, name)
+    except AttributeError:
+        return default
+
+
+def has_attribute(owner: Any, name: str) -> bool:
+    try:
+        getattr(owner, name)
+    except AttributeError:
+        return False
+    return True
+
+
+def _hasattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    try:
+        found = world.get_attr(*args)
+    except Raised as raised:
+        if isinstance(raised.value, AttributeError):
+            return False
+        raise
+    except Break:
+        return hasattr(*args)
+    return frame_of(has_attribute, args, {}) if type(found) is Frame else True
+
+
+def _setattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    return world.store_attr(args[2], args[0], args[1])
+
+
+def _delattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    return world.del_attr(args[0], args[1])
+
+
+def _object_setattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    return world.set_plainly(args[0], args[1], args[2], object.__setattr__)
+
+
+def _object_getattribute(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    return world.instance_attr(args[0], type(args[0]), args[1], ordinary=True)
+
+
+def _iter(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    return world.iter(args[0]) if len(args) == 1 else refuse("PX012", "iter() with a sentinel")
+
+
+def _next(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    it = args[0]
+    default = args[1] if len(args) > 1 else NULL
+    if type(it) is Generator:
+        return advance(world, it, None, default)
+    found = world.next(it)
+    if type(found) is Exhausted:
+        if default is not NULL:
+            return default
+        raise Raised(StopIteration(*([] if found.value is None else [found.value])))
+    if type(found) is Frame and default is not NULL:
+        refuse("PX012", "next() with a default of an iterator written in Python")
+    return found
+
+
+def _len(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    x = args[0]
+    method = policy.python_method(type(x), "__len__")
+    if method is not None and not isinstance(x, Slots):
+        if policy.inlined(method):
+            return frame_of(method, (x,), {})
+        world.expose(x)
+        return len(x)
+    if isinstance(x, (dict, set, frozenset)) and id(x) in world.sources and not world.journal.kept(x) and id(x) not in world.revealed:
+        world.rely(world.sources[id(x)][1], "length", len(x))
+        return len(x)
+    return native(world, len, args, kwargs)
+
+
+def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if type(args[0]) is Generator:
+        return issubclass(types.GeneratorType, args[1])
+    if type(args[0]) is SymNumber:
+        return isinstance(args[0].now, args[1])
+    kinds = args[1] if isinstance(args[1], tuple) else (args[1],)
+    for cls in kinds:
+        method = policy.python_method(type(cls), "__instancecheck__") if isinstance(cls, type) else None
+        if method is not None and policy.user_code(method) and policy.inlined(method):
+            if len(kinds) == 1:
+                frame = frame_of(method, (cls, args[0]), {})
+                frame.then = bool
+                return frame
+            refuse("PX012", "isinstance() with a class that decides it in Python")
+    try:
+        return isinstance(*args)
+    except TypeError as error:
+        raise Raised(error) from None
+
+
+def _id(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    x = args[0]
+    found = world.sources.get(id(x))
+    if found is None and not policy.stable(x):
+        refuse("PX017", "id()")
+    if found is not None:
+        world.rely(found[1], "identity", x)
+    return id(x)
+
+
+def _hash(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    x = args[0]
+    method = policy.python_method(type(x), "__hash__")
+    if method is not None and policy.inlined(method):
+        return frame_of(method, (x,), {})
+    if type(x).__hash__ is object.__hash__ and not policy.stable(x):
+        return _id(world, fn, args, kwargs) and hash(x)
+    return native(world, hash, args, kwargs)
+
+
+def _print(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    return refuse("PX003", "print()")
+
+
+def _vars(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if len(args) != 1:
+        refuse("PX012", f"{fn.__name__}() without an object")
+    return world.get_attr(args[0], "__dict__")
+
+
+def _repr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    return world.convert(args[0], 2)
+
+
+def _format(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    return world.format(args[0], args[1] if len(args) > 1 else "")
+
+
+def _refused(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    return refuse("PX012", f"{fn.__name__}()")
+
+
+def _chain_from(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if any(runs_python(a) for a in args) or any(runs_python(i) for a in args if isinstance(a, (list, tuple)) for i in a):
+        return frame_of(chain_from, args, {})
+    for a in args:
+        world.expose(a)
+    return fn(*args)
+
+
+SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _delattr, object.__setattr__: _object_setattr,
+           object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, id: _id, hash: _hash,
+           print: _print, vars: _vars, repr: _repr, format: _format, globals: _refused, locals: _refused, eval: _refused, exec: _refused,
+           dir: _refused, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
+FUNCTIONS: dict[Any, Any] = {enter: _enter, iterates: lambda world, fn, args, kwargs: runs_python(*args)}
+
+
+def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """super().__setattr__(name, value) in a module."""
+    return world.set_plainly(args[0], args[1], args[2], fn)
+
+
+FUNCTIONS[Module.__setattr__] = _setter_of_modules
+FUNCTIONS[Module._any_hook_left] = lambda world, fn, args, kwargs: True      # whoever asks has found out

@@ -1,0 +1,213 @@
+"""Where a segment ends and how the program goes on: stops, points, and the single instruction in between.
+
+In: the frames as they stood before the instruction that cannot be captured. Out: a `Stop`, which knows what of them is live, runs the
+instruction on real values, and says at which `Point` the next segment starts, with which values. What stays true: values travel as
+one flat tuple, outermost frame first, of each frame its live slots, its stack, the exception it handles.
+"""
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .breaks import Break
+from .concrete import Concrete
+from .decode import Program, live
+from .frame import HANDLERS, Frame, Interpreter, Raised
+from .tables import NULL, UNBOUND
+
+__all__: list[str] = []
+
+
+class Spec(NamedTuple):
+    """One frame of a point. `slots`: which ones hold values; `stack`: for each entry whether it is a value (else NULL); `handling`:
+    whether an exception is being handled; `building`: whether its call gives an object made before."""
+
+    program: Program
+    space: Any
+    index: int
+    slots: tuple[int, ...]
+    stack: tuple[bool, ...]
+    handling: bool
+    building: bool
+    name: str | None
+
+    @property
+    def size(self) -> int:
+        return len(self.slots) + sum(self.stack) + self.handling + self.building
+
+
+def spec_of(frame: Frame) -> tuple[Spec, list]:
+    """A frame's Spec and the values it needs."""
+    mask = live(frame.program)[frame.index]
+    slots = tuple([k for k, v in enumerate(frame.slots) if v is not UNBOUND and mask >> k & 1])
+    stack = tuple([v is not NULL for v in frame.stack])
+    values = [frame.slots[k] for k in slots] + [v for v in frame.stack if v is not NULL]
+    handling, building = frame.exc is not None, frame.result is not NULL
+    values += [frame.exc] * handling + [frame.result] * building
+    return Spec(frame.program, frame.space, frame.index, slots, stack, handling, building, frame.name), values
+
+
+def frames_of(specs: Sequence[Spec], values: Sequence) -> list[Frame]:
+    """The frames that `specs` and `values` describe."""
+    return [frame_from(spec, part) for spec, part in zip(specs, divide(specs, values))]
+
+
+def divide(specs: Sequence[Spec], values: Sequence) -> list[Sequence]:
+    parts, at = [], 0
+    for spec in specs:
+        parts.append(values[at:at + spec.size])
+        at += spec.size
+    return parts
+
+
+def frame_from(spec: Spec, values: Sequence) -> Frame:
+    slots = [UNBOUND] * spec.program.nslots
+    it = iter(values)
+    for k in spec.slots:
+        slots[k] = next(it)
+    stack = [next(it) if there else NULL for there in spec.stack]
+    frame = Frame(spec.program, spec.space, slots, spec.index, stack)
+    frame.name = spec.name
+    if spec.handling:
+        frame.exc = next(it)
+    if spec.building:
+        frame.result = next(it)
+    return frame
+
+
+class Key:
+    """Specs compared by the identity of their programs."""
+
+    __slots__ = ("specs", "_hash")
+
+    def __init__(self, specs: tuple[Spec, ...]):
+        self.specs = specs
+        self._hash = hash(tuple([(id(s.program), *s[2:7]) for s in specs]))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: Any) -> bool:
+        return len(self.specs) == len(other.specs) and all(
+            a.program is b.program and a.space is b.space and a[2:7] == b[2:7] for a, b in zip(self.specs, other.specs))
+
+
+class Goto(NamedTuple):
+    """What a segment that ends in a break returns."""
+
+    stop: Stop
+    values: tuple
+
+
+class Finished(NamedTuple):
+    """The function has returned, after the last instruction of a stop."""
+
+    value: Any
+
+
+class Stop:
+    """The end of a segment: the instruction at the top frame's index is run by Python. `points` makes the next point for a Key."""
+
+    def __init__(self, frames: Sequence[Frame], error: Break, points: Any):
+        self.error, self.points = error, points
+        specs, values = [], []
+        for frame in frames:
+            spec, part = spec_of(frame)
+            specs.append(spec)
+            values.append(part)
+        self.specs, self.values = tuple(specs), [v for part in values for v in part]
+        self.below = sum(s.size for s in self.specs[:-1])
+        self.known: dict[Any, Any] = {}
+
+    @property
+    def instruction(self) -> Any:
+        top = self.specs[-1]
+        return top.program.ins[top.index]
+
+    def proceed(self, values: tuple) -> tuple[Any, tuple] | Finished:
+        """Run the instruction; (the next point, its values)."""
+        spec = self.specs[-1]
+        frame = frame_from(spec, values[self.below:])
+        run = Interpreter(HOST, [frame])
+        instruction = spec.program.ins[spec.index]
+        frame.index = spec.index + 1
+        outer = self.specs[:-1]
+        try:
+            HANDLERS[instruction.op](run, frame, frame.stack, instruction.arg)
+        except Raised as raised:
+            return self.raised(frame, raised.value, values)
+        if not run.frames:
+            return self.returned(outer, values, run.last)
+        return self.point(outer, values, frame)
+
+    def point(self, outer: tuple[Spec, ...], values: tuple, frame: Frame) -> tuple[Any, tuple]:
+        spec, own = spec_of(frame)
+        key = (len(outer), spec.index, spec.slots, spec.stack, spec.handling)
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = self.points((*outer, spec))
+        return found, (*values[:sum(s.size for s in outer)], *own)
+
+    def returned(self, outer: tuple[Spec, ...], values: tuple, value: Any) -> tuple[Any, tuple] | Finished:
+        if not outer:
+            return Finished(value)
+        frame = frames_of(outer, values)[-1]
+        frame.stack.append(value)
+        return self.point(outer[:-1], values, frame)
+
+    def raised(self, frame: Frame, error: BaseException, values: tuple) -> tuple[Any, tuple]:
+        """An exception: on to the handler that Python would choose."""
+        frames = [*frames_of(self.specs[:-1], values), frame]
+        places = [(f.program.code, f.line) for f in frames]
+        run = Interpreter(HOST, frames)
+        try:
+            run.unwind(error)
+        except Raised:
+            raise traced(error, places) from None
+        top = frames[-1]
+        return self.point(self.specs[:len(frames) - 1], values, top)
+
+
+HOST = Concrete()
+
+
+def traced(error: BaseException, places: Sequence[tuple]) -> BaseException:
+    """The exception, with the user's lines in its traceback."""
+    error.__traceback__ = None if error.__traceback__ is None else beyond(error.__traceback__)
+    for code, line in reversed(places):
+        error = at_line(error, code, line)
+    return error
+
+
+def beyond(traceback: Any) -> Any:
+    """The part of a traceback past capture's own frames."""
+    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_HERE):
+        traceback = traceback.tb_next
+    return traceback
+
+
+_HERE = __file__.rpartition("segment")[0]
+_raisers: dict[tuple, Any] = {}
+
+
+def at_line(error: BaseException, code: Any, line: int | None) -> BaseException:
+    """The exception as raised at a line of the user's."""
+    key = code.co_filename, code.co_name, line
+    raiser = _raisers.get(key)
+    if raiser is None:
+        if len(_raisers) > 1000:
+            _raisers.clear()
+        source = "\n" * max((line or 1) - 2, 0) + ("def raiser(error):\n" if (line or 1) > 1 else "def raiser(error): ") + " raise error"
+        space: dict = {}
+        exec(compile(source, code.co_filename, "exec"), space)
+        raiser = space["raiser"]
+        raiser.__code__ = raiser.__code__.replace(co_name=code.co_name, co_qualname=code.co_qualname)
+        _raisers[key] = raiser
+    before = error.__context__, error.__cause__, error.__suppress_context__
+    try:
+        raiser(error)
+    except BaseException as raised:
+        raised.__traceback__ = raised.__traceback__.tb_next
+        raised.__context__, raised.__cause__, raised.__suppress_context__ = before
+        return raised
+    return error

@@ -1,0 +1,168 @@
+"""Where a value that was there before the capture comes from, and what the capture relied on about it.
+
+In: reads, as the interpreter makes them. Out: generated guards: one expression per place that was read, each place evaluated once,
+and a check with the user's line. What stays true: a place is evaluated only after the guards of the place it hangs on.
+"""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+__all__: list[str] = []
+
+
+class Source(NamedTuple):
+    """A place. `kind` and `key`: "given" a path in the arguments; "object" an object known by identity; else a part of `parent`:
+    "field" of its __dict__, "item" by key, "attribute", "cell" contents."""
+
+    kind: str
+    key: Any
+    parent: Source | None = None
+
+    def __str__(self) -> str:
+        if self.kind == "given":
+            return "argument" + "".join(f"[{k!r}]" for k in self.key)
+        if self.kind == "object":
+            return getattr(self.key.value, "__name__", None) or f"<{type(self.key.value).__name__}>"
+        if self.kind == "cell":
+            return f"{self.parent}"
+        if self.kind == "item":
+            return f"{self.parent}[{self.key!r}]"
+        return f"{self.parent}.{self.key}"
+
+
+class Same:
+    """An object as a part of a key: equal to itself only."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any):
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is Same and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __repr__(self) -> str:
+        return f"<{type(self.value).__name__}>"
+
+
+def known(value: Any) -> Source:
+    """The place of an object that is known by identity."""
+    return Source("object", Same(value))
+
+
+class Check(NamedTuple):
+    """Something relied on. `kind`: "value", "identity", "type", "length", "keys", "contains" (key, outcome), "missing", "unset" (a
+    name that is in no __dict__), "alike" (two places hold one object)."""
+
+    source: Source
+    kind: str
+    what: Any = None
+    where: str = ""
+
+
+def alike(a: Any, b: Any) -> bool:
+    """Whether two plain values are the same, down to their types and signs."""
+    return type(a) is type(b) and a == b and repr(a) == repr(b)
+
+
+def evaluate(source: Source, given: Any) -> Any:
+    """The value at a place now. Raises what the places on the way raise when they are gone."""
+    if source.kind == "object":
+        return source.key.value
+    if source.kind == "given":
+        value = given
+        for k in source.key:
+            value = value[k]
+        return value
+    parent = evaluate(source.parent, given)
+    if source.kind == "field":
+        return parent.__dict__[source.key]
+    if source.kind == "item":
+        return parent[source.key.value if type(source.key) is Same else source.key]
+    if source.kind == "cell":
+        return parent.cell_contents
+    return getattr(parent, source.key)
+
+
+class SourceWriter:
+    """Puts places and checks into a guard that is being written (`w`, a compiler.guards.Writer). `given` names the variables of
+    values among the arguments."""
+
+    def __init__(self, w: Any, given: Any):
+        self.w, self.given = w, given
+        self.names: dict[Source, str] = {}
+
+    def name(self, source: Source) -> str:
+        """A variable that holds the value at the place."""
+        found = self.names.get(source)
+        if found is not None:
+            return found
+        w = self.w
+        if source.kind == "object":
+            found = w.name(source.key.value, "o")
+        else:
+            expr = self.given(source.key) if source.kind == "given" else self.part(source)
+            if expr.isidentifier():
+                found = expr
+            else:
+                found = w.variable("v")
+                w.put(f"{found} = {expr}")
+        self.names[source] = found
+        return found
+
+    def part(self, source: Source) -> str:
+        parent = self.name(source.parent)
+        key = source.key
+        if source.kind == "field":
+            return f"{parent}.__dict__[{key!r}]"
+        if source.kind == "item":
+            plain = type(key) in (int, str, bool, type(None))
+            return f"{parent}[{key!r}]" if plain else f"{parent}[{self.w.name(key.value if type(key) is Same else key, 'k')}]"
+        if source.kind == "cell":
+            return f"{parent}.cell_contents"
+        return f"{parent}.{key}" if str(key).isidentifier() else f"getattr({parent}, {key!r})"
+
+    def check(self, check: Check) -> None:
+        """One guard."""
+        w, kind, what = self.w, check.kind, check.what
+        if kind == "missing":
+            w.miss_if(f"{what!r} in {self.name(check.source)}", check.where)
+            return
+        v = self.name(check.source)
+        if kind == "value":
+            if what is None or what is True or what is False:
+                w.miss_if(f"{v} is not {what}", check.where)
+            elif type(what) is tuple:
+                w.space["alike"] = alike
+                w.miss_if(f"{v} is not {w.name(what, 'k')} and not alike({v}, {w.name(what, 'k')})", check.where)
+            elif what != what:
+                w.miss_if(f"type({v}) is not {type(what).__name__} or {v} == {v}", check.where)
+            else:
+                sign = f" or str({v}) != {str(what)!r}" if type(what) is float and not what else ""
+                w.miss_if(f"type({v}) is not {w.name(type(what), 'T')} or {v} != {w.name(what, 'k')}{sign}", check.where)
+        elif kind == "identity":
+            w.miss_if(f"{v} is not {w.name(what, 'o')}", check.where)
+        elif kind == "type":
+            w.miss_if(f"type({v}) is not {w.name(what, 'T')}", check.where)
+        elif kind == "length":
+            w.miss_if(f"len({v}) != {what}", check.where)
+        elif kind == "keys":
+            w.miss_if(f"tuple({v}) != {w.name(what, 'K')}", check.where)
+        elif kind == "members":
+            w.space["alike"] = alike
+            w.miss_if(f"{v} != {w.name(what, 'K')} or not alike(sorted(map(repr, {v})), {w.name(sorted(map(repr, what)), 'K')})", check.where)
+        elif kind == "contains":
+            key, outcome = what
+            w.miss_if(f"({w.name(key, 'k')} in {v}) is not {outcome}", check.where)
+        elif kind == "unset":
+            w.miss_if(f"{what!r} in {v}.__dict__", check.where)
+        elif kind == "alike":
+            other, outcome = what
+            w.miss_if(f"({v} is {self.name(other)}) is not {outcome}", check.where)
+        elif kind == "array":
+            w.miss_if(f"type({v}) is not {w.name(type(what), 'T')} or not same_array({v}, {w.name(what, 'k')})", check.where)
+        else:
+            raise AssertionError(kind)

@@ -1,0 +1,781 @@
+"""What an operation does while a function is captured: Python's meaning, with every look at the world outside noted.
+
+In: operations on values, from the interpreter. Out: their results, as ordinary objects (tensors are the tracer's); `checks`, what was
+relied on; and what was changed of objects that were there before, which `Journal` puts back. What stays true: what was there before
+and is read has a `Source`; what Python code defines runs in the interpreter, so that its own looks are noted too; whatever cannot be
+seen through raises `Break` before it has an effect.
+"""
+from __future__ import annotations
+
+import collections
+import sys
+import types
+from typing import Any
+
+from ..nn import Module
+from ..tensor.core import Slots
+from ..tensor.symbolic import SymNumber
+from . import calls, policy
+from .breaks import refuse
+from .concrete import Concrete, raising
+from .frame import Exhausted, Generator, Raised, frame_of
+from .journal import Journal
+from .sources import Check, Same, Source, known
+from .tables import UNBOUND
+
+__all__: list[str] = []
+
+MISSING = object()
+
+
+class World(Concrete):
+    """The domain of a capture. `varying`: places whose numbers are run-time numbers; `tracer`: makes those."""
+
+    def __init__(self, tracer: Any, varying: frozenset = frozenset(), given: Any = None):
+        super().__init__()
+        self.tracer, self.varying, self.given = tracer, varying, given
+        self.sources: dict[int, tuple[Any, Source]] = {}        # objects that were there before, by id
+        self.fresh: dict[int, Any] = {}                         # instances made in here, by id
+        self.revealed: set[int] = set()                         # containers whose contents are relied on
+        self.checks: dict[tuple, Check] = {}
+        self.numbers: dict[Source, Any] = {}                    # run-time numbers and promoted tensors by place
+        self.looked_at: set[int] = set()                        # functions whose parts are places
+        self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
+        self.journal = Journal(self)
+        self.spoken: list = []                                  # output, to be made after the graph
+        self.interpreter: Any = None
+
+    # ------------------------------------------------------------------------------------------ looking at what was there
+    def place(self) -> tuple[str, int, str]:
+        """The user's file, line and function."""
+        found = "", 0, ""
+        for frame in reversed(self.interpreter.frames if self.interpreter else ()):
+            code = frame.program.code
+            found = code.co_filename, frame.line or code.co_firstlineno, code.co_qualname
+            if not policy.framework_file(code.co_filename):
+                break
+        return found
+
+    def here(self) -> str:
+        """The user's line, for guards."""
+        file, line, _ = self.place()
+        return f"{file.rpartition('/')[2]}:{line}" if file else ""
+
+    def rely(self, source: Source, kind: str, what: Any = None) -> None:
+        """Rely on something about a place."""
+        key = source, kind, Same(what) if kind in ("identity", "type", "keys", "members", "value", "array") else repr(what)
+        if key not in self.checks:
+            self.checks[key] = Check(source, kind, what, self.here())
+
+    def source_of(self, value: Any) -> Source | None:
+        found = self.sources.get(id(value))
+        if found is not None:
+            return found[1]
+        if isinstance(value, (Module, types.ModuleType, type, types.FunctionType)) and id(value) not in self.fresh:
+            return known(value)
+        return None
+
+    def admit(self, value: Any, source: Source) -> Any:
+        """A value read from a place that was there before: note what is relied on; what the program gets."""
+        if source in self.numbers:
+            return self.numbers[source]
+        kind = type(value)
+        if kind in policy.ATOMS:
+            if source in self.varying and kind in (int, float):
+                symbol = self.numbers[source] = self.tracer.scalar(value, "n", (source, ()))
+                return symbol
+            self.rely(source, "value", value)
+        elif kind is tuple and policy.plain(value):
+            self.rely(source, "value", value)
+        elif isinstance(value, Slots):
+            self.sources.setdefault(id(value), (value, source))
+            self.rely(source, "identity", value)
+        elif policy.stable(value):
+            self.rely(source, "identity", value)
+            if isinstance(value, Module):
+                for m in value.modules():
+                    self.touch(m)
+        elif id(value) not in self.sources and id(value) not in self.fresh:
+            self.sources[id(value)] = value, source
+            if kind is types.MethodType:
+                self.rely(source, "type", kind)
+                self.admit(value.__func__, Source("attribute", "__func__", source))
+                self.admit(value.__self__, Source("attribute", "__self__", source))
+            elif policy.array(value):
+                self.rely(source, "array", value.copy())
+            elif kind is slice:
+                self.rely(source, "type", kind)
+                for name in ("start", "stop", "step"):
+                    self.admit(getattr(value, name), Source("attribute", name, source))
+            else:
+                self.rely(source, "type", kind)
+                if isinstance(value, (list, tuple, collections.deque)):
+                    self.rely(source, "length", len(value))
+        elif id(value) in self.sources and self.sources[id(value)][1] != source:
+            self.rely(source, "alike", (self.sources[id(value)][1], True))
+        return value
+
+    def adopt(self, value: Any, path: tuple) -> None:
+        """An argument, whose structure the entry's guard has looked at: places for what is in it."""
+        source = Source("given", path)
+        kind = type(value)
+        if kind in policy.BY_VALUE or kind is SymNumber:
+            return
+        if isinstance(value, Slots):
+            self.sources.setdefault(id(value), (value, source))
+        elif isinstance(value, (list, tuple, dict)) and not policy.python_class(kind) or hasattr(kind, "_fields") and isinstance(value, tuple):
+            self.sources.setdefault(id(value), (value, source))
+            self.revealed.add(id(value))
+            for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+                self.adopt(item, (*path, key))
+        else:
+            self.admit(value, source)
+
+    def reveal(self, value: Any) -> None:
+        """Rely on the contents of a container that was there before, whole."""
+        if id(value) in self.revealed:
+            return
+        self.revealed.add(id(value))
+        source = self.sources[id(value)][1]
+        if isinstance(value, dict):
+            keys = tuple(value)
+            if not all(map(policy.plain, keys)):
+                for key in keys:
+                    if not (policy.plain(key) or policy.stable(key) or isinstance(key, Slots)):
+                        refuse("PX006", f"a dict with {type(key).__name__} keys")
+            self.rely(source, "keys", keys)
+            for key, item in tuple(value.items()):
+                self.admit(item, Source("item", key if policy.plain(key) else Same(key), source))
+        elif isinstance(value, (list, tuple, collections.deque)):
+            for k, item in enumerate(tuple(value)):
+                self.admit(item, Source("item", k, source))
+        elif isinstance(value, (set, frozenset)):
+            if not all(policy.plain(item) or policy.stable(item) for item in value):
+                refuse("PX006", "a set of objects")
+            self.rely(source, "members", type(value)(value) if type(value) in (set, frozenset) else frozenset(value))
+
+    def expose(self, value: Any, depth: int = 0) -> None:
+        """A value is about to be looked at by code that is not interpreted."""
+        kind = type(value)
+        if kind in policy.ATOMS or isinstance(value, Slots):
+            return
+        if isinstance(value, (list, tuple, dict, set, frozenset, collections.deque)):
+            if id(value) in self.sources:
+                self.reveal(value)
+            if depth < 4:
+                for item in tuple(value.values() if isinstance(value, dict) else value):
+                    self.expose(item, depth + 1)
+        elif isinstance(value, Module):
+            self.use_module(value)
+        elif kind is slice:
+            for part in (value.start, value.stop, value.step):
+                self.expose(part, depth)
+        elif kind in policy.ITERATORS and id(value) in self.sources:
+            refuse("PX005", f"a {kind.__name__}")
+
+    def use_module(self, module: Module) -> None:
+        """Framework code looks at a module: rely on its attributes, its parts, its mode."""
+        if id(module) not in self.fresh:
+            for m in module.modules():
+                if id(m) not in self.modules:
+                    self.modules[id(m)] = m
+                    self.touch(m)
+
+    def touch(self, module: Module) -> None:
+        """The gradients of a module's parameters may be changed without an operator that sees them."""
+        for p in module._parameters.values():
+            if p is not None:
+                self.tracer.touch(p)
+
+    def change_modules(self, module: Module) -> None:
+        """Framework code may change a module and its parts."""
+        if id(module) not in self.fresh:
+            for m in module.modules():
+                self.journal.keep_module(m)
+
+    # ------------------------------------------------------------------------------------------ names
+    @raising
+    def load_global(self, space: dict, name: str) -> Any:
+        if name in space:
+            value = space[name]
+            return self.read_item(space, name, value, self.space_source(space))
+        found = vars(self.builtins(space))
+        if name not in found:
+            raise NameError(f"name '{name}' is not defined")
+        if not policy.framework_space(space):
+            self.rely(self.space_source(space), "missing", name)
+        return found[name]
+
+    def space_source(self, space: dict) -> Source:
+        if id(space) not in self.sources:
+            self.sources[id(space)] = space, known(space)
+        return self.sources[id(space)][1]
+
+    def read_item(self, space: dict, name: Any, value: Any, source: Source) -> Any:
+        """An item of globals or of a __dict__ that was there before, unless it was set in here."""
+        if self.journal.was(space, name, MISSING) is not value:
+            return value
+        if policy.framework_space(space):
+            return value
+        return self.admit(value, Source("item", name, source))
+
+    def delete_global(self, space: dict, name: str) -> None:
+        if name not in space:
+            raise Raised(NameError(f"name '{name}' is not defined"))
+        self.space_source(space)
+        self.journal.keep_item(space, name)
+        del space[name]
+
+    def set_item(self, owner: dict, key: Any, value: Any) -> None:
+        """A global is set."""
+        self.space_source(owner)
+        self.journal.keep_item(owner, key)
+        owner[key] = value
+
+    def cell_get(self, cell: Any) -> Any:
+        value = super().cell_get(cell)
+        found = self.sources.get(id(cell))
+        if found is None or value is UNBOUND or self.journal.was(cell, None, MISSING) is not value:
+            return value
+        return self.admit(value, Source("cell", None, found[1]))
+
+    def cell_set(self, cell: Any, value: Any) -> None:
+        if id(cell) in self.sources:
+            self.journal.keep(cell)
+        super().cell_set(cell, value)
+
+    # ------------------------------------------------------------------------------------------ attributes
+    @raising
+    def get_attr(self, owner: Any, name: str) -> Any:
+        kind = type(owner)
+        if isinstance(owner, Slots):
+            return self.tensor_attr(owner, name)
+        if kind in policy.ATOMS or kind is Generator:
+            return getattr(owner, name) if kind is not Generator else calls.GeneratorMethod(owner, name)
+        if kind is types.ModuleType or isinstance(owner, types.ModuleType):
+            value = getattr(owner, name)
+            space = vars(owner)
+            if name in space and not policy.framework_space(space):
+                return self.read_item(space, name, value, self.space_source(space))
+            return value
+        if isinstance(owner, type):
+            return self.class_attr(owner, name)
+        if kind is super:
+            return self.super_part(owner, name)
+        return self.instance_attr(owner, kind, name)
+
+    def tensor_attr(self, owner: Any, name: str) -> Any:
+        static = policy.lookup(type(owner), name)
+        if isinstance(static, property) and policy.user_code(static.fget):
+            return frame_of(static.fget, (owner,), {})
+        if isinstance(static, types.FunctionType) and policy.user_code(static):
+            return types.MethodType(static, owner)
+        if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources and name in getattr(owner, "__dict__", ()):
+            return self.admit(owner.__dict__[name], Source("field", name, self.sources[id(owner)][1]))
+        return getattr(owner, name)
+
+    def class_attr(self, owner: type, name: str) -> Any:
+        meta = type(owner)
+        if meta is not type and isinstance(policy.lookup(meta, name), property):
+            return frame_of(policy.lookup(meta, name).fget, (owner,), {}) if policy.user_code(policy.lookup(meta, name).fget) else getattr(owner, name)
+        value = getattr(owner, name)
+        if policy.python_class(owner) and not policy.framework_class(owner) and id(owner) not in self.fresh:
+            if isinstance(value, types.MethodType):
+                self.rely(Source("attribute", "__func__", Source("attribute", name, known(owner))), "identity", value.__func__)
+            elif name not in ("__dict__", "__class__", "__mro__", "__bases__"):
+                return self.admit(value, Source("attribute", name, known(owner)))
+        return value
+
+    def super_part(self, owner: Any, name: str) -> Any:
+        """An attribute through `super()`."""
+        base, instance = owner.__thisclass__, owner.__self__
+        kind = owner.__self_class__
+        mro = kind.__mro__
+        for cls in mro[mro.index(base) + 1:]:
+            if name in vars(cls):
+                static = vars(cls)[name]
+                if isinstance(static, property) and policy.user_code(static.fget):
+                    return frame_of(static.fget, (instance,), {})
+                if not policy.framework_class(cls) and policy.python_class(cls):
+                    self.rely(Source("item", name, Source("attribute", "__dict__", known(cls))), "identity", static)
+                break
+        return getattr(owner, name)
+
+    def super_attr(self, found: Any, cls: Any, owner: Any, name: str) -> Any:
+        if found is not super:
+            refuse("PX012", "super is another name")
+        return self.super_part_raising(cls, owner, name)
+
+    @raising
+    def super_part_raising(self, cls: Any, owner: Any, name: str) -> Any:
+        return self.super_part(super(cls, owner), name)
+
+    def instance_attr(self, owner: Any, kind: type, name: str, ordinary: bool = False) -> Any:
+        """Python's lookup in an instance, each step noted. `ordinary`: as object.__getattribute__ does it."""
+        if not ordinary:
+            getter = policy.lookup(kind, "__getattribute__")
+            if isinstance(getter, types.FunctionType) and policy.user_code(getter):
+                return frame_of(getter, (owner, name), {})
+        static = policy.lookup(kind, name)
+        if static is not None and policy.data_descriptor(static):
+            return self.through(static, owner, kind, name)
+        space = policy.space_of(owner)
+        source = self.source_of(owner)
+        if space is not None and name in space:
+            value = space[name]
+            if source is None or self.journal.was(owner, name, MISSING) is not value:
+                return value
+            if isinstance(owner, Module) and name in ("_parameters", "_buffers", "_modules"):
+                self.sources.setdefault(id(value), (value, Source("field", name, source)))
+                return value
+            return self.admit(value, Source("field", name, source))
+        if static is not None:
+            if source is not None and space is not None and not policy.framework_class(kind):
+                self.rely(source, "unset", name)
+            return self.through(static, owner, kind, name)
+        if isinstance(owner, Module) and name not in ("_parameters", "_buffers", "_modules"):
+            for registry in (space["_parameters"], space["_modules"], space["_buffers"]):
+                if name in registry:
+                    value = registry[name]
+                    if source is None or self.journal.was(registry, name, MISSING) is not value:
+                        return value
+                    if id(registry) not in self.sources:
+                        self.sources[id(registry)] = registry, known(registry)
+                    return self.admit(value, Source("item", name, known(registry)))
+        if not policy.python_class(kind):
+            return getattr(owner, name)
+        if source is not None and space is not None:
+            self.rely(source, "unset", name)
+        getter = policy.lookup(kind, "__getattr__")
+        if getter is not None and isinstance(getter, types.FunctionType) and policy.user_code(getter) and not ordinary:
+            return frame_of(getter, (owner, name), {})
+        return getattr(owner, name)
+
+    def through(self, static: Any, owner: Any, kind: type, name: str) -> Any:
+        """What a class attribute gives for an instance."""
+        cls = type(static)
+        if cls is types.FunctionType:
+            self.rely_on_class(kind, name, static)
+            return types.MethodType(static, owner)
+        if isinstance(static, property):
+            self.rely_on_class(kind, name, static)
+            if static.fget is not None and policy.inlined(static.fget):
+                return frame_of(static.fget, (owner,), {})
+            self.expose(owner)
+            return getattr(owner, name)
+        if cls is staticmethod or cls is classmethod:
+            value = getattr(owner, name)
+            self.rely_on_class(kind, name, value if cls is staticmethod else None, value)
+            return value
+        if cls is types.MemberDescriptorType:                   # __slots__
+            value = getattr(owner, name)
+            source = self.source_of(owner)
+            if source is None or self.journal.was(owner, name, MISSING) is not value:
+                return value
+            return self.admit(value, Source("attribute", name, source))
+        if cls is types.GetSetDescriptorType and name == "__dict__":
+            space = owner.__dict__
+            source = self.source_of(owner)
+            if source is not None and id(space) not in self.sources:
+                self.sources[id(space)] = space, Source("attribute", "__dict__", source)
+                self.journal.spaces[id(space)] = owner
+            return space
+        getter = policy.lookup(cls, "__get__")
+        if isinstance(getter, types.FunctionType) and policy.python_class(kind):
+            if policy.inlined(getter):
+                self.rely_on_class(kind, name, static)
+                return frame_of(getter, (static, owner, kind), {})
+        elif getter is None and policy.python_class(kind):
+            if not policy.framework_class(kind):
+                return self.admit(static, Source("attribute", name, known(kind)))
+            return static
+        value = getattr(owner, name)
+        if id(owner) in self.sources and policy.python_class(kind) and getattr(value, "__self__", None) is not owner and not isinstance(
+                owner, (Slots, Module)):
+            return self.admit(value, Source("attribute", name, self.sources[id(owner)][1]))
+        return value
+
+    def rely_on_class(self, kind: type, name: str, value: Any, bound: Any = None) -> None:
+        """Rely on a class having this attribute."""
+        if policy.framework_class(kind) or not policy.python_class(kind) or id(kind) in self.fresh:
+            return
+        place = Source("attribute", name, known(kind))
+        if value is None:
+            place, value = Source("attribute", "__func__", place), bound.__func__
+        self.rely(place, "identity", value)
+
+    @raising
+    def store_attr(self, value: Any, owner: Any, name: str) -> Any:
+        kind = type(owner)
+        if isinstance(owner, Slots):
+            if policy.lookup(kind, name) is None:
+                refuse("PX007", f"attribute {name!r} of a tensor is set")
+            setattr(owner, name, value)
+            return None
+        if isinstance(owner, (type, types.ModuleType)) and id(owner) not in self.fresh:
+            refuse("PX007", f"{name!r} of {owner.__name__} is set")
+        setter = policy.lookup(kind, "__setattr__")
+        if isinstance(setter, types.FunctionType) and policy.user_code(setter):
+            return frame_of(setter, (owner, name, value), {})
+        return self.set_plainly(owner, name, value)
+
+    def set_plainly(self, owner: Any, name: str, value: Any, setter: Any = setattr) -> Any:
+        """What object.__setattr__ does."""
+        static = policy.lookup(type(owner), name)
+        if isinstance(static, property):
+            if static.fset is None:
+                return setter(owner, name, value)
+            return frame_of(static.fset, (owner, value), {})
+        descriptor = None if static is None else policy.lookup(type(static), "__set__")
+        if isinstance(descriptor, types.FunctionType):
+            return frame_of(descriptor, (static, owner, value), {})
+        if self.source_of(owner) is not None:
+            self.journal.keep_field(owner, name)
+        setter(owner, name, value)
+        return None
+
+    @raising
+    def del_attr(self, owner: Any, name: str) -> Any:
+        kind = type(owner)
+        if isinstance(owner, (Slots, type, types.ModuleType)) and id(owner) not in self.fresh:
+            refuse("PX007", f"{name!r} is deleted")
+        deleter = policy.lookup(kind, "__delattr__")
+        if isinstance(deleter, types.FunctionType) and policy.user_code(deleter):
+            return frame_of(deleter, (owner, name), {})
+        static = policy.lookup(kind, name)
+        if isinstance(static, property) and static.fdel is not None:
+            return frame_of(static.fdel, (owner,), {})
+        if self.source_of(owner) is not None:
+            self.journal.keep_field(owner, name)
+        delattr(owner, name)
+        return None
+
+    # ------------------------------------------------------------------------------------------ items
+    @raising
+    def get_item(self, owner: Any, key: Any) -> Any:
+        kind = type(owner)
+        method = policy.python_method(kind, "__getitem__")
+        if method is not None:
+            if policy.inlined(method):
+                return frame_of(method, (owner, key), {})
+            self.expose(owner)
+            self.expose(key)
+            return owner[key]
+        if id(owner) in self.sources and isinstance(owner, (list, tuple, dict, collections.deque)):
+            self.expose(key)
+            if type(key) is slice:
+                self.reveal(owner)
+                return owner[key]
+            if isinstance(owner, dict) and key not in owner:
+                self.check_key(owner, key, False)
+                if hasattr(kind, "__missing__"):
+                    self.journal.keep(owner)
+                    missing = policy.python_method(kind, "__missing__")
+                    if missing is not None:
+                        return frame_of(missing, (owner, key), {})
+                return owner[key]
+            value = owner[key]
+            if self.journal.kept(owner):
+                return value
+            place = key if policy.plain(key) else Same(key)
+            if isinstance(owner, (list, tuple, collections.deque)) and type(key) is not int:
+                place = key.__index__()
+            if id(owner) in self.revealed and self.sources[id(owner)][1].kind == "given":
+                return value                                    # an argument's structure is looked at already
+            return self.admit(value, Source("item", place, self.sources[id(owner)][1]))
+        self.expose(key)
+        return owner[key]
+
+    def check_key(self, owner: dict, key: Any, outcome: bool) -> None:
+        if id(owner) in self.sources and not self.journal.kept(owner) and id(owner) not in self.revealed:
+            self.rely(self.sources[id(owner)][1], "contains", (key, outcome))
+
+    @raising
+    def store_item(self, value: Any, owner: Any, key: Any) -> Any:
+        method = policy.python_method(type(owner), "__setitem__")
+        if method is not None and policy.inlined(method):
+            return frame_of(method, (owner, key, value), {})
+        self.change(owner)
+        owner[key] = value
+        return None
+
+    @raising
+    def del_item(self, owner: Any, key: Any) -> Any:
+        method = policy.python_method(type(owner), "__delitem__")
+        if method is not None and policy.inlined(method):
+            return frame_of(method, (owner, key), {})
+        self.change(owner)
+        del owner[key]
+        return None
+
+    def change(self, owner: Any) -> None:
+        """A container is about to be changed by code that is not interpreted."""
+        if id(owner) in self.sources and not isinstance(owner, Slots):
+            space = self.journal.spaces.get(id(owner))
+            if space is not None:
+                self.journal.keep(space)
+            elif isinstance(owner, (list, dict, set, collections.deque)):
+                self.reveal(owner)
+                self.journal.keep(owner)
+            else:
+                refuse("PX006", f"a {type(owner).__name__} is changed")
+        elif isinstance(owner, Module) and id(owner) not in self.fresh:
+            self.journal.keep(owner)
+
+    # ------------------------------------------------------------------------------------------ operators
+    def python_operator(self, names: tuple[str, str], a: Any, b: Any) -> Any:
+        """A frame for a binary operator that a class defines in Python; None if neither does."""
+        left, right = policy.python_method(type(a), names[0]), policy.python_method(type(b), names[1])
+        if left is None and right is None or isinstance(a, Slots) and right is None or isinstance(a, (Slots, SymNumber)) and isinstance(b, Slots):
+            return None
+        if not any(m is not None and policy.inlined(m) for m in (left, right)):
+            return None
+        first, second = policy.lookup(type(a), names[0]), policy.lookup(type(b), names[1])
+        if type(a) is type(b):
+            second = None
+        elif second is not None and issubclass(type(b), type(a)) and first is not second:
+            return frame_of(calls.operate, (b, a, second, first, names), {})
+        return frame_of(calls.operate, (a, b, first, second, names), {})
+
+    @raising
+    def binary(self, a: Any, b: Any, sign: str) -> Any:
+        if type(a) in policy.ATOMS and type(b) in policy.ATOMS:
+            return super().binary(a, b, sign)
+        if sign[-1] == "=":
+            own = policy.python_method(type(a), policy.IN_PLACE[sign])
+            if own is not None and policy.inlined(own) and not isinstance(a, Slots):
+                return frame_of(own, (a, b), {})
+            if isinstance(a, (list, set, dict, collections.deque)):
+                if type(b) is Generator:
+                    return frame_of(calls.extended, (a, b, sign), {})
+                self.change(a)
+        frame = self.python_operator(policy.BINARY[sign.rstrip("=")], a, b)
+        if frame is not None:
+            return frame
+        self.expose(a)
+        self.expose(b)
+        return super().binary(a, b, sign)
+
+    @raising
+    def compare(self, a: Any, b: Any, sign: str) -> Any:
+        if type(a) in policy.ATOMS and type(b) in policy.ATOMS:
+            return super().compare(a, b, sign)
+        frame = self.python_operator(policy.COMPARE[sign], a, b)
+        if frame is not None:
+            return frame
+        if sign in ("==", "!=") and (policy.by_identity(a) or policy.by_identity(b)):
+            return self.is_(a, b, sign == "!=")
+        self.expose(a)
+        self.expose(b)
+        return super().compare(a, b, sign)
+
+    def is_(self, a: Any, b: Any, negated: Any) -> bool:
+        one, two = self.sources.get(id(a)), self.sources.get(id(b))
+        if a is not b and one is not None and two is not None and not (isinstance(a, Slots) and isinstance(b, Slots) and False):
+            self.rely(one[1], "alike", (two[1], False))
+        return (a is b) ^ bool(negated)
+
+    @raising
+    def unary(self, value: Any, sign: str) -> Any:
+        if sign == "not":
+            return not value
+        method = policy.python_method(type(value), {"-": "__neg__", "+": "__pos__", "~": "__invert__"}[sign])
+        if method is not None and policy.inlined(method) and not isinstance(value, Slots):
+            return frame_of(method, (value,), {})
+        return super().unary(value, sign)
+
+    @raising
+    def contains(self, item: Any, owner: Any, negated: Any) -> Any:
+        kind = type(owner)
+        method = policy.python_method(kind, "__contains__")
+        if method is not None and policy.inlined(method):
+            frame = frame_of(method, (owner, item), {})
+            frame.then = lambda r: bool(r) ^ bool(negated)
+            return frame
+        if method is None and policy.python_method(kind, "__iter__") is not None and not hasattr(kind, "__contains__") or kind is Generator:
+            frame = frame_of(calls.in_iterable, (item, owner), {})
+            frame.then = lambda r: r ^ bool(negated)
+            return frame
+        if isinstance(owner, dict) and id(owner) in self.sources and policy.plain(item):
+            found = item in owner
+            self.check_key(owner, item, found)
+            return found ^ bool(negated)
+        self.expose(owner)
+        self.expose(item)
+        return (item in owner) ^ bool(negated)
+
+    @raising
+    def truth(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in policy.ATOMS:
+            return bool(value)
+        if kind is SymNumber:
+            return value != 0
+        for name in ("__bool__", "__len__"):
+            method = policy.python_method(kind, name)
+            if method is not None and policy.inlined(method) and not isinstance(value, Slots):
+                frame = frame_of(method, (value,), {})
+                frame.then = bool
+                return frame
+            if policy.lookup(kind, name) is not None:
+                break
+        if isinstance(value, (dict, set, frozenset)) and id(value) in self.sources and not self.journal.kept(value) and id(value) not in self.revealed:
+            self.rely(self.sources[id(value)][1], "length", len(value))
+            return bool(value)
+        if isinstance(value, Module):
+            self.use_module(value)
+        return bool(value)
+
+    @raising
+    def convert(self, value: Any, kind: int) -> Any:
+        return self.text(value, ("", "__str__", "__repr__", "__repr__")[kind], super().convert, kind)
+
+    @raising
+    def format(self, value: Any, spec: str) -> Any:
+        if type(value) is SymNumber:
+            value = value.fixed()
+        if not spec and policy.python_method(type(value), "__format__") is None:
+            return self.text(value, "__str__", super().format, spec)
+        return self.text(value, "__format__", super().format, spec)
+
+    def text(self, value: Any, name: str, otherwise: Any, arg: Any) -> Any:
+        kind = type(value)
+        method = policy.python_method(kind, name) or name == "__str__" and policy.lookup(kind, "__str__") is object.__str__ and \
+            policy.python_method(kind, "__repr__") or None
+        if method is not None and policy.inlined(method) and not isinstance(value, Slots):
+            return frame_of(method, (value, arg) if name == "__format__" else (value,), {})
+        self.nameable(value)
+        return otherwise(value, arg)
+
+    def nameable(self, value: Any, depth: int = 0) -> None:
+        """Refuse a text that names an object's address, or what nobody can see."""
+        if type(value) in policy.ATOMS:
+            return
+        if isinstance(value, Slots):
+            return                                              # the tracer refuses what needs its values
+        if isinstance(value, (list, tuple, set, frozenset, dict)):
+            self.expose(value)
+            for item in (*value, *value.values()) if isinstance(value, dict) else value:
+                self.nameable(item, depth + 1)
+        elif type(value).__repr__ is object.__repr__ and type(value).__str__ is object.__str__ and not policy.stable(value):
+            refuse("PX017", f"the text of a {type(value).__name__}")
+        else:
+            self.expose(value)
+
+    # ------------------------------------------------------------------------------------------ building
+    def list_append(self, owner: list, item: Any) -> None:
+        self.change(owner)
+        owner.append(item)
+
+    @raising
+    def list_extend(self, owner: list, items: Any) -> Any:
+        return self.collect(items, calls.into_list, owner, super().list_extend)
+
+    @raising
+    def set_update(self, owner: set, items: Any) -> Any:
+        return self.collect(items, calls.into_set, owner, super().set_update)
+
+    @raising
+    def dict_update(self, owner: dict, items: Any) -> Any:
+        self.expose(items)
+        if policy.python_class(type(items)) and policy.python_method(type(items), "keys") is not None:
+            return frame_of(calls.into_dict, (owner, items), {})
+        return super().dict_update(owner, items)
+
+    def dict_merge(self, owner: dict, items: Any, fn: Any) -> None:
+        self.expose(items)
+        super().dict_merge(owner, items, fn)
+
+    def collect(self, items: Any, polyfill: Any, owner: Any, otherwise: Any) -> Any:
+        if calls.runs_python(items):
+            return frame_of(polyfill, (owner, items), {})
+        self.expose(items)
+        return otherwise(owner, items)
+
+    @raising
+    def unpack(self, items: Any, count: int | None, after: int) -> Any:
+        if calls.runs_python(items):
+            return frame_of(calls.drained if count is None else calls.first, (items,) if count is None else
+                            (items, count + 1 if after < 0 else sys.maxsize), {})
+        self.expose(items)
+        if id(items) in self.sources and type(items) in policy.ITERATORS:
+            refuse("PX005", f"a {type(items).__name__}")
+        return super().unpack(items, count, after)
+
+    @raising
+    def star_kwargs(self, items: Any) -> dict:
+        self.expose(items)
+        return dict(items)
+
+    # ------------------------------------------------------------------------------------------ iteration
+    @raising
+    def iter(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is Generator:
+            return value
+        method = policy.python_method(kind, "__iter__")
+        if method is not None and not isinstance(value, Slots):
+            if policy.inlined(method):
+                return frame_of(method, (value,), {})
+            self.expose(value)
+            found = iter(value)
+            return iter(list(found)) if isinstance(found, types.GeneratorType) else found
+        if policy.lookup(kind, "__iter__") is None and policy.python_method(kind, "__getitem__") is not None:
+            return frame_of(calls.by_index, (value,), {})
+        self.expose(value)
+        found = iter(value)
+        if isinstance(found, types.GeneratorType) and id(found) not in self.sources:
+            return iter(list(found))
+        return found
+
+    @raising
+    def next(self, it: Any) -> Any:
+        kind = type(it)
+        method = policy.python_method(kind, "__next__")
+        if method is not None:
+            if policy.inlined(method):
+                return frame_of(calls.step, (method, it), {})
+            refuse("PX005", f"a {kind.__name__}")
+        if id(it) in self.sources:
+            refuse("PX005", f"a {kind.__name__}")
+        try:
+            return next(it)
+        except StopIteration as stop:
+            return Exhausted(stop.value)
+
+    def send(self, it: Any, value: Any) -> Any:
+        if value is None:
+            return self.next(it)
+        return refuse("PX012", "send() to an iterator")
+
+    # ------------------------------------------------------------------------------------------ calls
+    def call(self, fn: Any, args: list, kwargs: dict) -> Any:
+        return calls.call(self, fn, args, kwargs)
+
+    def made(self, fn: types.FunctionType) -> None:
+        self.fresh[id(fn)] = fn
+
+    def refuse(self, number: str, what: str) -> None:
+        refuse(number, what)
+
+    @raising
+    def import_name(self, name: str, space: dict, names: Any, level: int) -> Any:
+        if level == 0 and name.partition(".")[0] not in sys.modules:
+            refuse("PX002", f"import {name}")
+        return super().import_name(name, space, names, level)
+
+    @raising
+    def import_from(self, module: Any, name: str) -> Any:
+        return super().import_from(module, name)
+
+    @raising
+    def special(self, owner: Any, name: str) -> Any:
+        kind = type(owner)
+        method = policy.lookup(kind, name)
+        if method is None:
+            raise TypeError(f"'{kind.__name__}' object does not support the context manager protocol")
+        if isinstance(method, types.FunctionType):
+            self.rely_on_class(kind, name, method)
+            return types.MethodType(method, owner)
+        return getattr(owner, name)
+

@@ -1,0 +1,278 @@
+"""From a captured function to a compiled version of it.
+
+In: a compiled function, the arguments of this call. Out: an Entry. What stays true: a function that meets a break is captured again up
+to there; arguments are traced as memory of their own unless they turn out to share memory with something.
+"""
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..autograd import grad as gradients
+from ..capture.attempt import Attempt, Located
+from ..capture.breaks import Break
+from ..core.errors import fail
+from ..core.spec import Spec
+from ..graph.ir import Graph
+from ..graph.partition import partition
+from ..nn import Module
+from ..ops.dispatch import local
+from ..tensor import Tensor
+from ..tensor.core import PLAIN, Node, new
+from ..tensor.tracing import TraceError, Traced, Tracer, flatten, rebuild, trace as trace_function
+from . import backends
+from .entry import Constant, Entry, own_memory
+from .history import Joint
+from .modules import reachable
+
+__all__: list[str] = []
+
+LARGE = 1024                        # elements of a weight that is worth another memory layout
+
+
+def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = frozenset(), apart: bool = True,
+               themselves: frozenset = frozenset(), end: Located | None = None) -> Entry:
+    """Capture the function and compile what it does. `paths`: where in the arguments run-time numbers are; `apart`: arguments may be
+    taken for memory of their own; `themselves`: the ids of arguments that must be the very objects of this call; `end`: where the
+    segment ends."""
+    start = time.perf_counter()
+    leaves: list[Tensor] = []
+    tracer = Tracer(compiled.name)
+    given = args, kwargs
+    template = flatten(lifted(given, (), paths, tracer, given), leaves)
+    stands = {id(t): t if id(t) in themselves else stand_in(t, apart) for t in leaves}
+    seen = [stands[id(t)] for t in leaves]
+    attempt = Attempt(compiled.start, tracer, compiled.point, end, compiled.varying)
+    work = Work(attempt, tracer, seen)
+    watch = [p for m in reachable(compiled.fn) for p in m.parameters()]
+    try:
+        traced = trace_function(work, *rebuild(template, seen), name=tracer.graph.name, tracer=tracer, watch=watch)
+    except Break as error:                          # in what autograd calls back
+        raise TraceError(f"{error.reason} ({error.remedy})") from error
+    except Located as located:
+        if compiled.fullgraph and located.error.number in ("PX013", "PX014"):
+            raise located.__cause__ from None       # the function's own error
+        compiled.met(located.error)
+        if end is not None and located.steps >= end.steps:
+            raise TraceError(f"capture does not come to the same end twice: {located.error.reason}") from located
+        return make_entry(compiled, args, kwargs, paths, apart, themselves, located)
+    also = met_otherwise(tracer, leaves, stands)
+    if also or apart and shared(traced, leaves, seen):
+        return make_entry(compiled, args, kwargs, paths, apart and bool(also), themselves | also, end)
+    if any(t._fn is not None and traced.grads.get(stands[id(t)]) is not None for t in leaves):
+        fail(TraceError, "P3108", "backward() inside the function would go on into the history of an argument",
+             fix="call backward() outside, on what the function returns, or detach() the argument")
+    ties = met_within(tracer, seen)
+    for container, path in (i.source for i in traced.inputs if i.source is not None and type(i.source[0]) is dict):
+        check_unchanged(tracer, container, path)
+    release(tracer)
+    traced.outputs, extra = traced.outputs[0], work.extra
+    joint, graph = None, traced.graph
+    seconds = {"trace": time.perf_counter() - start}
+    if not compiled.keep_grads:
+        drop_gradients(traced)
+    if work.live:
+        graph, joint = joint_of(compiled, traced, work, extra)
+    constant, options = None, compiled.options
+    modules = list(attempt.world.modules.values())
+    if compiled.backend == "llvm" and not local.grad:
+        constant, options = weights(traced, modules, options)
+    if graph.nodes or graph.outputs or graph.writebacks:
+        execute = backends.build(graph, compiled.backend, options)
+    else:
+        execute = Nothing()
+    execute.graph = None                            # the function itself explains what went wrong
+    fixed = {k for k, t in enumerate(leaves) if id(t) in themselves}
+    entry = Entry(traced, execute, given, leaves, seen, modules, attempt, tracer.grad_uses, joint, paths, compiled.keep_grads, constant,
+                  fixed, ties)
+    seconds["all"] = time.perf_counter() - start
+    entry.seconds, entry.graph = seconds, graph
+    return entry
+
+
+class Nothing:
+    """What runs where a segment computes nothing."""
+
+    report: dict[str, Any] = {"seconds": {}}
+    plan = None
+
+    def __call__(self, arrays: list, kept: Any = None) -> list:
+        return []
+
+
+def lifted(x: Any, path: tuple, paths: frozenset, tracer: Tracer, given: tuple) -> Any:
+    """The arguments with run-time numbers in them."""
+    if path in paths:
+        return tracer.scalar(x, "n", (given, path))
+    if not paths or not isinstance(x, (tuple, list, dict)):
+        return x
+    if isinstance(x, dict):
+        return {k: lifted(v, (*path, k), paths, tracer, given) for k, v in x.items()}
+    return type(x)([lifted(v, (*path, k), paths, tracer, given) for k, v in enumerate(x)])
+
+
+def stand_in(t: Tensor, apart: bool) -> Tensor:
+    """What the trace sees for an argument: a tensor without base or history, with memory of its own (which nobody touches) or
+    the real one. Thus what the function reaches otherwise, through a closure say, is told apart from its arguments."""
+    plain = t._fn is None and (t._x is None or t._x.base is None)
+    if plain and (type(t) not in PLAIN or t.__dict__ or t._x is not None and t._x.__dict__.keys() - {"acc"}):
+        return t
+    s = new(type(t) if plain else Tensor)
+    s._a = like(t._a) if apart else t._a
+    s._rg, s._grad = t._rg, t._grad if plain else None
+    s._fn = s._st = s._x = None
+    s._oi = 0
+    return s
+
+
+def met_otherwise(tracer: Tracer, leaves: list[Tensor], stands: dict[int, Tensor]) -> frozenset:
+    """The ids of arguments that want gradients and that the function also reaches otherwise: their gradients are one."""
+    return frozenset(id(t) for t in leaves if t._rg and t._fn is None and stands[id(t)] is not t and (
+        id(t) in tracer.grad_uses or id(t) in tracer.saved and tracer.saved[id(t)].fake is not None))
+
+
+def met_within(tracer: Tracer, seen: list[Tensor]) -> list[tuple[Tensor, int]]:
+    """(tensor, place of an argument): tensors that the function reaches otherwise, and that lie in an argument's memory."""
+    places = {id(t): k for k, t in reversed(list(enumerate(seen)))}
+    found = []
+    for saved in tracer.saved.values():
+        if saved.fake is not None and id(saved.tensor) not in places:
+            owner = tracer.lifted.get(saved.fake.cell.input)
+            if id(owner) in places:
+                found.append((saved.tensor, places[id(owner)]))
+    return found
+
+
+def like(a: np.ndarray) -> np.ndarray:
+    """Untouched memory with the geometry of `a`."""
+    if not a.size or min(a.strides, default=0) < 0:
+        return np.empty(a.shape, a.dtype)
+    span = a.itemsize + sum((n - 1) * s for n, s in zip(a.shape, a.strides))
+    return np.ndarray(a.shape, a.dtype, np.empty(span, np.uint8), 0, a.strides)
+
+
+def shared(traced: Traced, leaves: list[Tensor], seen: list[Tensor]) -> bool:
+    """Whether an argument that was traced as memory of its own shares memory with something that the function writes, or is written
+    and shares memory with anything."""
+    targets = {id(v) for v, _ in traced.graph.writebacks}
+    real = [(leaves[i.place]._a if i.place is not None else i.tensor._a, id(i.value) in targets,
+             i.place is not None and leaves[i.place] is not seen[i.place]) for i in traced.inputs if i.tensor is not None]
+    return any(np.may_share_memory(a, b) for j, (a, wrote, alone) in enumerate(real) if alone
+               for k, (b, other, _) in enumerate(real) if j != k and (wrote or other))
+
+
+class Work:
+    """The traced function: `fn`, and where its results want gradients, those too."""
+
+    def __init__(self, fn: Callable, tracer: Tracer, arguments: list[Tensor]):
+        self.fn, self.tracer, self.arguments = fn, tracer, arguments
+        self.wrt: list[Tensor] = []
+        self.live: list[int] = []
+        self.extra = 0
+        self.given: list[bool] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple:
+        out = self.fn(*args, **kwargs)
+        leaves: list[Tensor] = []
+        flatten(out, leaves)
+        if local.grad:
+            self.live = [k for k, t in enumerate(leaves) if isinstance(t._fn, Node) and alive(t._fn)]
+        if not self.live or self.stepped():
+            self.live = []
+            return out, []
+        tracer = self.tracer
+        live = [leaves[k] for k in self.live]
+        lifted = [t for t in tracer.lifted.values() if t._rg]
+        self.wrt = list({id(t): t for t in [*[t for t in self.arguments if t._rg], *lifted]}.values())
+        tangents = [tracer.tensor(tracer.graph.input(Spec(tuple(t.shape), t.dtype), "g", "tangent")) for t in live]
+        found = gradients(live, self.wrt, tangents, allow_unused=True)
+        self.given = [g is not None for g in found]
+        self.extra = sum(self.given)
+        return out, [g for g in found if g is not None]
+
+    def stepped(self) -> bool:
+        """Whether backward() ran inside: some tensor has a new gradient."""
+        return any(s.tensor._grad is not s.grad and s.tensor._grad is not None for s in self.tracer.saved.values())
+
+
+def alive(node: Node) -> bool:
+    """Whether nothing of the history was used up by a backward pass."""
+    seen, stack = {node}, [node]
+    while stack:
+        n = stack.pop()
+        if n._saved is None:
+            return False
+        for e in n._edges:
+            if isinstance(e, Node) and e not in seen:
+                seen.add(e)
+                stack.append(e)
+    return True
+
+
+def joint_of(compiled: Any, traced: Traced, work: Work, extra: int) -> tuple[Graph, Joint]:
+    """Cut the traced forward and gradients in two; the forward graph, and the compiled backward."""
+    g = traced.graph
+    gradient_at = [r.index for r in traced.results[len(traced.results) - extra:]]
+    places = {at: k for k, at in enumerate(dict.fromkeys(gradient_at))}
+    count = len(g.outputs) - len(places)                 # of the forward's own: gradients come last
+    g.outputs = [*[v for k, v in enumerate(g.outputs) if k not in places], *[g.outputs[k] for k in places]]
+    native = not callable(compiled.backend) and compiled.backend != "eager"
+    forward, backward, saved = partition(backends.prepare(g) if native else g, count)
+    inputs = {v: k for k, v in enumerate(forward.inputs)}
+    results = {v: k for k, v in reversed(list(enumerate(forward.outputs[:count])))}
+    forward.outputs[count:] = [v for v in saved if v not in inputs and v not in results]
+    made = results | {v: k for k, v in enumerate(forward.outputs) if k >= count}
+    sources = [("in", inputs[v]) if v in inputs else ("out", made[v]) for v in saved]
+    given = iter(gradient_at)
+    at = [places[next(given)] if yes else None for yes in work.given]
+    specs = [traced.results[k].spec for k in work.live]
+    joint = Joint(work.wrt, work.live, extra, sources, backends.build(backward, compiled.backend, compiled.options), at,
+                  [(s.shape, s.dtype.np) for s in specs])
+    joint.graph = backward
+    joint.numbers = frozenset(k for k, i in enumerate(traced.inputs) if i.role == "scalar")
+    traced.inputs = [i for i in traced.inputs if i.role != "tangent"]
+    return forward, joint
+
+
+def weights(traced: Traced, modules: list[Module], options: dict[str, Any]) -> tuple[Constant | None, dict[str, Any]]:
+    """The modules' parameters and buffers that the function only reads, and the options that say so to the backend."""
+    held = {id(t) for m in modules for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
+    written = {id(v) for v, _ in traced.graph.writebacks}
+    places = [k for k, i in enumerate(traced.inputs) if id(i.tensor) in held and id(i.value) not in written and i.tensor._a.size >= LARGE
+              and own_memory(i.tensor)]
+    if not places:
+        return None, options
+    return Constant([traced.inputs[k].tensor for k in places]), {**options, "constant": tuple(places)}
+
+
+def drop_gradients(traced: Traced) -> None:
+    """Compute no gradient for the sake of `.grad`."""
+    places = [at for at in traced.grad_at.values() if at is not None]
+    if places:
+        g = traced.graph
+        results = {r.index for r in traced.results}
+        last = max((k for k in results if k is not None), default=-1)
+        g.outputs = g.outputs[:last + 1]
+
+
+def check_unchanged(tracer: Tracer, container: Any, path: tuple) -> None:
+    """A number that the trace lifted must be what it was: a traced function changes no Python numbers."""
+    symbol = tracer.symbols.get(("item", id(container), path))
+    value = container
+    for k in path:
+        value = value[k]
+    if symbol is not None and value != symbol.now:
+        fail(TraceError, "P3105", f"the function changed {path[0]!r} of a parameter group, which a compiled step would do only once",
+             got=f"{symbol.now} became {value}", fix="call scheduler.step() outside the compiled function")
+
+
+def release(tracer: Tracer) -> None:
+    """Let go of the memory that the trace looked at: fakes and their cells hold each other."""
+    for cells in tracer.cells.values():
+        for cell in cells:
+            cell.fake = cell.array = None
+    for kept in (tracer.cells, tracer.saved, tracer._buffers, tracer._storages):
+        kept.clear()
