@@ -35,6 +35,7 @@ from .tensor.modes import no_grad as no_grad
 from . import onnx as onnx
 from . import ops as ops
 from . import optim as optim
+from . import overrides as overrides
 from . import random as random
 from . import return_types as return_types
 from . import serialization as serialization

@@ -1,6 +1,6 @@
 """Neural networks: modules, their parameters, initialisation, functional forms and utilities."""
 
-from ..core.errors import unknown as _unknown
+from ..core.lazy import lazily as _lazily
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter  # noqa: I001
 from .modules import *
 from .modules import __all__ as _module_names
@@ -44,4 +44,4 @@ def factory_kwargs(kwargs: dict | None) -> dict:
         picked[key] = kwargs[key]
     return picked
 
-__getattr__ = _unknown(globals())
+__getattr__ = _lazily(__name__, ("attention",))
