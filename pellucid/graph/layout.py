@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..core import dtype as dt
+from ..core.layout import contiguous_format
 from ..core.spec import contiguous_strides, numel
 from ..ops.channels_last import to_last
 from ..ops.op import POINT, REDUCE, REGISTRY, Op
@@ -25,6 +26,8 @@ from .simplify import Walk, begin, end
 Wanted = Callable[[Node], bool]
 Order = tuple[int, ...]
 CONVOLUTIONS = frozenset(("convolution", "convolution_input", "convolution_weight"))
+LAST = frozenset(("conv_nhwc", "conv_nhwc_input", "conv_nhwc_weight"))      # what they become
+FEW = 8                     # channels of an image, which a library reads as quickly in any order
 RANKS = (3, 4, 5)
 
 
@@ -38,6 +41,38 @@ def layout(graph: Graph, wanted: Wanted = served) -> Graph:
     if not any(n.op.name in CONVOLUTIONS and len(n.args[0].shape) in RANKS and wanted(n) for n in graph.nodes):
         return graph
     return Layout(graph, wanted).run()
+
+
+def rows(graph: Graph) -> Graph:
+    """`graph` with the operands of channels-last convolutions copied in that order where they lie in another, each once: code
+    that reads other orders is slower than the copy. The graph itself if there are none."""
+    def wanted(node: Node, a: Any) -> bool:
+        few = node.op.name == "conv_nhwc" and a is node.args[0] and a.shape[-1] < FEW
+        return node.op.name in LAST and isinstance(a, Value) and not few and scattered(a)
+
+    if not any(wanted(n, a) for n in graph.nodes for a in n.args):
+        return graph
+    walk = begin(graph)
+    value, copies = walk.value, {}
+    for node in graph.nodes:
+        walk.loc = node.loc
+        for a in node.args:
+            if wanted(node, a) and a not in copies:
+                copies[a] = walk.append(REGISTRY["clone"], (value[a],), {"fmt": contiguous_format}, (a.spec.like(),))[0]
+        args = tuple([copies[a] if wanted(node, a) else value[a] if isinstance(a, Value) else a for a in node.args])
+        value.update(zip(node.outs, walk.append(node.op, args, node.attrs, tuple([v.spec for v in node.outs]))))
+    return end(walk, graph)
+
+
+def scattered(v: Value) -> bool:
+    """Whether a value is a permuted view, or an input, that does not lie in memory row by row."""
+    order = range(len(v.shape))
+    while v.node is not None and v.node.op.name == "permute":
+        order = [v.node.attrs["dims"][d] for d in order]
+        v = v.node.args[0]
+    strides = v.spec.strides if v.node is None and v.spec.strides is not None else contiguous_strides(v.shape)
+    there = [(strides[d], v.shape[d]) for d in order if v.shape[d] != 1]
+    return any(s != t for (s, _), t in zip(there, contiguous_strides([n for _, n in there])))
 
 
 def is_plain(order: Order) -> bool:

@@ -27,7 +27,7 @@ from ..core.events import Stage, emit, listening
 from ..graph import interp
 from ..graph.decompose import decompose
 from ..graph.ir import Graph, Value
-from ..graph.layout import layout
+from ..graph.layout import layout, rows
 from ..graph.passes import Pass, run_passes
 from ..graph.simplify import simplify
 from ..kernel import plan as plans
@@ -50,6 +50,7 @@ PASSES = (
     Pass(simplify, "simplify", "the parts meet their neighbours"),
     Pass(layout, "layout", "convolutions and what lies between them with the channels last in memory"),
     Pass(simplify, "simplify", "permutes that cancel"),
+    Pass(rows, "rows", "copies of what convolutions would read in another order"),
 )
 REMEMBERED = 128                # programs kept by this process
 LARGEST = 64 << 20              # bytes of a program on disk

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 
-from ..core.layout import channels_last, channels_last_3d, empty_in
+from ..core.layout import channels_last, channels_last_3d, contiguous_format, empty_in, memory_format
 from ._common import as_ints, dt, fail, np
 
 as_strided = np.lib.stride_tricks.as_strided
@@ -77,14 +77,22 @@ def suggests_channels_last(a: np.ndarray) -> bool:
     return True
 
 
-def in_format_of(y: np.ndarray, *operands: np.ndarray) -> np.ndarray:
-    """`y`, copied to channels-last memory if one of the operands lies so."""
+def shared_format(*operands: np.ndarray) -> memory_format:
+    """The memory format of a window operator's result: channels-last if one of the operands lies so."""
     for a in operands:
         if a.ndim in (4, 5) and a.strides[1] < a.strides[-1] and suggests_channels_last(a):
-            r = empty_in(y.shape, y.dtype, channels_last if a.ndim == 4 else channels_last_3d)
-            r[...] = y
-            return r
-    return y
+            return channels_last if a.ndim == 4 else channels_last_3d
+    return contiguous_format
+
+
+def in_format_of(y: np.ndarray, *operands: np.ndarray) -> np.ndarray:
+    """`y`, copied to channels-last memory if one of the operands lies so."""
+    fmt = shared_format(*operands)
+    if fmt is contiguous_format:
+        return y
+    r = empty_in(y.shape, y.dtype, fmt)
+    r[...] = y
+    return r
 
 
 # ---------------------------------------------------------------------------------------------------- for kernels

@@ -259,7 +259,7 @@ def linear_samples(m):
 
 
 @primitive(EXTERN, args="y weight", forms="", ns=(), cast="low", infer=lambda y, w, *, shape, **kw: y.like(shape), samples=linear_samples,
-           ref=lambda y, w, *, shape, **geometry: conv_input_ref(y, w, None, shape, **geometry),
+           ref=lambda y, w, *, shape, **geometry: in_format_of(conv_input_ref(y, w, None, shape, **geometry), y, w),
            vjp={"y": lambda g, weight, y_shape, attrs_: direct(g, F.conj(weight), _geometry(attrs_), y_shape),
                 "weight": lambda g, y, weight_shape, attrs_: F.convolution_weight(F.conj(y), g, weight_shape, **_geometry(attrs_))})
 def convolution_input(y, weight, shape, stride, padding, dilation, groups):
@@ -275,7 +275,7 @@ def weight_samples(m):
 
 
 @primitive(EXTERN, args="y input", forms="", ns=(), cast="low", infer=lambda y, x, *, shape, **kw: y.like(shape), samples=weight_samples,
-           ref=lambda y, x, *, shape, **geometry: conv_weight_ref(y, x, shape, **geometry),
+           ref=lambda y, x, *, shape, **geometry: in_format_of(conv_weight_ref(y, x, shape, **geometry), y, x),
            vjp={"y": lambda g, input, y_shape, attrs_: direct(F.conj(input), g, _geometry(attrs_), y_shape),
                 "input": lambda g, y, input_shape, attrs_: F.convolution_input(F.conj(y), g, input_shape, **_geometry(attrs_))})
 def convolution_weight(y, input, shape, stride, padding, dilation, groups):

@@ -25,7 +25,9 @@ from ..core import dtype as dt
 from ..core.config import config
 from ..core.spec import Spec
 from ..graph.ir import Graph
+from ..graph.layout import CONVOLUTIONS
 from ..ops.op import COMPOSITE, CUMULATIVE, EXTERN, GATHER, POINT, REDUCE, SCATTER, Op
+from . import layouts
 
 ndarray = np.ndarray
 # Elements of the largest operand from which a program beats NumPy (benchmarks/operators.py).
@@ -37,8 +39,6 @@ EXTERNS = frozenset(("constant_pad_nd", "clone"))
 # NumPy's BLAS has threads of its own, which fight with the kernels' over the processors: products large enough for these are ours.
 PRODUCTS = frozenset(("mm", "gemm", "linear", "addmm", "bmm", "bgemm"))
 ATTENTION = frozenset(("attention", "attention_backward"))
-# NumPy has no convolution: these are compiled for any size.
-CONVOLUTIONS = frozenset(("convolution", "convolution_input", "convolution_weight"))
 ONE_PASS = frozenset(("clone", "cat"))          # that NumPy does in one pass: not worth a program while small
 CONSTANT_NUMBERS = frozenset(("pow",))          # whose number decides what is computed
 SEEN = 12                       # calls of an operator with the same small operands before a program is made for it
@@ -95,7 +95,7 @@ def least(op: Op) -> int:
 
 def program_least(op: Op) -> int:
     """From how many elements on a program is made at the first call."""
-    if op.name in CONVOLUTIONS:
+    if op.name in CONVOLUTIONS:                 # NumPy has none
         return 0
     if op.kind is EXTERN:
         return EXTERN_LEAST if op.name in EXTERNS or op.name in PRODUCTS else _NEVER
@@ -221,7 +221,7 @@ def _elementwise(op: Op, arrays: list, attrs: dict):
 
 # ---------------------------------------------------------------------------------------------------- one shape
 def shaped(op: Op, arrays: list, attrs: dict) -> ndarray | tuple[ndarray, ...] | None:
-    """Any operator on row-major arrays."""
+    """Any operator on row-major arrays, some on others too."""
     key: list = [op]
     operands = []
     for a in arrays:
@@ -270,6 +270,8 @@ def strided(op: Op, a: ndarray) -> bool:
         return a.ndim == 2 and a.strides[0] == a.itemsize and a.strides[1] >= a.itemsize * a.shape[0] and a.strides[1] % a.itemsize == 0
     if op.name in ATTENTION:                    # heads are views of the rows they were made of
         return a.ndim == 4 and a.strides[3] == a.itemsize and all(s > 0 and s % a.itemsize == 0 for s in a.strides)
+    if op.name in CONVOLUTIONS:                 # any view: rows are made of it first
+        return all(s >= 0 and s % a.itemsize == 0 for s in a.strides)
     return op.name == "clone" and a.ndim <= 4 and all(s > 0 and s % a.itemsize == 0 for s in a.strides)
 
 
@@ -319,6 +321,9 @@ def _compiled(op: Op, arrays: list, attrs: dict):
             specs.append(a)
     try:
         graph = _graph(op, specs, attrs)
+        if graph is not None and (op.name == "clone" or op.name in CONVOLUTIONS):      # these keep a memory format
+            out, = graph.outputs
+            out.spec = Spec(out.shape, out.dtype, *layouts.orders(op, tuple(arrays), attrs, [out.shape]))
         exe = None if graph is None else native.build.compile_graph(graph)
         if exe is not None and exe.report["host_steps"] and op.lower is not None:       # no library serves it: loops do
             exe = native.build.compile_graph(graph, options={"schedule": native.build.without(op.name)})

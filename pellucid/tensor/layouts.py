@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core.layout import contiguous_format, strides_for
 from ..graph.keys import Unhashable, attrs_key
+from ..graph.layout import CONVOLUTIONS
+from ..ops._windows import shared_format
 from ..ops.op import Op
 
 ndarray = np.ndarray
@@ -24,6 +27,9 @@ def orders(op: Op, operands: tuple, attrs: dict[str, Any], shapes: list[tuple[in
     if op.name == "spread":                                    # by strides alone, and of 0
         r = op.ref(operands[0], **attrs)
         return [tuple([s // r.itemsize for s in r.strides])]
+    if op.name in CONVOLUTIONS:                                # sizes in the attributes
+        fmt = shared_format(*operands[:2])
+        return [None if fmt is contiguous_format else strides_for(shapes[0], fmt)]
     windows = "kernel" in attrs or "stride" in attrs           # attributes speak of all dimensions but the first two
     try:
         key = (op.name, windows, attrs_key(attrs), *[_pattern(a, windows) for a in operands])

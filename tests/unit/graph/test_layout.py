@@ -8,7 +8,7 @@ import pellucid.nn as nn
 import pellucid.nn.functional as F
 from pellucid.graph import interp, printer
 from pellucid.graph.decompose import decompose
-from pellucid.graph.layout import layout
+from pellucid.graph.layout import layout, rows
 from pellucid.graph.rules import blocks, reshaped
 from pellucid.graph.simplify import simplify
 from pellucid.graph.verify import check
@@ -205,6 +205,18 @@ def test_blocks_of_a_reshape():
 def test_a_graph_without_convolutions_is_left_alone():
     g, _ = ready(lambda x: x.relu(), leaf(2, 3, 4, 4))
     assert layout(g) is g
+
+
+def test_convolutions_read_rows():
+    x, w = leaf(2, 8, 5, 6), leaf(4, 8, 3, 3)
+    for given, copies in ((x, 1), (x.contiguous(memory_format=pellucid.channels_last), 0)):
+        g, tensors = ready(lambda x, w: F.conv2d(x, w, padding=1), given, w)
+        h = simplify(compare(g, tensors))
+        r = rows(h)
+        check(r)
+        assert [n.op.name for n in r.nodes].count("clone") == copies
+        same(interp.run(h, values(tensors)), interp.run(r, values(tensors)), exact=False, rtol=1e-5, atol=1e-5)
+        assert rows(r) is r
 
 
 def test_dropout_draws_in_the_order_of_memory():

@@ -142,12 +142,54 @@ def test_operators_that_move_data_give_the_same_bits(size: int) -> None:
         np.testing.assert_array_equal(wide(a), wide(b))
 
 
+@pytest.mark.parametrize("weights", [pellucid.contiguous_format, pellucid.channels_last])
 @pytest.mark.parametrize("layout", [pellucid.contiguous_format, pellucid.channels_last])
-def test_convolution_keeps_the_memory_format(layout) -> None:
-    x, w = pellucid.randn(2, 4, 9, 9).contiguous(memory_format=layout), pellucid.randn(8, 4, 3, 3)
-    a, b = both(lambda: TF.conv2d(x, w, padding=1))
-    assert a.stride() == b.stride()
-    np.testing.assert_allclose(wide(a), wide(b), rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize("channels, size, kernel, options", [
+    (4, 9, 3, {"padding": 1}), (8, 33, 3, {"stride": 2, "padding": 1, "groups": 2}), (128, 13, 3, {"padding": 1}), (3, 16, 7, {"stride": 2}),
+    (6, 12, 3, {"dilation": 2}), (64, 8, 1, {}), (1, 8, 3, {"padding": 1})], ids=str)
+@pytest.mark.parametrize("dtype", [pellucid.float32, pellucid.float64], ids=lambda d: d.name)
+@pytest.mark.parametrize("bias", [True, False])
+def test_convolution_keeps_the_memory_format(layout, weights, channels: int, size: int, kernel: int, options: dict, dtype, bias: bool) -> None:
+    x = pellucid.randn(2, channels, size, size, dtype=dtype).contiguous(memory_format=layout)
+    shape = (8, channels // options.get("groups", 1), kernel, kernel)
+    leaves = [(pellucid.randn(shape, dtype=dtype) * 0.1).contiguous(memory_format=weights).requires_grad_()]
+    leaves += [pellucid.ones(8, dtype=dtype).requires_grad_()] * bias
+    if dtype is pellucid.float32:               # else the input's gradient is not wanted
+        leaves.append(x.requires_grad_())
+    last = not (x.is_contiguous() and leaves[0].is_contiguous())
+
+    def f():
+        y = TF.conv2d(x, leaves[0], leaves[1] if bias else None, **options)
+        return y, *pellucid.autograd.grad(y, leaves, y.detach())
+    for a, b in zip(*both(f)):
+        assert a.dtype is b.dtype and all(n == 1 or s == t for n, s, t in zip(a.shape, a.stride(), b.stride()))
+        np.testing.assert_allclose(wide(a), wide(b), rtol=2e-4, atol=2e-4 * np.abs(wide(b)).max())
+        if a.ndim == 4 and last:                # as in PyTorch
+            assert a.is_contiguous(memory_format=pellucid.channels_last)
+
+
+@pytest.mark.parametrize("layout", [pellucid.contiguous_format, pellucid.channels_last])
+def test_convolutions_are_native_from_the_first_call(layout) -> None:
+    kernels.forget()
+    x = pellucid.randn(4, 128, 14, 14).contiguous(memory_format=layout).requires_grad_()
+    w = pellucid.randn(128, 128, 3, 3).requires_grad_()
+    a, b = both(lambda: pellucid.autograd.grad(TF.conv2d(x, w, padding=1).sum(), (x, w)))       # of one number, expanded
+    for one, other in zip(a, b):
+        np.testing.assert_allclose(wide(one), wide(other), rtol=1e-4, atol=1e-3)
+    pellucid.autograd.grad(TF.conv2d(x, w, padding=1).sum(), (x, w))
+    made = [key[0].name for key, call in kernels._calls.items() if call is not kernels._NO and key[0].name.startswith("conv")]
+    assert sorted(made) == ["convolution", "convolution_input", "convolution_weight"]
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 16, 12, 13)])
+def test_copies_keep_the_memory_format(shape) -> None:
+    x = pellucid.randn(shape)
+    last = x.contiguous(memory_format=pellucid.channels_last)
+    assert not last.is_contiguous() and last.is_contiguous(memory_format=pellucid.channels_last)
+    for f in (lambda: x.contiguous(memory_format=pellucid.channels_last), lambda: last.clone(), lambda: last.contiguous(),
+              lambda: x.transpose(1, 3).clone()):
+        a, b = both(f)
+        agree(a, b, 0)
 
 
 @pytest.mark.parametrize("call", ["gather", "embedding"])
