@@ -12,6 +12,7 @@
     segment.py     where a segment ends, and how the program goes on
     attempt.py     one run
     breaks.py      reasons to stop
+    blocks.py, spelling.py, blockwork.py   the rest of a frame as a real Python function
 """
 from __future__ import annotations
 
