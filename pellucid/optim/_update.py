@@ -152,9 +152,8 @@ def descent(p: np.ndarray, g: np.ndarray, weight_decay: float, maximize: bool) -
     """The gradient to follow downhill: negated when maximizing, plus `weight_decay * p`. `g` itself if neither."""
     if weight_decay == 0:
         return np.negative(g) if maximize else g
-    out = np.multiply(p, weight_decay)
-    out = np.subtract(out, g) if maximize else np.add(out, g)
-    return out
+    out = np.multiply(p, weight_decay, out=np.empty_like(p))
+    return np.subtract(out, g, out=out) if maximize else np.add(out, g, out=out)
 
 
 def lerp(start: np.ndarray, end: np.ndarray, weight: np.ndarray, s: np.ndarray) -> None:
