@@ -45,7 +45,7 @@ def test_a_script_module_is_a_module():
 
 
 def test_questions_are_answered_truthfully():
-    assert not jit.is_scripting() and not jit.is_tracing() and not onnx.is_in_onnx_export()
+    assert not jit.is_scripting() and not jit.is_tracing() and not onnx.is_in_onnx_export() and not torch.fx._symbolic_trace.is_fx_tracing()
     for ask in (distributed.is_available, distributed.is_initialized, distributed.is_nccl_available, distributed.is_gloo_available,
                 distributed.is_mpi_available, distributed.is_torchelastic_launched):
         assert ask() is False
