@@ -8,8 +8,10 @@ What stays true: starting costs no more than `import pellucid`; Pillow and rich 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
+import runpy
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -47,6 +49,14 @@ def parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(command=run_demo)
 
+    explain = commands.add_parser("explain", help="run a script, and say what the compiler did with each compiled function")
+    explain.add_argument("script", type=Path)
+    explain.add_argument("arguments", nargs=argparse.REMAINDER, help="for the script")
+    explain.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
+    explain.add_argument("--assert", dest="limits", type=_limits, default={}, metavar="LIMITS",
+                         help="exit with status 1 if there is more, for CI: max_breaks=0,max_recompiles=1")
+    explain.set_defaults(command=run_explain)
+
     info = commands.add_parser("info", help="versions, processor, threads, data types and devices")
     info.set_defaults(command=run_info)
     return top
@@ -73,6 +83,43 @@ def run_demo(options: argparse.Namespace) -> int:
         )
     )
     return 0
+
+
+def run_explain(options: argparse.Namespace) -> int:
+    """Run the script as `python` would; print what became of its compiled functions."""
+    if not options.script.is_file():
+        print(f"pellucid explain: there is no {options.script}", file=sys.stderr)
+        return 2
+    compiler = pellucid.compiler
+    sys.argv = [str(options.script), *options.arguments]
+    sys.path.insert(0, str(options.script.parent.resolve()))
+    with compiler.explain_all() as explained:
+        try:
+            runpy.run_path(str(options.script), run_name="__main__")
+        except SystemExit as stopped:
+            if stopped.code:
+                raise
+    found = explained()
+    print("\n\n".join(map(str, found)) or "no compiled function was called", file=sys.stderr)
+    if options.json:
+        part = options.json.with_suffix(options.json.suffix + ".part")
+        part.write_text(json.dumps([e.data for e in found], indent=1))
+        part.replace(options.json)
+    wrong = [line for e in found for line in e.check(**options.limits)]
+    print("\n".join(wrong), end="\n" if wrong else "", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def _limits(text: str) -> dict[str, int]:
+    """max_breaks=0,max_recompiles=1"""
+    try:
+        found = {name.strip(): int(value) for name, _, value in (part.partition("=") for part in text.split(","))}
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form max_breaks=0,max_recompiles=1") from None
+    known = ("max_breaks", "max_recompiles", "max_graphs")
+    if not found.keys() <= set(known):
+        raise argparse.ArgumentTypeError(f"limits are {', '.join(known)}")
+    return found
 
 
 def run_info(options: argparse.Namespace) -> int:

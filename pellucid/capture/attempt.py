@@ -31,15 +31,16 @@ class Located(Exception):
 
 
 class Attempt:
-    """`start(world, args, kwargs)` gives the first frames, or a value; `end`: a Located break to stop at; `points`: makes points."""
+    """`start(world, args, kwargs)` gives the first frames, or a value; `given`: (args, kwargs) as the caller passed them; `end`: a
+    Located break to stop at; `points`: makes points."""
 
-    def __init__(self, start: Callable, tracer: Any, points: Callable, end: Located | None = None, varying: frozenset = frozenset()):
-        self.start, self.points, self.end = start, points, end
+    def __init__(self, start: Callable, given: tuple[tuple, dict], tracer: Any, points: Callable, end: Located | None = None,
+                 varying: frozenset = frozenset()):
+        self.start, self.given, self.points, self.end = start, given, points, end
         self.world = World(tracer, varying)
         self.recipe = Recipe(self.world)
         self.stop: Stop | None = None
         self.modes_after: tuple | None = None
-        self.lines: dict[tuple[str, int], int] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> list:
         """Run; the tensors of the recipe."""
@@ -48,9 +49,9 @@ class Attempt:
         outer, interpreted.place = interpreted.place, world.place
         try:
             for k, value in enumerate(args):
-                world.adopt(value, (0, k))
+                world.adopt(value, (0, k), self.given[0][k])
             for key, value in kwargs.items():
-                world.adopt(value, (1, key))
+                world.adopt(value, (1, key), self.given[1][key])
             value = self.run(args, kwargs)
             recipe = self.recipe
             changes = world.journal.changes()
@@ -69,6 +70,12 @@ class Attempt:
             interpreted.place = outer
             set_modes(*before)
             world.journal.restore()
+
+    def release(self) -> None:
+        """Let go of the values of this call: they hold each other."""
+        self.given = ((), {})
+        for part in (self.world.journal, self.world, self.recipe, self.interpreter):
+            vars(part).clear()
 
     def run(self, args: tuple, kwargs: dict) -> Any:
         run = self.interpreter = Interpreter(self.world, [], self.end.steps if self.end is not None else -1)
@@ -90,6 +97,8 @@ class Attempt:
             self.stop.error = self.end.error
             return None
         except Break as error:
+            if error.number in ("PX011", "PX019"):
+                raise Unrepeatable(self.place(error)) from error
             if isinstance(error.__cause__, TraceError) and "[P3002]" in str(error.__cause__):
                 raise error.__cause__ from None
             raise Located(self.place(error), first_step(run.frames, run.steps - 1)) from error
@@ -100,6 +109,11 @@ class Attempt:
             run.frames[:] = frames
             raise Located(self.place(error), first_step(frames, step)) from raised.value
 
+    def lines(self) -> frozenset:
+        """(file, line) of the user's code that ran."""
+        return frozenset([(p.code.co_filename, line) for p, line in self.interpreter.seen
+                          if line and not calls.policy.framework_file(p.code.co_filename)])
+
     def place(self, error: Break) -> Break:
         """The break with the user's line."""
         error.file, error.line, error.function = self.world.place()
@@ -108,7 +122,10 @@ class Attempt:
     def cannot_rebuild(self, error: Break) -> None:
         """Something that is needed later cannot be made again: end the segment where it was not there yet, at the start if need be."""
         self.place(error)
-        if self.end is None or self.end.steps == 0:
+        steps = self.end.steps if self.end is not None else self.interpreter.steps
+        if error.born is not None and error.born < steps:
+            raise Located(error, error.born)
+        if steps == 0 or self.end is None:
             raise Unrepeatable(error)
         raise Located(error, 0)
 
@@ -128,7 +145,7 @@ def describe(error: BaseException) -> str:
 def first_step(frames: list[Frame], step: int) -> int:
     """Where a segment that cannot go past `step` must end: frames that nobody can go on with are not entered at all."""
     for frame in frames:
-        if frame.then is not None or frame.owner is not None or any(type(v) is Generator and v.running for v in frame.stack):
+        if frame.then is not None or frame.owner is not None or frame.awaits is not None or any(type(v) is Generator and v.running for v in frame.stack):
             return frame.entered
     return step
 

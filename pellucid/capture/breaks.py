@@ -28,7 +28,6 @@ KINDS: dict[str, Kind] = {
     "PX006": Kind("an object whose state cannot be seen", "pass what is needed of it as arguments"),
     "PX007": Kind("a class or module is changed", "set attributes of classes and modules outside the compiled function"),
     "PX008": Kind("a call that goes too deep", "write the recursion as a loop"),
-    "PX009": Kind("backward() goes on into what was computed before", "compute the loss and call backward() in the same compiled function"),
     "PX010": Kind("a class is defined", "define the class outside the compiled function"),
     "PX011": Kind("async code", "compile the functions that the coroutine calls"),
     "PX012": Kind("an instruction that is not captured", "write this part another way, or outside the compiled function"),
@@ -37,6 +36,7 @@ KINDS: dict[str, Kind] = {
     "PX015": Kind("random numbers of Python or NumPy", "use pellucid's random functions, or draw outside the compiled function"),
     "PX016": Kind("a value that cannot be built again", "finish with this object before the break, or make it after it"),
     "PX017": Kind("the identity of an object is used", "compare with `is`, or use a number of your own"),
+    "PX019": Kind("an instruction that only Python itself runs", "move this into a function of its own, outside the compiled one"),
     "PX018": Kind("NumPy computes with a tensor's values", "use the tensor operation of the same name"),
 }
 
@@ -47,6 +47,7 @@ class Break(Exception):
     def __init__(self, number: str, what: str = "", fix: str = ""):
         self.number, self.what, self.fix = number, what, fix
         self.file = self.function = ""
+        self.born: int | None = None                # the step that made what cannot be made again
         self.line = 0
         super().__init__(number, what)
 

@@ -5,6 +5,7 @@ user's never runs unseen; a C function runs only if `policy` lists it.
 """
 from __future__ import annotations
 
+import builtins
 import collections
 import functools
 import itertools
@@ -347,9 +348,8 @@ def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if isinstance(fn, (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
                        types.ClassMethodDescriptorType, type(str.join), type(len))):
         return call_builtin(world, fn, args, kwargs)
-    compiled = getattr(fn, "_captured", None)                   # a compiled function inside another
-    if compiled is not None:
-        return call(world, compiled, args, kwargs)
+    if kind.__name__ == "Compiled" and policy.framework_class(kind):         # a compiled function inside another
+        return call(world, fn.fn, args, kwargs)
     method = policy.python_method(kind, "__call__")
     if method is not None:
         world.rely_on_class(kind, "__call__", method)
@@ -368,7 +368,8 @@ def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) -> Any:
     if getattr(fn, "_capture_disabled", False):
-        refuse("PX004", fn.__qualname__)
+        why = fn._capture_disabled
+        refuse("PX004", fn.__qualname__ + (f" ({why})" if isinstance(why, str) else ""))
     special = FUNCTIONS.get(fn)
     if special is not None:
         return special(world, fn, args, kwargs)
@@ -686,6 +687,8 @@ def call_builtin(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
         name = getattr(fn, "__qualname__", repr(fn))
         if str(module).partition(".")[0] == "numpy":
             return call_numpy(world, fn, args, kwargs)
+        if fn is builtins.__build_class__:
+            refuse("PX010")
         owner = getattr(fn, "__self__", None)
         if not (policy.framework_class(type(owner)) or str(module).startswith("pellucid")):
             refuse("PX015" if module in ("random", "_random") else "PX002", f"{name}()" if module in ("builtins", None) else f"{module}.{name}()")
@@ -911,8 +914,8 @@ def _print(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 
 def _vars(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    if len(args) != 1:
-        refuse("PX012", f"{fn.__name__}() without an object")
+    if not args:
+        return world.interpreter.frames[-1].locals()
     return world.get_attr(args[0], "__dict__")
 
 
@@ -924,8 +927,21 @@ def _format(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     return world.format(args[0], args[1] if len(args) > 1 else "")
 
 
-def _refused(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    return refuse("PX012", f"{fn.__name__}()")
+def _locals(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    return world.interpreter.frames[-1].locals()
+
+
+def _globals(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    space = world.interpreter.frames[-1].space
+    world.space_source(space)
+    return space
+
+
+def _only_python(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """eval, exec, dir() and vars() of the caller."""
+    if fn is dir and args:
+        return refuse("PX012", "dir()")
+    return refuse("PX019", f"{fn.__name__}()")
 
 
 def _chain_from(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -938,8 +954,8 @@ def _chain_from(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _delattr, object.__setattr__: _object_setattr,
            object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, id: _id, hash: _hash,
-           print: _print, vars: _vars, repr: _repr, format: _format, globals: _refused, locals: _refused, eval: _refused, exec: _refused,
-           dir: _refused, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
+           print: _print, vars: _vars, repr: _repr, format: _format, globals: _globals, locals: _locals, eval: _only_python, exec: _only_python,
+           dir: _only_python, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
 FUNCTIONS: dict[Any, Any] = {enter: _enter, iterates: lambda world, fn, args, kwargs: runs_python(*args)}
 
 

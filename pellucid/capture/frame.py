@@ -6,6 +6,7 @@ value is an ordinary Python object; an instruction either takes effect whole or 
 """
 from __future__ import annotations
 
+import builtins
 import inspect
 import types
 from collections.abc import Callable, Sequence
@@ -76,14 +77,28 @@ class Frame:
         return self.program.ins[max(self.index - 1, 0)].line
 
 
+    def locals(self) -> dict:
+        """What locals() gives."""
+        found = {}
+        for name, value in zip(self.program.slotnames, self.slots):
+            if type(value) is types.CellType:
+                try:
+                    value = value.cell_contents
+                except ValueError:
+                    continue
+            if value is not UNBOUND and not name.startswith("."):
+                found[name] = value
+        return found
+
+
 class Generator:
     """A generator of interpreted code."""
 
-    __slots__ = ("frame", "name", "running")
+    __slots__ = ("frame", "name", "running", "born")
 
     def __init__(self, frame: Frame, name: str):
         self.frame: Frame | None = frame
-        self.name, self.running = name, False
+        self.name, self.running, self.born = name, False, frame.entered      # `born`: the step of the call that made it
 
 
 def frame_of(fn: types.FunctionType, args: Sequence, kwargs: dict) -> Frame:
@@ -173,11 +188,13 @@ class Interpreter:
 
     def __init__(self, domain: Any, frames: list[Frame], stop: int = -1):
         self.domain, self.frames, self.stop, self.steps = domain, frames, stop, 0
+        self.seen: set[tuple] = set()               # (code, line) of what has run
+        self.origins: dict[int, tuple] = {}         # id of an exception -> (code, line) of where it was raised
         domain.interpreter = self
 
     def run(self) -> Any:
         """The result of the first frame. Raises Raised, Stopped, and whatever the domain raises that is no exception of the program."""
-        frames, handlers = self.frames, HANDLERS
+        frames, handlers, seen = self.frames, HANDLERS, self.seen
         while True:
             frame = frames[-1]
             if self.steps == self.stop:
@@ -187,6 +204,7 @@ class Interpreter:
             self.steps += 1
             instruction = frame.program.ins[frame.index]
             frame.index += 1
+            seen.add((frame.program, instruction.line))
             depth = len(frames)
             try:
                 handlers[instruction.op](self, frame, frame.stack, instruction.arg)
@@ -201,6 +219,8 @@ class Interpreter:
         """Go to the handler of an exception, in the frame that has one."""
         frames = self.frames
         self.trail = frames[:], self.steps - 1
+        if frames[-1].program.ins[frames[-1].index - 1].op != "RERAISE":
+            self.origins[id(value)] = frames[-1].program.code, frames[-1].line
         while True:
             frame = frames[-1]
             if value.__context__ is None and frame.exc is not None and frame.exc is not value:
@@ -209,8 +229,11 @@ class Interpreter:
             if handler is not None:
                 break
             frames.pop()
+            if frame.awaits is not None and frame.owner is None and isinstance(value, StopIteration):
+                end_iteration(self, frame.awaits, value.value)      # a __next__ written in Python
+                return
             if frame.owner is not None:
-                frame.owner.frame = None
+                frame.owner.frame, frame.owner.running = None, False
                 if isinstance(value, StopIteration):
                     value = chained(RuntimeError("generator raised StopIteration"), value)
             if not frames:
@@ -267,6 +290,9 @@ def handles(name: str) -> Callable:
 # ---------------------------------------------------------------------------------------------------- stack and names
 @handles("POP_TOP")
 def _pop_top(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
+    left = stack[-1]
+    if type(left) is Generator and left.frame is not None and left.frame.index and left.frame.program.handler[left.frame.index - 1]:
+        run.domain.refuse("PX012", "a generator that is left inside try or with")
     stack.pop()
 
 
@@ -557,7 +583,7 @@ def _for_iter(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
         stack.pop()
         frame.index = arg
     elif type(result) is Frame:                     # a __next__ written in Python
-        result.then = lambda value: value
+        result.awaits = "for", arg
         run.frames.append(result)
     else:
         stack.append(result)
@@ -618,7 +644,7 @@ def finish_generator(run: Interpreter, frame: Frame, value: Any) -> None:
 @handles("RETURN_GENERATOR")
 def _return_generator(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     if frame.program.code.co_flags & ASYNC:
-        run.domain.refuse("PX011", "an async function is called")
+        run.domain.refuse("PX011", "an async function")
     generator = run.domain.generator(frame)
     frame.owner = generator
     run.frames.pop()
@@ -893,12 +919,12 @@ def _intrinsic_1(run: Interpreter, frame: Frame, stack: list, arg: str) -> None:
         if isinstance(stack[-1], StopIteration):
             stack[-1] = chained(RuntimeError("generator raised StopIteration"), stack[-1])
     else:
-        run.domain.refuse("PX012", f"the instruction {arg.lower()}")
+        run.domain.refuse("PX019", arg.lower())
 
 
 @handles("INTRINSIC_2")
 def _intrinsic_2(run: Interpreter, frame: Frame, stack: list, arg: str) -> None:
-    run.domain.refuse("PX012", f"the instruction {arg.lower()}")
+    run.domain.refuse("PX019", arg.lower())
 
 
 def _unknown(name: str, number: str, what: str) -> None:
@@ -909,7 +935,12 @@ def _unknown(name: str, number: str, what: str) -> None:
 
 for _name in ("GET_AWAITABLE", "GET_AITER", "GET_ANEXT", "BEFORE_ASYNC_WITH", "END_ASYNC_FOR"):
     _unknown(_name, "PX011", "async code")
-for _name in ("LOAD_BUILD_CLASS", "LOAD_NAME", "STORE_NAME", "DELETE_NAME", "LOAD_LOCALS", "LOAD_FROM_DICT_OR_GLOBALS",
+for _name in ("LOAD_NAME", "STORE_NAME", "DELETE_NAME", "LOAD_LOCALS", "LOAD_FROM_DICT_OR_GLOBALS",
               "LOAD_FROM_DICT_OR_DEREF", "SETUP_ANNOTATIONS"):
-    _unknown(_name, "PX010", "a class is defined")
-_unknown("CHECK_EG_MATCH", "PX012", "except*")
+    _unknown(_name, "PX019", "the body of a class")
+_unknown("CHECK_EG_MATCH", "PX019", "except*")
+
+
+@handles("LOAD_BUILD_CLASS")
+def _load_build_class(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
+    stack.append(builtins.__build_class__)

@@ -59,8 +59,13 @@ ACTING = frozenset(("logging", "warnings", "threading", "traceback", "importlib"
                     "hashlib", "tqdm", "concurrent.futures", "_pytest", "ctypes"))
 OUTPUT = frozenset(("logging", "warnings"))
 
+# Functions of pellucid that change the state of the process.
+EFFECTS = frozenset(("manual_seed", "seed", "set_rng_state", "set_num_threads", "set_num_interop_threads", "use_deterministic_algorithms", "save",
+                     "load", "set_printoptions", "set_default_device", "set_flush_denormal", "get_num_threads", "get_rng_state",
+                     "initial_seed", "are_deterministic_algorithms_enabled", "fork_rng"))
+
 BUILTIN = {f for f in vars(builtins).values() if callable(f)} - {
-    open, input, exec, eval, compile, breakpoint, globals, locals, __import__, exit, quit, getattr, setattr, delattr} - {
+    open, input, builtins.__build_class__, exec, eval, compile, breakpoint, globals, locals, __import__, exit, quit, getattr, setattr, delattr} - {
     f for f in vars(builtins).values() if isinstance(f, type)}
 CLASSES = {f for f in vars(builtins).values() if isinstance(f, type)} | {
     collections.deque, collections.OrderedDict, collections.defaultdict, collections.Counter, functools.partial, types.SimpleNamespace,
@@ -198,6 +203,8 @@ def decide(fn: types.FunctionType) -> str:
 
 def _decide(fn: types.FunctionType, file: str) -> str:
     if framework_file(file):
+        if fn.__name__ in EFFECTS and "." not in fn.__qualname__:
+            return "refuse"
         return "native" if file.startswith(NATIVE) else "inline"
     module = fn.__globals__.get("__name__") or ""
     head = module.partition(".")[0]

@@ -6,6 +6,7 @@ named by its place; one object is made once, however often it is met; containers
 from __future__ import annotations
 
 import collections
+import sys
 import types
 import warnings
 from typing import Any, NamedTuple
@@ -15,9 +16,11 @@ from ..nn.modules.module import Changes
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from . import policy
-from .breaks import refuse
+from .breaks import Break, refuse
+from .calls import GeneratorMethod
 from .frame import Generator
 from .journal import ABSENT, Change
+from .raising import at_line
 
 __all__: list[str] = []
 
@@ -74,6 +77,10 @@ class Recipe:
         place = world.sources.get(id(value))
         if place is not None:
             return Part("source", place[1])
+        if kind in (Generator, GeneratorMethod):
+            error = Break("PX016", "a generator")
+            error.born = value.born if kind is Generator else value.generator.born
+            raise error
         if policy.plain(value):
             return Part("object", value)
         if kind is types.FunctionType:
@@ -101,11 +108,11 @@ class Recipe:
             return self.exception(value, kind)
         if policy.array(value):
             return self.step("{}.copy()", _Kept(value.copy()))
-        if kind is Generator:
-            refuse("PX016", "a generator")
         if policy.python_class(kind) and not isinstance(value, type):
             if policy.framework_class(kind) and id(value) not in world.fresh and not kind.__module__.startswith("pellucid.tensor.modes"):
                 return Part("object", value)
+            if id(value) not in world.fresh and kind.__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
+                return Part("object", value)                    # of a module of Python's own
             return self.instance(value, kind)
         if isinstance(value, type):
             return Part("object", value)
@@ -232,6 +239,9 @@ class Recipe:
         self.then("{}.args = {}", made, self.part(tuple(value.args)))
         if value.__dict__:
             self.then("{}.__dict__.update({})", made, self.part(dict(value.__dict__)))
+        origin = self.world.interpreter.origins.get(id(value))
+        if origin is not None:
+            self.then("at_line({}, {}, {})", made, Part("object", origin[0]), Part("object", origin[1]))
         for name in ("__cause__", "__context__"):
             if getattr(value, name) is not None:
                 self.then(f"{{}}.{name} = {{}}", made, self.part(getattr(value, name)))
@@ -312,6 +322,6 @@ def refill(owner: Any, content: Any) -> None:
         owner.update(content) if isinstance(owner, set) else owner.extend(content)
 
 
-SPACE = {"new": new, "make_function": make_function, "set_cell": set_cell, "set_field": set_field, "refill": refill, "CellType": types.CellType,
+SPACE = {"at_line": at_line, "new": new, "make_function": make_function, "set_cell": set_cell, "set_field": set_field, "refill": refill, "CellType": types.CellType,
          "MethodType": types.MethodType, "deque": collections.deque, "defaultdict": collections.defaultdict,
          "OrderedDict": collections.OrderedDict}

@@ -13,6 +13,7 @@ from .breaks import Break
 from .concrete import Concrete
 from .decode import Program, live
 from .frame import HANDLERS, Frame, Interpreter, Raised
+from .raising import at_line
 from .tables import NULL, UNBOUND
 
 __all__: list[str] = []
@@ -132,10 +133,13 @@ class Stop:
         instruction = spec.program.ins[spec.index]
         frame.index = spec.index + 1
         outer = self.specs[:-1]
+        error = None
         try:
             HANDLERS[instruction.op](run, frame, frame.stack, instruction.arg)
         except Raised as raised:
-            return self.raised(frame, raised.value, values)
+            error = raised.value
+        if error is not None:
+            return self.raised(frame, error, values)
         if not run.frames:
             return self.returned(outer, values, run.last)
         return self.point(outer, values, frame)
@@ -159,11 +163,17 @@ class Stop:
         """An exception: on to the handler that Python would choose."""
         frames = [*frames_of(self.specs[:-1], values), frame]
         places = [(f.program.code, f.line) for f in frames]
+        again = self.instruction.op == "RERAISE"
         run = Interpreter(HOST, frames)
+        caught = True
         try:
             run.unwind(error)
         except Raised:
-            raise traced(error, places) from None
+            caught = False
+        passed = places[max(len(frames) - 1, 0):len(places) - again]       # the frames it was raised in or went through
+        error = traced(error, passed, again)
+        if not caught:                              # outside of any handler, whose exception Python would hang on it
+            raise error
         top = frames[-1]
         return self.point(self.specs[:len(frames) - 1], values, top)
 
@@ -171,9 +181,10 @@ class Stop:
 HOST = Concrete()
 
 
-def traced(error: BaseException, places: Sequence[tuple]) -> BaseException:
-    """The exception, with the user's lines in its traceback."""
-    error.__traceback__ = None if error.__traceback__ is None else beyond(error.__traceback__)
+def traced(error: BaseException, places: Sequence[tuple], again: bool) -> BaseException:
+    """The exception, with the user's lines in its traceback. `again`: it is on its way already."""
+    if not again:
+        error.__traceback__ = beyond(error.__traceback__)
     for code, line in reversed(places):
         error = at_line(error, code, line)
     return error
@@ -187,27 +198,3 @@ def beyond(traceback: Any) -> Any:
 
 
 _HERE = __file__.rpartition("segment")[0]
-_raisers: dict[tuple, Any] = {}
-
-
-def at_line(error: BaseException, code: Any, line: int | None) -> BaseException:
-    """The exception as raised at a line of the user's."""
-    key = code.co_filename, code.co_name, line
-    raiser = _raisers.get(key)
-    if raiser is None:
-        if len(_raisers) > 1000:
-            _raisers.clear()
-        source = "\n" * max((line or 1) - 2, 0) + ("def raiser(error):\n" if (line or 1) > 1 else "def raiser(error): ") + " raise error"
-        space: dict = {}
-        exec(compile(source, code.co_filename, "exec"), space)
-        raiser = space["raiser"]
-        raiser.__code__ = raiser.__code__.replace(co_name=code.co_name, co_qualname=code.co_qualname)
-        _raisers[key] = raiser
-    before = error.__context__, error.__cause__, error.__suppress_context__
-    try:
-        raiser(error)
-    except BaseException as raised:
-        raised.__traceback__ = raised.__traceback__.tb_next
-        raised.__context__, raised.__cause__, raised.__suppress_context__ = before
-        return raised
-    return error

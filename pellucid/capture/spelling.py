@@ -326,7 +326,10 @@ def _dict_merge(w: Any, arg: int, following: Any, k: int, depth: int) -> None:
         container = w.pop()
     else:
         w.popped(2)
-    parts = container.parts if isinstance(container, Keywords) else [] if isinstance(container, ast.Dict) and not container.keys else [container]
+    if isinstance(container, Keywords):
+        parts = container.parts
+    else:
+        parts = [] if isinstance(container, ast.Dict) and not container.keys else [container]
     merged = w.make(Keywords, [None], [w.make(ast.Call, w.thing(dict), [], [])])
     merged.parts = [*parts, value]
     merged.values[0].keywords = [w.make(ast.keyword, None, part) for part in merged.parts]
@@ -533,5 +536,6 @@ def _refused(w: Any, arg: Any, following: Any, k: int, depth: int) -> None:
 
 
 WRITERS |= dict.fromkeys((
-    "GET_AWAITABLE", "GET_AITER", "GET_ANEXT", "BEFORE_ASYNC_WITH", "END_ASYNC_FOR", "LOAD_NAME", "STORE_NAME", "DELETE_NAME", "LOAD_LOCALS",
-    "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF", "SETUP_ANNOTATIONS", "CHECK_EG_MATCH", "CLEANUP_THROW", "INTRINSIC_2"), _refused)
+    "GET_AWAITABLE", "GET_AITER", "GET_ANEXT", "BEFORE_ASYNC_WITH", "END_ASYNC_FOR", "LOAD_NAME", "STORE_NAME", "DELETE_NAME",
+    "LOAD_LOCALS", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF", "SETUP_ANNOTATIONS", "CHECK_EG_MATCH", "CLEANUP_THROW",
+    "INTRINSIC_2"), _refused)

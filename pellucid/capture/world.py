@@ -39,6 +39,7 @@ class World(Concrete):
         self.revealed: set[int] = set()                         # containers whose contents are relied on
         self.checks: dict[tuple, Check] = {}
         self.numbers: dict[Source, Any] = {}                    # run-time numbers and promoted tensors by place
+        self.copies: dict[int, tuple[Any, Source]] = {}         # what stands for containers among the arguments, by the id of the original
         self.looked_at: set[int] = set()                        # functions whose parts are places
         self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
         self.journal = Journal(self)
@@ -79,6 +80,10 @@ class World(Concrete):
         """A value read from a place that was there before: note what is relied on; what the program gets."""
         if source in self.numbers:
             return self.numbers[source]
+        copied = self.copies.get(id(value))
+        if copied is not None:
+            self.rely(source, "alike", (copied[1], True))
+            return copied[0]
         kind = type(value)
         if kind in policy.ATOMS:
             if source in self.varying and kind in (int, float):
@@ -101,6 +106,10 @@ class World(Concrete):
                 self.rely(source, "type", kind)
                 self.admit(value.__func__, Source("attribute", "__func__", source))
                 self.admit(value.__self__, Source("attribute", "__self__", source))
+            elif kind in (types.BuiltinFunctionType, types.MethodWrapperType):
+                self.rely(source, "type", kind)
+                self.admit(value.__name__, Source("attribute", "__name__", source))
+                self.admit(value.__self__, Source("attribute", "__self__", source))
             elif policy.array(value):
                 self.rely(source, "array", value.copy())
             elif kind is slice:
@@ -115,10 +124,13 @@ class World(Concrete):
             self.rely(source, "alike", (self.sources[id(value)][1], True))
         return value
 
-    def adopt(self, value: Any, path: tuple) -> None:
-        """An argument, whose structure the entry's guard has looked at: places for what is in it."""
+    def adopt(self, value: Any, path: tuple, original: Any) -> None:
+        """An argument, whose structure the entry's guard has looked at: places for what is in it. `original` is what the caller passed,
+        if `value` is a copy of it: whoever reaches the original otherwise gets the copy too."""
         source = Source("given", path)
         kind = type(value)
+        if value is not original and not isinstance(value, Slots) and kind is not SymNumber:
+            self.copies[id(original)] = value, source
         if kind in policy.BY_VALUE or kind is SymNumber:
             return
         if isinstance(value, Slots):
@@ -127,7 +139,7 @@ class World(Concrete):
             self.sources.setdefault(id(value), (value, source))
             self.revealed.add(id(value))
             for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-                self.adopt(item, (*path, key))
+                self.adopt(item, (*path, key), original[key])
         else:
             self.admit(value, source)
 
@@ -170,7 +182,7 @@ class World(Concrete):
         elif kind is slice:
             for part in (value.start, value.stop, value.step):
                 self.expose(part, depth)
-        elif kind in policy.ITERATORS and id(value) in self.sources:
+        elif id(value) in self.sources and hasattr(kind, "__next__"):
             refuse("PX005", f"a {kind.__name__}")
 
     def use_module(self, module: Module) -> None:
@@ -315,7 +327,7 @@ class World(Concrete):
         if not ordinary:
             getter = policy.lookup(kind, "__getattribute__")
             if isinstance(getter, types.FunctionType) and policy.user_code(getter):
-                return frame_of(getter, (owner, name), {})
+                return self.enter(getter, (owner, name), {})
         static = policy.lookup(kind, name)
         if static is not None and policy.data_descriptor(static):
             return self.through(static, owner, kind, name)
@@ -348,7 +360,7 @@ class World(Concrete):
             self.rely(source, "unset", name)
         getter = policy.lookup(kind, "__getattr__")
         if getter is not None and isinstance(getter, types.FunctionType) and policy.user_code(getter) and not ordinary:
-            return frame_of(getter, (owner, name), {})
+            return self.enter(getter, (owner, name), {})
         return getattr(owner, name)
 
     def through(self, static: Any, owner: Any, kind: type, name: str) -> Any:
@@ -404,6 +416,14 @@ class World(Concrete):
             place, value = Source("attribute", "__func__", place), bound.__func__
         self.rely(place, "identity", value)
 
+    def enter(self, method: types.FunctionType, args: tuple, kwargs: dict) -> Any:
+        """A frame for a special method, on which the result relies."""
+        kind, name = type(args[0]), method.__name__
+        if policy.lookup(kind, name) is method:
+            self.rely_on_class(kind, name, method)
+        calls.look_at_function(self, method)
+        return frame_of(method, args, kwargs)
+
     @raising
     def store_attr(self, value: Any, owner: Any, name: str) -> Any:
         kind = type(owner)
@@ -416,7 +436,7 @@ class World(Concrete):
             refuse("PX007", f"{name!r} of {owner.__name__} is set")
         setter = policy.lookup(kind, "__setattr__")
         if isinstance(setter, types.FunctionType) and policy.user_code(setter):
-            return frame_of(setter, (owner, name, value), {})
+            return self.enter(setter, (owner, name, value), {})
         return self.set_plainly(owner, name, value)
 
     def set_plainly(self, owner: Any, name: str, value: Any, setter: Any = setattr) -> Any:
@@ -441,7 +461,7 @@ class World(Concrete):
             refuse("PX007", f"{name!r} is deleted")
         deleter = policy.lookup(kind, "__delattr__")
         if isinstance(deleter, types.FunctionType) and policy.user_code(deleter):
-            return frame_of(deleter, (owner, name), {})
+            return self.enter(deleter, (owner, name), {})
         static = policy.lookup(kind, name)
         if isinstance(static, property) and static.fdel is not None:
             return frame_of(static.fdel, (owner,), {})
@@ -457,7 +477,7 @@ class World(Concrete):
         method = policy.python_method(kind, "__getitem__")
         if method is not None:
             if policy.inlined(method):
-                return frame_of(method, (owner, key), {})
+                return self.enter(method, (owner, key), {})
             self.expose(owner)
             self.expose(key)
             return owner[key]
@@ -494,7 +514,7 @@ class World(Concrete):
     def store_item(self, value: Any, owner: Any, key: Any) -> Any:
         method = policy.python_method(type(owner), "__setitem__")
         if method is not None and policy.inlined(method):
-            return frame_of(method, (owner, key, value), {})
+            return self.enter(method, (owner, key, value), {})
         self.change(owner)
         owner[key] = value
         return None
@@ -503,7 +523,7 @@ class World(Concrete):
     def del_item(self, owner: Any, key: Any) -> Any:
         method = policy.python_method(type(owner), "__delitem__")
         if method is not None and policy.inlined(method):
-            return frame_of(method, (owner, key), {})
+            return self.enter(method, (owner, key), {})
         self.change(owner)
         del owner[key]
         return None
@@ -530,8 +550,11 @@ class World(Concrete):
             return None
         if not any(m is not None and policy.inlined(m) for m in (left, right)):
             return None
+        for owner, name, m in ((a, names[0], left), (b, names[1], right)):
+            if m is not None:
+                self.rely_on_class(type(owner), name, m)
         first, second = policy.lookup(type(a), names[0]), policy.lookup(type(b), names[1])
-        if type(a) is type(b):
+        if type(a) is type(b) and names not in policy.COMPARE.values():
             second = None
         elif second is not None and issubclass(type(b), type(a)) and first is not second:
             return frame_of(calls.operate, (b, a, second, first, names), {})
@@ -544,7 +567,7 @@ class World(Concrete):
         if sign[-1] == "=":
             own = policy.python_method(type(a), policy.IN_PLACE[sign])
             if own is not None and policy.inlined(own) and not isinstance(a, Slots):
-                return frame_of(own, (a, b), {})
+                return self.enter(own, (a, b), {})
             if isinstance(a, (list, set, dict, collections.deque)):
                 if type(b) is Generator:
                     return frame_of(calls.extended, (a, b, sign), {})
@@ -581,7 +604,7 @@ class World(Concrete):
             return not value
         method = policy.python_method(type(value), {"-": "__neg__", "+": "__pos__", "~": "__invert__"}[sign])
         if method is not None and policy.inlined(method) and not isinstance(value, Slots):
-            return frame_of(method, (value,), {})
+            return self.enter(method, (value,), {})
         return super().unary(value, sign)
 
     @raising
@@ -589,7 +612,7 @@ class World(Concrete):
         kind = type(owner)
         method = policy.python_method(kind, "__contains__")
         if method is not None and policy.inlined(method):
-            frame = frame_of(method, (owner, item), {})
+            frame = self.enter(method, (owner, item), {})
             frame.then = lambda r: bool(r) ^ bool(negated)
             return frame
         if method is None and policy.python_method(kind, "__iter__") is not None and not hasattr(kind, "__contains__") or kind is Generator:
@@ -614,7 +637,7 @@ class World(Concrete):
         for name in ("__bool__", "__len__"):
             method = policy.python_method(kind, name)
             if method is not None and policy.inlined(method) and not isinstance(value, Slots):
-                frame = frame_of(method, (value,), {})
+                frame = self.enter(method, (value,), {})
                 frame.then = bool
                 return frame
             if policy.lookup(kind, name) is not None:
@@ -643,7 +666,7 @@ class World(Concrete):
         method = policy.python_method(kind, name) or name == "__str__" and policy.lookup(kind, "__str__") is object.__str__ and \
             policy.python_method(kind, "__repr__") or None
         if method is not None and policy.inlined(method) and not isinstance(value, Slots):
-            return frame_of(method, (value, arg) if name == "__format__" else (value,), {})
+            return self.enter(method, (value, arg) if name == "__format__" else (value,), {})
         self.nameable(value)
         return otherwise(value, arg)
 
@@ -716,7 +739,7 @@ class World(Concrete):
         method = policy.python_method(kind, "__iter__")
         if method is not None and not isinstance(value, Slots):
             if policy.inlined(method):
-                return frame_of(method, (value,), {})
+                return self.enter(method, (value,), {})
             self.expose(value)
             found = iter(value)
             return iter(list(found)) if isinstance(found, types.GeneratorType) else found

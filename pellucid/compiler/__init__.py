@@ -7,9 +7,17 @@
     modules.py    the modules that a function calls; a module that is compiled when called
     backends.py   what runs a graph
     report.py     what came out
+    making.py     from a captured function to a version of it
+    why.py        why a version does not fit
+    explain.py    all of it, for people and for programs
+    control.py    disable, stances, reset
 """
 from __future__ import annotations
 
+from .control import disable, is_compiling, reset, set_stance
 from .driver import Compiled, compile, trace
+from .explain import Explanation, explain, explain_all
 
-__all__ = ["Compiled", "compile", "trace"]
+is_dynamo_compiling = is_compiling              # PyTorch's name
+
+__all__ = ["Compiled", "Explanation", "compile", "disable", "explain", "explain_all", "is_compiling", "is_dynamo_compiling", "reset", "set_stance", "trace"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import types
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -38,11 +39,23 @@ from .why import Recompile, why
 
 __all__: list[str] = []
 
+every: weakref.WeakSet[Compiled] = weakref.WeakSet()           # all compiled functions
+STANCES = ("default", "force_eager", "eager_on_recompile", "fail_on_recompile", "eager_then_compile")
+
+
+class Stance:
+    """What compiled functions do: see control.set_stance."""
+
+    now = "default"
+
+
 LIMIT = 16                          # compiled versions of one function; past it the function runs as it is
 
 
 class Compiled:
     """A compiled function. `compiles` counts traces that became executables; `report()` says what they consist of."""
+
+    made: Callable[[Compiled], None] | None = None      # is told of each
 
     def __init__(self, fn: Callable, *, backend: str | Callable, fullgraph: bool, keep_grads: bool, options: dict[str, Any],
                  dynamic: bool | None = None):
@@ -54,6 +67,10 @@ class Compiled:
         self.breaks: list[Break] = []
         self.recompiles: list[Recompile] = []
         self.points: dict[Key, Resume] = {}
+        every.add(self)
+        if Compiled.made is not None:
+            Compiled.made(self)
+        self.calls_seen = False
         self.fn, self.backend, self.fullgraph, self.keep_grads, self.options = fn, backend, fullgraph, keep_grads, options
         self.numbers = Numbers(dynamic)
         self.compiles = 0
@@ -63,6 +80,9 @@ class Compiled:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if state.slow and watched():
+            return self.fn(*args, **kwargs)
+        if Stance.now != "default" and (Stance.now == "force_eager" or Stance.now == "eager_then_compile" and not self.calls_seen):
+            self.calls_seen = True
             return self.fn(*args, **kwargs)
         r = self.segment(args, kwargs)
         while type(r) is Goto:
@@ -104,6 +124,13 @@ class Compiled:
         if sum(map(len, self.entries.values())) >= LIMIT:
             return self._give_up(f"it was compiled {LIMIT} times for different arguments or states", args, kwargs)
         self._learn(key, args, kwargs)
+        if Stance.now != "default" and self.entries:
+            if Stance.now == "eager_on_recompile":
+                return self.plainly(args, kwargs)
+            if Stance.now == "fail_on_recompile":
+                last = self.recompiles[-1] if self.recompiles else None
+                fail(RuntimeError, "P3111", f"{self!r} would have to be compiled again",
+                     got="" if last is None else f"{last.what}: {last.old} became {last.new}", fix="set_stance('default') allows it")
         try:
             entry = self._entry(args, kwargs)
         except FirstStep:
@@ -221,6 +248,7 @@ class Compiled:
         if self.fullgraph:
             text = message(error.number, error.reason, got=f"{error.file}:{error.line} in {error.function}", fix=error.remedy)
             raise TraceError(text) from error
+        error.__traceback__ = error.__cause__ = error.__context__ = None        # they hold the values of this call
         if all((b.number, b.file, b.line) != (error.number, error.file, error.line) for b in self.breaks):
             self.breaks.append(error)
 

@@ -50,6 +50,7 @@ class Entry:
         self.modules, self.reads, self.keep_grads = modules, reads, keep_grads
         self.recipe, self.stop, self.modes_after = attempt.recipe, attempt.stop, attempt.modes_after
         self.checks = list(attempt.world.checks.values())
+        self.lines = attempt.lines()
         self.number_paths, self.constant, self.fixed, self.ties = number_paths, constant, fixed, ties
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
         self.source = self._write()
@@ -79,7 +80,7 @@ class Entry:
         for i in self.traced.inputs:
             if i.source is not None and i.source[0] is self.arguments:
                 i.source = None, i.source[1]
-        self.arguments = self.given = None
+        self.arguments = self.given = self.recipe = self.sources = None
 
     def _write(self) -> str:
         w = self.writer = Writer()

@@ -45,7 +45,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     template = flatten(lifted(given, (), paths, tracer, given), leaves)
     stands = {id(t): t if id(t) in themselves else stand_in(t, apart) for t in leaves}
     seen = [stands[id(t)] for t in leaves]
-    attempt = Attempt(compiled.start, tracer, compiled.point, end, compiled.varying)
+    attempt = Attempt(compiled.start, given, tracer, compiled.point, end, compiled.varying)
     work = Work(attempt, tracer, seen)
     watch = [p for m in reachable(compiled.fn) for p in m.parameters()]
     try:
@@ -58,7 +58,13 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
         compiled.met(located.error)
         if end is not None and located.steps >= end.steps:
             raise TraceError(f"capture does not come to the same end twice: {located.error.reason}") from located
-        return make_entry(compiled, args, kwargs, paths, apart, themselves, located)
+        again = located.with_traceback(None)
+        again.__cause__ = again.__context__ = again.error.__traceback__ = None
+        attempt.release()
+    else:
+        again = None
+    if again is not None:
+        return make_entry(compiled, args, kwargs, paths, apart, themselves, again)
     also = met_otherwise(tracer, leaves, stands)
     if also or apart and shared(traced, leaves, seen):
         return make_entry(compiled, args, kwargs, paths, apart and bool(also), themselves | also, end)
@@ -88,6 +94,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     fixed = {k for k, t in enumerate(leaves) if id(t) in themselves}
     entry = Entry(traced, execute, given, leaves, seen, modules, attempt, tracer.grad_uses, joint, paths, compiled.keep_grads, constant,
                   fixed, ties)
+    attempt.release()
     seconds["all"] = time.perf_counter() - start
     entry.seconds, entry.graph = seconds, graph
     return entry

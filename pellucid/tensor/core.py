@@ -13,7 +13,7 @@ from weakref import ref
 
 import numpy as np
 
-from ..core.errors import fail
+from ..core.errors import fail, interpreted
 from ..core.spec import TensorLike
 from ..core.storage import ARRAYS, Storage
 from ..ops.dispatch import local, state
@@ -247,6 +247,8 @@ def readable(a: np.ndarray) -> np.ndarray:
 
 def check_keeps(t, where: str) -> None:
     """Refuse to keep a tensor without values, which was computed in a traced function, where that function's caller looks."""
+    if interpreted.place is not None:                       # a capture puts everything back, and makes the write again
+        return
     if type(t._a) is Fake and id(t) not in t._a.cell.tracer.saved:       # a real tensor may come back, as in self.total += x
         fail(TraceError, "P3009", f"{where} was set to a tensor that the traced function computed",
              got=brief(t._a), fix="write into a tensor that is there, as in self.buffer.copy_(value), or return the value")

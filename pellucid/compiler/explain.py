@@ -1,0 +1,181 @@
+"""`explain`: what the compiler did with a function, for people and for programs.
+
+In: a function and the arguments of one call, or compiled functions that have run. Out: `Explanation`: text of at most 40 lines, and
+`data`, which `json()` writes down (its "version" changes when a field's meaning does). What stays true: the results of what is
+explained are those that it has without.
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import linecache
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..core.errors import fail
+from .driver import Compiled, compile, name_of
+
+__all__: list[str] = []
+
+VERSION = 1
+LINES = 40
+
+
+class Explanation:
+    """What became of one function. `data` holds everything; `str()` is a summary; `result` is what the call returned."""
+
+    def __init__(self, compiled: Compiled, result: Any = None, plain: float | None = None, fast: float | None = None):
+        self.result = result
+        self.data = describe(compiled, plain, fast)
+
+    def json(self, **options: Any) -> str:
+        """`data` as JSON."""
+        return json.dumps(self.data, **{"indent": 1, **options})
+
+    def check(self, **limits: int) -> list[str]:
+        """What exceeds the limits: max_breaks, max_recompiles, max_graphs."""
+        found = []
+        for name, limit in limits.items():
+            key = name.removeprefix("max_")
+            if name == key or key not in ("breaks", "recompiles", "graphs"):
+                fail(ValueError, "P3120", f"no limit {name!r}", fix="max_breaks, max_recompiles, max_graphs")
+            count = self.data["counts"][key]
+            if count > limit:
+                found.append(f"{self.data['function']}: {count} {key}, at most {limit} are allowed")
+        return found
+
+    def __str__(self) -> str:
+        return "\n".join(text(self.data))
+
+    __repr__ = __str__
+
+
+def explain(fn: Callable, **settings: Any) -> Callable[..., Explanation]:
+    """`explain(fn)(*args, **kwargs)`: compile `fn` (anew, with the settings of `compile`), call it with these arguments, and say what
+    was done. An already compiled function is explained as it is, after one call more.
+
+    Returns a function that gives an Explanation: print it, or look at `.data`, `.json()`, `.result`.
+    """
+    if not isinstance(fn, Compiled) and not callable(fn):
+        fail(TypeError, "P3121", f"explain() takes a function or a module, not {type(fn).__name__}", fix="pass the function itself")
+    compiled = fn if isinstance(fn, Compiled) else getattr(fn, "_compiled", None) or compiled_form(fn, settings)
+
+    def explained(*args: Any, **kwargs: Any) -> Explanation:
+        result = compiled(*args, **kwargs)
+        return Explanation(compiled, result)
+
+    return explained
+
+
+def compiled_form(fn: Callable, settings: dict) -> Compiled:
+    made = compile(fn, **settings)
+    return made if isinstance(made, Compiled) else made._compiled
+
+
+@contextlib.contextmanager
+def explain_all() -> Iterator[Callable[[], list[Explanation]]]:
+    """Inside, compiled functions are kept; afterwards what is given explains each that was called."""
+    kept: list[Compiled] = []
+    Compiled.made = kept.append
+    try:
+        yield lambda: [Explanation(c) for c in kept if c.versions or c.gave_up]
+    finally:
+        Compiled.made = None
+
+
+# ---------------------------------------------------------------------------------------------------- data
+def describe(compiled: Compiled, plain: float | None = None, fast: float | None = None) -> dict[str, Any]:
+    """Everything that is known about a compiled function, as plain data."""
+    report = compiled.report()
+    versions = compiled.versions
+    breaks = [{"id": b.number, "file": b.file, "line": b.line, "function": b.function, "reason": b.reason, "fix": b.remedy,
+               "source": source_line(b.file, b.line)} for b in compiled.breaks]
+    seconds = report.seconds
+    return {
+        "version": VERSION,
+        "function": name_of(compiled.fn),
+        "file": place_of(compiled.fn)[0], "line": place_of(compiled.fn)[1],
+        "gave_up": compiled.gave_up,
+        "counts": {"graphs": sum(bool(e.graph.nodes) for e in versions), "segments": len(versions), "breaks": len(breaks),
+                   "recompiles": len(compiled.recompiles), "kernels": report.kernels, "library_calls": report.library_calls,
+                   "host_calls": report.host_calls, "guards": sum(len(e.checks) for e in versions)},
+        "seconds": {"all": sum(e.seconds["all"] for e in versions), "passes": seconds},
+        "pays_off_after": None if not plain or not fast or fast >= plain else int(seconds.get("all", 0.0) / (plain - fast)) + 1,
+        "lines": lines_of(compiled, versions),
+        "breaks": breaks,
+        "guards": [{"what": str(c.source), "kind": c.kind, "where": c.where} for e in versions for c in e.checks],
+        "recompiles": [r._asdict() for r in compiled.recompiles],
+        "kernels": [kernel_of(k) for k in compiled.kernels],
+        "not_fused": [str(w) for w in report.whynot],
+    }
+
+
+def place_of(fn: Any) -> tuple[str, int]:
+    code = code_of(fn)
+    return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
+
+
+def code_of(fn: Any) -> Any:
+    """The code object that a call of `fn` starts with."""
+    fn = getattr(fn, "__func__", fn)
+    code = getattr(fn, "__code__", None)
+    if code is None:
+        code = getattr(getattr(type(fn), "forward", None), "__code__", None) or getattr(getattr(type(fn), "__call__", None), "__code__", None)
+    return code
+
+
+def source_line(file: str, line: int) -> str:
+    return linecache.getline(file, line).strip()
+
+
+def lines_of(compiled: Compiled, versions: list) -> list[dict[str, Any]]:
+    """Each line of the user's that ran: "compiled", "break", or "eager" (between segments)."""
+    stopped = {(b.file, b.line): b.number for b in compiled.breaks}
+    seen: dict[tuple[str, int], int] = {}
+    for e in versions:
+        for place in e.lines:
+            seen[place] = seen.get(place, 0) + 1
+    found = []
+    for file, line in sorted({*seen, *stopped}):
+        number = stopped.get((file, line))
+        found.append({"file": file, "line": line, "source": source_line(file, line), "status": "break" if number else "compiled", "break": number})
+    return found
+
+
+def kernel_of(kernel: Any) -> dict[str, Any]:
+    return {"name": kernel.name, "lines": sorted({str(loc) for loc in getattr(kernel, "locs", ())})}
+
+
+# ---------------------------------------------------------------------------------------------------- text
+def text(data: dict[str, Any]) -> list[str]:
+    """At most 40 lines."""
+    counts = data["counts"]
+
+    def many(n: int, what: str) -> str:
+        return f"{n} {what}{'' if n == 1 else 's'}"
+
+    out = [f"{data['function']}  ({data['file']}:{data['line']})",
+           f"  {many(counts['graphs'], 'graph')}, {many(counts['breaks'], 'break')}, {many(counts['recompiles'], 'recompile')}; "
+           f"{many(counts['kernels'], 'kernel')}, {many(counts['library_calls'], 'library call')}, {many(counts['guards'], 'guard')}; "
+           f"compiling took {data['seconds']['all']:.2f} s"]
+    if data["gave_up"]:
+        out.append(f"  runs as plain Python: {data['gave_up']}")
+    for b in data["breaks"][:6]:
+        out += [f"  break {b['id']}  {b['file']}:{b['line']} in {b['function']}", f"      {b['source']}", f"      {b['reason']}", f"      fix: {b['fix']}"]
+    if len(data["breaks"]) > 6:
+        out.append(f"  and {len(data['breaks']) - 6} more breaks (see .data)")
+    for r in data["recompiles"][:3]:
+        out.append(f"  recompiled: {r['what']}: {r['old']} became {r['new']}" + (f"  ({r['where']})" if r["where"] else "")
+                   + (f"; {r['remedy']}" if r["remedy"] else ""))
+    if len(data["recompiles"]) > 3:
+        out.append(f"  and {len(data['recompiles']) - 3} more recompiles (see .data)")
+    marks = {"compiled": "|", "break": "X", "eager": "."}
+    room = LINES - len(out) - 1
+    lines = data["lines"]
+    if lines and room > 3:
+        out.append("  | compiled   X break")
+        for k, line in enumerate(lines[:room - 1]):
+            out.append(f"  {marks[line['status']]} {line['line']:5d}  {line['source'][:100]}")
+        if len(lines) > room - 1:
+            out[-1] = f"  ... {len(lines) - room + 2} more lines (see .data)"
+    return out[:LINES]
