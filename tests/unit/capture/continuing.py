@@ -608,7 +608,8 @@ CASES = [
         None, 2.5)],
     (bad_match, lambda: Point(1, 2)), (asserting, 0), (asserting, 3), (asserting, 7), (importing, 1), (importing_nothing, 1), (looking, 3),
     (class_inside, 4), (describe, "w"), (Derived.describe, lambda: Derived()), (Derived.hidden, lambda: Derived()),
-    (deep_names, 1, 2, 3, 4, 5), (error_inside, {"a": 1}, "a"), (error_inside, {}, "a"), (error_inside, {"a": None}, "a"), (too_few, [1, 2]),
+    (deep_names, 1, 2, 3, 4, 5), (error_inside, {"a": 1}, "a"), (error_inside, {}, "a"), (error_inside, {"a": None}, "a"),
+    (too_few, [1, 2]),
     (too_few, [1, 2, 3, 4]),
     (too_few, 3), (too_few_for_star, [1]), (swapped, 1, 2, 3), (decorated, 3), (iterators, 3), (nested_five, 1), (everything, 5),
 ]
