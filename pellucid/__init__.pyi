@@ -93,6 +93,7 @@ contiguous_format: memory_format
 default_generator: Any
 double: dtype
 e: Any
+def explain(*args: Any, **kwargs: Any) -> Any: ...
 float: dtype
 float16: dtype
 float32: dtype

@@ -31,19 +31,20 @@ class Located(Exception):
 
 
 class Attempt:
-    """`start(world, args, kwargs)` gives the first frames, or a value; `given`: (args, kwargs) as the caller passed them; `end`: a
+    """`start(world, args, kwargs)` gives the first frames, or a value; `given`: (args, kwargs, extras) as the caller passed them; `end`: a
     Located break to stop at; `points`: makes points."""
 
-    def __init__(self, start: Callable, given: tuple[tuple, dict], tracer: Any, points: Callable, end: Located | None = None,
-                 varying: frozenset = frozenset()):
+    def __init__(self, start: Callable, given: tuple, tracer: Any, points: Callable, end: Located | None = None,
+                 varying: frozenset = frozenset(), promoted: tuple = ()):
+        self.promoted = promoted
         self.start, self.given, self.points, self.end = start, given, points, end
         self.world = World(tracer, varying)
         self.recipe = Recipe(self.world)
         self.stop: Stop | None = None
         self.modes_after: tuple | None = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> list:
-        """Run; the tensors of the recipe."""
+    def __call__(self, args: tuple, kwargs: dict, extras: tuple) -> list:
+        """Run; the tensors of the recipe. `extras`: what stands for the tensors at the `promoted` places."""
         world, before = self.world, modes()
         world.given = args, kwargs
         outer, interpreted.place = interpreted.place, world.place
@@ -52,6 +53,9 @@ class Attempt:
                 world.adopt(value, (0, k), self.given[0][k])
             for key, value in kwargs.items():
                 world.adopt(value, (1, key), self.given[1][key])
+            for k, (place, value) in enumerate(zip(self.promoted, extras)):
+                world.adopt(value, (2, k), value)
+                world.numbers[place] = value
             value = self.run(args, kwargs)
             recipe = self.recipe
             changes = world.journal.changes()
@@ -73,7 +77,7 @@ class Attempt:
 
     def release(self) -> None:
         """Let go of the values of this call: they hold each other."""
-        self.given = ((), {})
+        self.given = ()
         for part in (self.world.journal, self.world, self.recipe, self.interpreter):
             vars(part).clear()
 

@@ -28,6 +28,7 @@ KINDS: dict[str, Kind] = {
     "PX006": Kind("an object whose state cannot be seen", "pass what is needed of it as arguments"),
     "PX007": Kind("a class or module is changed", "set attributes of classes and modules outside the compiled function"),
     "PX008": Kind("a call that goes too deep", "write the recursion as a loop"),
+    "PX009": Kind("backward() goes on into what was computed before", "compute the loss and call backward() in one compiled function"),
     "PX010": Kind("a class is defined", "define the class outside the compiled function"),
     "PX011": Kind("async code", "compile the functions that the coroutine calls"),
     "PX012": Kind("an instruction that is not captured", "write this part another way, or outside the compiled function"),

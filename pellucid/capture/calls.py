@@ -437,6 +437,8 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if any(callable_in_python(v) and not isinstance(v, (type, Module)) for v in values):
         args = [nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for v in args]
         kwargs = {k: nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for k, v in kwargs.items()}
+    if getattr(fn, "__name__", "") == "backward":
+        world.backwards.append(world.interpreter.steps - 1)
     try:
         found = fn(*args, **kwargs)
         return iter(list(found)) if type(found) is types.GeneratorType and policy.framework_file(found.gi_code.co_filename) else found

@@ -43,7 +43,7 @@ class World(Concrete):
         self.looked_at: set[int] = set()                        # functions whose parts are places
         self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
         self.journal = Journal(self)
-        self.spoken: list = []                                  # output, to be made after the graph
+        self.backwards: list[int] = []                          # the steps that called backward()
         self.interpreter: Any = None
 
     # ------------------------------------------------------------------------------------------ looking at what was there

@@ -63,6 +63,7 @@ class Compiled:
         functools.update_wrapper(self, fn, updated=())
         self.name = name_of(fn).rpartition(".")[2]
         self.varying: frozenset = frozenset()       # places outside the arguments whose numbers were seen to change
+        self.promoted: frozenset = frozenset()      # and whose tensors were replaced
         self.fixed: frozenset = frozenset()         # and those whose values a capture needed
         self.breaks: list[Break] = []
         self.recompiles: list[Recompile] = []
@@ -168,7 +169,10 @@ class Compiled:
         if found is None:
             return
         if found.source is not None and found.source not in self.fixed:
-            self.varying |= {found.source}
+            if found.new == "a tensor":
+                self.promoted |= {found.source}
+            else:
+                self.varying |= {found.source}
         self.recompiles.append(Recompile(self.name, *found[1:]))
 
     def _entry(self, args: tuple, kwargs: dict) -> Entry:
@@ -301,7 +305,7 @@ class Resume(Compiled):
         self.fn, self.name, self.backend, self.options = whole.fn, whole.name, whole.backend, whole.options
         self.fullgraph, self.keep_grads = whole.fullgraph, whole.keep_grads
         self.numbers = Numbers(whole.numbers.dynamic)
-        self.varying = self.fixed = frozenset()
+        self.varying = self.promoted = self.fixed = frozenset()
         self.compiles, self.gave_up, self.entries, self._calls = 0, None, {}, {}
         self.breaks, self.recompiles, self.points = whole.breaks, whole.recompiles, {}
         self.point, self.met = whole.point, whole.met

@@ -19,7 +19,7 @@ import numpy as np
 from ..capture.attempt import Attempt, set_modes
 from ..capture.rebuild import SPACE, Part, Step
 from ..capture.segment import Goto
-from ..capture.sources import Source, SourceWriter
+from ..capture.sources import Source, SourceWriter, evaluate
 from ..core.pool import alone
 from ..core.storage import root
 from ..native.execute import Executable
@@ -49,6 +49,7 @@ class Entry:
         self.arguments, self.given, self.traced_as = arguments, given, traced_as
         self.modules, self.reads, self.keep_grads = modules, reads, keep_grads
         self.recipe, self.stop, self.modes_after = attempt.recipe, attempt.stop, attempt.modes_after
+        self.promoted = attempt.promoted
         self.checks = list(attempt.world.checks.values())
         self.lines = attempt.lines()
         self.number_paths, self.constant, self.fixed, self.ties = number_paths, constant, fixed, ties
@@ -68,7 +69,7 @@ class Entry:
     def early(self, places: Sequence[int], args: tuple, kwargs: dict) -> list[np.ndarray]:
         """The arrays of these inputs of the graph."""
         leaves: list[Tensor] = []
-        flatten((args, kwargs), leaves)
+        flatten((args, kwargs, [evaluate(place, (args, kwargs)) for place in self.promoted]), leaves)
         inputs = [self.traced.inputs[k] for k in places]
         return [(leaves[i.place] if i.place is not None else i.tensor)._a for i in inputs]
 
@@ -86,8 +87,8 @@ class Entry:
         w = self.writer = Writer()
         w.space.update(wrap=wrap, local=local, run=self.execute, np=np, same_array=same_array, bump=bump, views=views, finished=finished,
                        DROPPED=DROPPED)
-        arrays = self._arguments(w)
         self.sources = SourceWriter(w, self._given)
+        arrays = self._arguments(w)
         for check in self.checks:
             self.sources.check(check)
         numbers = self.numbers = self._numbers(w)
@@ -103,7 +104,7 @@ class Entry:
 
     def _arguments(self, w: Writer) -> dict[int, str]:
         """Guards of the arguments; {place: the variable of its array}."""
-        args, kwargs = self.arguments
+        args, kwargs, extras = self.arguments
         found: list[tuple[str, Tensor]] = []
         w.miss_if(f"len(args) != {len(args)} or " + (f"kwargs.keys() != {w.name(kwargs.keys(), 'K')}" if kwargs else "kwargs"))
         w.paths = dict.fromkeys(self.number_paths, "")
@@ -112,6 +113,8 @@ class Entry:
             unpack(w, f"args[{i}]", value, found, w.paths, (0, i))
         for key, value in kwargs.items():
             unpack(w, f"kwargs[{key!r}]", value, found, w.paths, (1, key))
+        for k, (place, value) in enumerate(zip(self.promoted, extras)):
+            unpack(w, self.sources.name(place), value, found, w.paths, (2, k))
         arrays: dict[int, str] = {}
         inputs = {i.place for i in self.traced.inputs if i.place is not None}
         for place, (variable, t) in enumerate(found):
@@ -265,7 +268,7 @@ class Entry:
     def end_of_guards(self, w: Writer) -> None:
         """Put what has been written so far under one `try`: what is not there any more does not fit."""
         w.lines = ["    try:", *["    " + line for line in w.lines],
-                   "    except (AttributeError, IndexError, KeyError, ValueError):",
+                   "    except (AttributeError, IndexError, KeyError, TypeError, ValueError):",
                    "        return MISS"]
 
     def _written(self, w: Writer) -> None:

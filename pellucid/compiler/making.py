@@ -14,7 +14,8 @@ import numpy as np
 from ..autograd import grad as gradients
 from ..capture.attempt import Attempt, Located
 from ..capture.breaks import Break
-from ..core.errors import fail
+from ..capture.sources import Source, evaluate
+from ..core.errors import fail, message
 from ..core.spec import Spec
 from ..graph.ir import Graph
 from ..graph.partition import partition
@@ -41,15 +42,16 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     start = time.perf_counter()
     leaves: list[Tensor] = []
     tracer = Tracer(compiled.name)
-    given = args, kwargs
+    places, extras = promoted(compiled.promoted, (args, kwargs))
+    given = args, kwargs, extras
     template = flatten(lifted(given, (), paths, tracer, given), leaves)
     stands = {id(t): t if id(t) in themselves else stand_in(t, apart) for t in leaves}
     seen = [stands[id(t)] for t in leaves]
-    attempt = Attempt(compiled.start, given, tracer, compiled.point, end, compiled.varying)
+    attempt = Attempt(compiled.start, given, tracer, compiled.point, end, compiled.varying, places)
     work = Work(attempt, tracer, seen)
     watch = [p for m in reachable(compiled.fn) for p in m.parameters()]
     try:
-        traced = trace_function(work, *rebuild(template, seen), name=tracer.graph.name, tracer=tracer, watch=watch)
+        traced = trace_function(work, rebuild(template, seen), name=tracer.graph.name, tracer=tracer, watch=watch)
     except Break as error:                          # in what autograd calls back
         raise TraceError(f"{error.reason} ({error.remedy})") from error
     except Located as located:
@@ -69,6 +71,11 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     if also or apart and shared(traced, leaves, seen):
         return make_entry(compiled, args, kwargs, paths, apart and bool(also), themselves | also, end)
     if any(t._fn is not None and traced.grads.get(stands[id(t)]) is not None for t in leaves):
+        where = attempt.world.backwards
+        if where and (end is None or where[0] < end.steps):
+            error = attempt.place(Break("PX009"))
+            compiled.met(error)
+            return make_entry(compiled, args, kwargs, paths, apart, themselves, Located(error, where[0]))
         fail(TraceError, "P3108", "backward() inside the function would go on into the history of an argument",
              fix="call backward() outside, on what the function returns, or detach() the argument")
     ties = met_within(tracer, seen)
@@ -98,6 +105,19 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     seconds["all"] = time.perf_counter() - start
     entry.seconds, entry.graph = seconds, graph
     return entry
+
+
+def promoted(places: frozenset, given: tuple[tuple, dict]) -> tuple[tuple[Source, ...], tuple[Tensor, ...]]:
+    """Places outside the arguments whose tensors were seen to be replaced: they are read at each call, like arguments."""
+    found = {}
+    for place in sorted(places, key=str):
+        try:
+            value = evaluate(place, given)
+        except Exception:
+            continue
+        if isinstance(value, Tensor):
+            found[place] = value
+    return tuple(found), tuple(found.values())
 
 
 class Nothing:
@@ -181,12 +201,16 @@ class Work:
         self.extra = 0
         self.given: list[bool] = []
 
-    def __call__(self, *args: Any, **kwargs: Any) -> tuple:
-        out = self.fn(*args, **kwargs)
+    def __call__(self, args: tuple, kwargs: dict, extras: tuple) -> tuple:
+        out = self.fn(args, kwargs, extras)
         leaves: list[Tensor] = []
         flatten(out, leaves)
         if local.grad:
             self.live = [k for k, t in enumerate(leaves) if isinstance(t._fn, Node) and alive(t._fn)]
+        cut = self.fn.stop is not None
+        if cut and self.live and self.stepped():
+            raise TraceError(message("P3112", "backward() ran before a break, and other results go on into a later backward()",
+                                     fix="remove the break between them, or compile the two parts as functions of their own"))
         if not self.live or self.stepped():
             self.live = []
             return out, []
@@ -195,6 +219,10 @@ class Work:
         lifted = [t for t in tracer.lifted.values() if t._rg]
         self.wrt = list({id(t): t for t in [*[t for t in self.arguments if t._rg], *lifted]}.values())
         tangents = [tracer.tensor(tracer.graph.input(Spec(tuple(t.shape), t.dtype), "g", "tangent")) for t in live]
+        own = self.fn.stop is not None and any(t._rg and t._fn is None and id(t) not in tracer.saved for t in leaves)
+        if own or not self.wrt:
+            raise TraceError(message("P3113", "a tensor that wants a gradient is made before a break, and is used after it",
+                                     fix="make it outside the compiled function, or remove the break"))
         found = gradients(live, self.wrt, tangents, allow_unused=True)
         self.given = [g is not None for g in found]
         self.extra = sum(self.given)

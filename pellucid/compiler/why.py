@@ -25,7 +25,7 @@ class Recompile(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """`source`: the place, if it holds a number that could be a run-time number."""
+    """`source`: the place, if it holds a number or a tensor that could be read at each call."""
 
     source: Source | None
     what: str
@@ -52,7 +52,8 @@ def why(entry: Any, args: tuple, kwargs: dict) -> Changed | None:
             return Changed(check.source if number else None, str(check.source), _text(what), _text(now), check.where,
                            "it is a run-time number from now on" if number else "keep it as it is, or pass it as a tensor")
         if kind == "identity" and now is not what:
-            return Changed(None, str(check.source), _text(what), _text(now), check.where, "change tensors in place (copy_) instead of replacing them")
+            both = isinstance(now, Tensor) and isinstance(what, Tensor)
+            return Changed(check.source if both else None, str(check.source), _text(what), _text(now), check.where, "it is read at each call from now on" if both else "keep it as it is, or pass it as an argument")
         if kind == "type" and type(now) is not what or kind == "length" and len(now) != what or kind == "keys" and tuple(now) != what:
             return Changed(None, f"{kind} of {check.source}", _text(what), _text(now), check.where, "")
     return Changed(None, "a module, a gradient, or memory that is shared", "", "", "", "")
@@ -62,8 +63,9 @@ def arguments(entry: Any, args: tuple, kwargs: dict) -> Changed | None:
     """A tensor among the arguments that differs."""
     leaves: list[Tensor] = []
     flatten((args, kwargs), leaves)
-    if len(leaves) != len(entry.traced_as):
-        return Changed(None, "the number of tensors among the arguments", str(len(entry.traced_as)), str(len(leaves)), "", "")
+    count = len(entry.traced_as) - len(entry.promoted)
+    if len(leaves) != count:
+        return Changed(None, "the number of tensors among the arguments", str(count), str(len(leaves)), "", "")
     for k, (t, seen) in enumerate(zip(leaves, entry.traced_as)):
         a, b = t._a, seen._a
         for what, old, new in (("shape", b.shape, a.shape), ("dtype", b.dtype, a.dtype), ("requires_grad", seen._rg, t._rg),

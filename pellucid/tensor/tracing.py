@@ -270,6 +270,9 @@ def changed(tracer: Tracer) -> tuple[dict, dict]:
         t._a = saved.array
         saved.fake = None
         tracer.lift(t).write(source)
+    for t, read, _ in tracer.grad_uses.values():            # set to None where it was None: at another call it may not be
+        if not read and t._grad is None:
+            grads.setdefault(t, None)
     return grads, flags
 
 

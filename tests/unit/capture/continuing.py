@@ -15,6 +15,13 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[3] / "pellucid"
 
 
+def made_up(name: str) -> type:
+    """An exception of this name; but inspect looks at the __file__ of every module."""
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return type(name, (Exception,), {})
+
+
 class Outside:
     """Finds every module of pellucid outside `capture`: each name of such a module is an exception that nobody raises."""
 
@@ -33,7 +40,7 @@ class Outside:
         if module.__name__ == "continuing_alone.capture":
             module.__path__ = [str(PACKAGE / "capture")]
         elif module.__name__ != "continuing_alone":
-            module.__getattr__ = lambda name: type(name, (Exception,), {})
+            module.__getattr__ = made_up
 
 
 sys.meta_path.insert(0, Outside)

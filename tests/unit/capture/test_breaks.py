@@ -16,6 +16,7 @@ from pellucid.tensor.tracing import TraceError
 BREAKS = Path(pellucid.__file__).parents[1] / "docs" / "reference" / "breaks.md"
 outside = iter(range(1000))
 members = {object()}
+weight = pellucid.ones(3, requires_grad=True)
 
 
 class Config:
@@ -60,6 +61,14 @@ def class_written(x):
 
 def deep(x, n=300):
     return x if n == 0 else deep(x + 1, n - 1)
+
+
+def continued_backward(x):
+    weight.grad = None
+    loss = (x * weight).sum()
+    scale = loss.item()
+    loss.backward()
+    return weight.grad * scale
 
 
 def local_class(x):
@@ -125,7 +134,7 @@ def exception_group(x):
 
 
 TRIGGERS = {"PX001": value, "PX002": foreign, "PX003": output, "PX004": disabled, "PX005": iterator, "PX006": unseen, "PX007": class_written,
-            "PX008": deep, "PX010": local_class, "PX011": asynchronous, "PX012": uncaptured, "PX013": raises, "PX014": fails, "PX015": drawn,
+            "PX008": deep, "PX009": continued_backward, "PX010": local_class, "PX011": asynchronous, "PX012": uncaptured, "PX013": raises, "PX014": fails, "PX015": drawn,
             "PX016": unrepeatable, "PX017": identity, "PX018": numpy_values, "PX019": exception_group}
 
 

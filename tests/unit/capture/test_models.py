@@ -15,7 +15,6 @@ from capture_scripts import ONE_GRAPH, SCRIPTS, counts, given_up, losses  # noqa
 pytestmark = pytest.mark.filterwarnings("ignore:.*runs uncompiled")
 BROKEN: dict[str, str] = {
     "lstm": "a tensor in a dict is known by identity: a version a step",
-    "vae": "a write of a dict's item after .item() is lost in the second step",
     "dcgan": "backward() after a break goes on into what was computed before it",
     "reinforce": "gradients of a segment after a break need a value",
 }

@@ -330,7 +330,6 @@ NAMES = {
 
 @cases(NAMES, {
     "the cache of a function is read, and not relied on": ["cached function"],
-    "what globals() gives is not relied on": ["global appears"],
     "that a function lacks an attribute is not relied on": ["global function's attribute appears"],
     "t_() of a tensor from outside is not noticed": ["global tensor transposed in place"],
 })
@@ -449,7 +448,7 @@ OBJECTS = {
 @cases(OBJECTS, {
     "special methods are not relied on": ["__bool__ appears", "__contains__ appears", "__eq__ replaced", "__init__ replaced",
         "__iter__ appears", "__len__ replaced", "__new__ appears", "__setattr__ appears", "__getattr__ appears",
-        "__getattribute__ appears", "callable"],
+        "callable"],
     "that a class lacks an attribute is not relied on": ["attribute hidden by a new property", "getattr with default, class",
         "hasattr of a class", "hasattr through the class"],
     "defaults of __init__ are not relied on": ["dataclass made inside"],
