@@ -488,6 +488,7 @@ def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
     if id(module) not in world.fresh:
         world.sources.setdefault(id(module), (module, known(module)))
         look_at_hooks(world, module)
+        world.rely_on_class(kind, "__call__", method)
     if policy.native_module(module):
         world.use_module(module)
         return native(world, module, args, kwargs)
@@ -559,7 +560,8 @@ def construct(world: Any, cls: type, args: list, kwargs: dict) -> Any:
     """A call of a class."""
     meta = type(cls)
     if cls is type and len(args) == 1:
-        return type(args[0]) if type(args[0]) is not Generator else types.GeneratorType
+        kind = type(args[0])
+        return types.GeneratorType if kind is Generator else type(args[0].now) if kind is SymNumber else kind
     if cls is super:
         return super(*(args or world.enclosing()))
     if cls in TYPE_FORMS:
@@ -581,6 +583,8 @@ def construct(world: Any, cls: type, args: list, kwargs: dict) -> Any:
     new = policy.lookup(cls, "__new__")
     if isinstance(new, staticmethod):
         new = new.__func__
+    if isinstance(new, (types.FunctionType, types.BuiltinFunctionType)):
+        world.rely_on_class(cls, "__new__", getattr(cls, "__new__"))
     if type(new) is types.FunctionType and policy.decide(new) == "inline":
         frame = frame_of(new, (cls, *args), kwargs)
         frame.then = lambda made: initialised(world, cls, made, args, kwargs)
@@ -610,7 +614,10 @@ def initialised(world: Any, cls: type, made: Any, args: list, kwargs: dict) -> A
         return made
     world.fresh[id(made)] = made
     init = policy.lookup(type(made), "__init__")
+    if isinstance(init, (types.FunctionType, types.WrapperDescriptorType)):
+        world.rely_on_class(type(made), "__init__", init)
     if type(init) is types.FunctionType and policy.decide(init) == "inline" and init is not Module.__init__:
+        look_at_function(world, init)
         frame = frame_of(init, (made, *args), kwargs)
         frame.result = made
         return frame
@@ -670,7 +677,7 @@ def _number(world: Any, cls: type, args: list, kwargs: dict) -> Any:
         for name in (f"__{cls.__name__}__", "__index__"):
             method = policy.python_method(type(x), name)
             if method is not None and policy.inlined(method) and not isinstance(x, Slots):
-                return frame_of(method, (x,), {})
+                return world.enter(method, (x,), {})
     return construct_builtin(world, cls, args, kwargs)
 
 
@@ -862,7 +869,7 @@ def _len(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     method = policy.python_method(type(x), "__len__")
     if method is not None and not isinstance(x, Slots):
         if policy.inlined(method):
-            return frame_of(method, (x,), {})
+            return world.enter(method, (x,), {})
         world.expose(x)
         return len(x)
     if isinstance(x, (dict, set, frozenset)) and id(x) in world.sources and not world.journal.kept(x) and id(x) not in world.revealed:
@@ -905,7 +912,7 @@ def _hash(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     x = args[0]
     method = policy.python_method(type(x), "__hash__")
     if method is not None and policy.inlined(method):
-        return frame_of(method, (x,), {})
+        return world.enter(method, (x,), {})
     if type(x).__hash__ is object.__hash__ and not policy.stable(x):
         return _id(world, fn, args, kwargs) and hash(x)
     return native(world, hash, args, kwargs)

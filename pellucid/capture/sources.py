@@ -55,7 +55,7 @@ def known(value: Any) -> Source:
 
 class Check(NamedTuple):
     """Something relied on. `kind`: "value", "identity", "type", "length", "keys", "contains" (key, outcome), "missing", "unset" (a
-    name that is in no __dict__), "alike" (two places hold one object)."""
+    name that is in no __dict__), "lacks" (no such attribute), "alike" (two places hold one object)."""
 
     source: Source
     kind: str
@@ -159,6 +159,8 @@ class SourceWriter:
             w.miss_if(f"({w.name(key, 'k')} in {v}) is not {outcome}", check.where)
         elif kind == "unset":
             w.miss_if(f"{what!r} in {v}.__dict__", check.where)
+        elif kind == "lacks":
+            w.miss_if(f"hasattr({v}, {what!r})", check.where)
         elif kind == "alike":
             other, outcome = what
             w.miss_if(f"({v} is {self.name(other)}) is not {outcome}", check.where)

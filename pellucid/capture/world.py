@@ -290,6 +290,8 @@ class World(Concrete):
         meta = type(owner)
         if meta is not type and isinstance(policy.lookup(meta, name), property):
             return frame_of(policy.lookup(meta, name).fget, (owner,), {}) if policy.user_code(policy.lookup(meta, name).fget) else getattr(owner, name)
+        if not hasattr(owner, name):
+            self.class_lacks(owner, name)
         value = getattr(owner, name)
         if policy.python_class(owner) and not policy.framework_class(owner) and id(owner) not in self.fresh:
             if isinstance(value, types.MethodType):
@@ -340,6 +342,8 @@ class World(Concrete):
             if isinstance(owner, Module) and name in ("_parameters", "_buffers", "_modules"):
                 self.sources.setdefault(id(value), (value, Source("field", name, source)))
                 return value
+            if static is None:
+                self.class_lacks(kind, name)
             return self.admit(value, Source("field", name, source))
         if static is not None:
             if source is not None and space is not None and not policy.framework_class(kind):
@@ -358,10 +362,16 @@ class World(Concrete):
             return getattr(owner, name)
         if source is not None and space is not None:
             self.rely(source, "unset", name)
+        self.class_lacks(kind, name)
         getter = policy.lookup(kind, "__getattr__")
         if getter is not None and isinstance(getter, types.FunctionType) and policy.user_code(getter) and not ordinary:
             return self.enter(getter, (owner, name), {})
         return getattr(owner, name)
+
+    def class_lacks(self, kind: type, name: str) -> None:
+        """Rely on a class not having an attribute."""
+        if policy.python_class(kind) and not policy.framework_class(kind) and id(kind) not in self.fresh:
+            self.rely(known(kind), "lacks", name)
 
     def through(self, static: Any, owner: Any, kind: type, name: str) -> Any:
         """What a class attribute gives for an instance."""
@@ -451,6 +461,8 @@ class World(Concrete):
             return frame_of(descriptor, (static, owner, value), {})
         if self.source_of(owner) is not None:
             self.journal.keep_field(owner, name)
+            if setter is setattr:
+                self.rely_on_class(type(owner), "__setattr__", policy.lookup(type(owner), "__setattr__"))
         setter(owner, name, value)
         return None
 
@@ -587,6 +599,9 @@ class World(Concrete):
         if frame is not None:
             return frame
         if sign in ("==", "!=") and (policy.by_identity(a) or policy.by_identity(b)):
+            for x in (a, b):
+                if policy.by_identity(x):
+                    self.rely_on_class(type(x), "__eq__", object.__eq__)
             return self.is_(a, b, sign == "!=")
         self.expose(a)
         self.expose(b)
@@ -642,6 +657,7 @@ class World(Concrete):
                 return frame
             if policy.lookup(kind, name) is not None:
                 break
+            self.class_lacks(kind, name)
         if isinstance(value, (dict, set, frozenset)) and id(value) in self.sources and not self.journal.kept(value) and id(value) not in self.revealed:
             self.rely(self.sources[id(value)][1], "length", len(value))
             return bool(value)

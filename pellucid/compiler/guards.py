@@ -149,13 +149,14 @@ def module_guards(w: Writer, modules: Iterable[Any], lifted: dict[int, Tensor]) 
         w.miss_if(f"Changes.count != {known}.seen and {known}.changed()", "attributes of modules")
     for m in modules:
         if m._modules:
-            w.miss_if(f"{w.name(m._modules, 'd')} != {w.name(dict(m._modules), 'k')}")
+            w.miss_if(f"{w.name(m._modules, 'd')} != {w.name(dict(m._modules), 'k')} or tuple({w.name(m._modules, 'd')}) != "
+                      f"{w.name(tuple(m._modules), 'K')}")
         if reads_training(type(m)):
             w.miss_if(f"{w.name(m, 'm')}.training is not {m.training}")
         for registry in (m._parameters, m._buffers):
             for key, t in registry.items():
-                if t is not None and id(t) in lifted:
-                    w.miss_if(f"{w.name(registry, 'd')}[{key!r}] is not {w.name(t, 'p')}")
+                if t is None or id(t) in lifted:
+                    w.miss_if(f"{w.name(registry, 'd')}[{key!r}] is not {'None' if t is None else w.name(t, 'p')}")
 
 
 PLAIN = (int, float, complex, bool, str, bytes, type(None))
