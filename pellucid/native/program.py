@@ -202,7 +202,7 @@ class Compiler:
                 "kind": "combine" if phase.kind == "combine" else "kernel", "name": k.name, "symbol": phase.symbol, "buffers": places,
                 "sizes": list(call.sizes), "extent": llvm.number(phase.extent, sizes), "grain": phase.grain, "scratch": scratch,
                 "partial": partial, "parts": parts, "split": split, "owner": 0, "barrier": False, "reads": reads,
-                "writes": writes, "same": n > 0, "ns": cost, "bytes": nbytes if phase.kind == "run" else 0,
+                "writes": writes, "same": n > 0, "ns": cost if phase.kind == "run" else 0, "bytes": nbytes if phase.kind == "run" else 0,
                 "flops": flops if phase.kind == "run" else 0})
 
     def _overlap(self, bufs: Sequence, buffers: Sequence[int]) -> frozenset[str]:

@@ -189,14 +189,15 @@ def batch_norm_eval(input, weight, bias, running_mean, running_var, eps):
 
 
 def _check_channels(fn: str, input, **vectors) -> None:
-    if input.ndim < 2:
-        fail(RuntimeError, "P286", f"{fn}: expected an input of at least 2 dimensions (N, C, *), got {list(input.shape)}",
+    shape = tuple(input.shape)
+    if len(shape) < 2:
+        fail(RuntimeError, "P286", f"{fn}: expected an input of at least 2 dimensions (N, C, *), got {list(shape)}",
              fix="add the missing dimension with unsqueeze")
     for name, v in vectors.items():
-        if v is not None and v.numel() != input.shape[1]:
-            fail(RuntimeError, "P287", f"{name} should contain {input.shape[1]} elements not {v.numel()}",
-                 got=f"input {list(input.shape)}, {name} {list(v.shape)}",
-                 fix=f"the number of channels, dimension 1 of the input, is {input.shape[1]}")
+        if v is not None and v.numel() != shape[1]:
+            fail(RuntimeError, "P287", f"{name} should contain {shape[1]} elements not {v.numel()}",
+                 got=f"input {list(shape)}, {name} {list(v.shape)}",
+                 fix=f"the number of channels, dimension 1 of the input, is {shape[1]}")
 
 
 def _move(running, value, momentum) -> None:
@@ -238,7 +239,8 @@ def batch_norm(input, running_mean, running_var, weight=None, bias=None, trainin
 
     Raises ValueError in training when there is one value per channel."""
     need_tensor(input, "batch_norm")
-    if training and input.ndim > 1 and input.shape[0] * prod(input.shape[2:]) == 1:
+    shape = tuple(input.shape)
+    if training and len(shape) > 1 and shape[0] * prod(shape[2:]) == 1:
         fail(ValueError, "P289", f"Expected more than 1 value per channel when training, got input size {input.shape}",
              fix="use a larger batch (drop_last=True in the DataLoader), or eval()")
     if eps < 0 or (training and eps == 0):

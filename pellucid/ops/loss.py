@@ -11,7 +11,7 @@ import warnings
 from ._common import Spec, broadcast_shapes, describe, dt, fail, is_tensor, np
 from .activation import sigmoid_ref
 from .dispatch import values_known
-from .op import COMPOSITE, F, composite, primitive
+from .op import COMPOSITE, POINT, F, composite, primitive
 from .rounding import limited
 
 _REDUCTIONS = ("none", "mean", "sum")
@@ -221,11 +221,32 @@ def huber_loss(input, target, reduction="mean", delta=1.0, weight=None):
 
 
 # ---------------------------------------------------------------------------------------------------- binary cross entropy
-def bce_ref(x, t, *, reduction):
+def check_probabilities(x) -> None:
     if x.size and not (0 <= x.min() and x.max() <= 1):
         fail(RuntimeError, "P164", "all elements of input should be between 0 and 1",
              got=f"values from {x.min():g} to {x.max():g}",
              fix="apply a sigmoid first, or use binary_cross_entropy_with_logits on the raw scores")
+
+
+def checked_probabilities_ref(x):
+    check_probabilities(x)
+    return x.copy()
+
+
+def checked_probabilities_scalar(b, x):
+    b.guarded(b.select(b.and_(b.ge(x, 0), b.le(x, 1)), b.const(0, dt.int64), b.const(1, dt.int64)), 1)
+    return x
+
+
+@primitive(POINT, args="input", ref=checked_probabilities_ref, scalar=checked_probabilities_scalar, infer=lambda x: x.like(), forms="", ns=(),
+           vjp={"input": lambda g: g}, samples=lambda m: [((m.t(3, low=0.1, high=0.9),), {}), ((m.t(2, 3, low=0.1, high=0.9),), {}), ((m.t(0),), {})])
+def checked_probabilities(input):
+    """The probabilities as they are; RuntimeError if one is not in [0, 1]."""
+    return (input,), {}
+
+
+def bce_ref(x, t, *, reduction):
+    check_probabilities(x)
     return reduce_array((t - 1) * np.maximum(np.log1p(-x), -100) - t * np.maximum(np.log(x), -100), reduction)
 
 
@@ -235,7 +256,7 @@ def bce_backward_ref(g, x, t, *, reduction):
 
 
 def bce_body(input, target, *, reduction):
-    """The logarithms of probabilities outside [0, 1] are nan; the reference refuses them."""
+    input = F.checked_probabilities(input)
     off = F.mul(F.sub(target, 1), F.clamp_min(F.log1p(F.neg(input)), -100))
     return reduced(F.sub(off, F.mul(target, F.clamp_min(F.log(input), -100))), reduction)
 

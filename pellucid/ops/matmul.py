@@ -25,10 +25,11 @@ _C_NAMES = {"float32": "float", "float64": "double", "float16": "c10::Half", "bf
 
 def same_dtype(fn: str, a, b) -> None:
     """Products take operands of one dtype; bool has none."""
-    if a.dtype is not b.dtype:
+    d = a.dtype
+    if d is not b.dtype:
         fail(RuntimeError, "P800", f"expected m1 and m2 to have the same dtype, but got: {type_name(a)} != {type_name(b)}",
              got=f"{fn} of {describe(a, b)}", fix=f"convert one of them: x.to({b.dtype})")
-    if a.dtype is dt.bool_:
+    if d is dt.bool_:
         fail(RuntimeError, "P801", f"\"{fn}\" not implemented for 'Bool'", fix="convert to a number type first")
 
 
@@ -44,7 +45,7 @@ def gemm_ref(a, b, *, ta, tb):
 
 def product(a, b):
     """a @ b for matrices. (Small ones: `dot` takes half the time that `matmul` takes.)"""
-    return np.dot(a, b) if a.dtype.kind == "f" and a.size < 10_000 else np.matmul(a, b)
+    return a.dot(b) if a.size < 10_000 and a.dtype.kind == "f" else np.matmul(a, b)
 
 
 def gemm_infer(a: Spec, b: Spec, *, ta, tb) -> Spec:

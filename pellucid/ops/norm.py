@@ -37,7 +37,7 @@ def _column_sums(t: np.ndarray) -> np.ndarray:
 def check_affine(fn: str, weight, bias, shape: tuple, what: str) -> None:
     """`weight` and `bias` must have `shape` if they are there."""
     for name, t in (("weight", weight), ("bias", bias)):
-        if t is not None and tuple(t.shape) != tuple(shape):
+        if t is not None and t.shape != shape:
             fail(RuntimeError, "P280", f"Expected {name} to be {what}, but got {name} of shape {list(t.shape)} and "
                  f"expected {list(shape)}", fix=f"give {fn} a {name} of shape {list(shape)}")
 
@@ -168,7 +168,8 @@ def _check_normalized_shape(fn: str, input, normalized_shape, weight, bias) -> i
     if n == 0:
         fail(RuntimeError, "P281", f"Expected normalized_shape to be at least 1-dimensional, i.e., containing at least one "
              f"element, but got normalized_shape = {list(shape)}", fix="name the sizes of the last dimensions, as in normalized_shape=[8]")
-    if input.ndim < n or tuple(input.shape[input.ndim - n:]) != shape:
+    sizes = tuple(input.shape)
+    if sizes[len(sizes) - n:] != shape:
         fail(RuntimeError, "P282", f"Given normalized_shape={list(shape)}, expected input with shape "
              f"[*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}",
              fix="normalized_shape must be the last dimensions of the input")

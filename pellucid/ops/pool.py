@@ -209,7 +209,7 @@ def max_pool_vjp(gs, out, input_shape, kernel, stride, dilation):
 def max_pool(input, kernel, stride, padding, dilation, ceil_mode):
     """(maximum, index in the plane) over windows of (N, C, *spatial)."""
     attrs = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-    key = (tuple(input.shape), *attrs.values())
+    key = (input.shape, kernel, stride, padding, dilation, ceil_mode)
     if key not in _fitting:
         pool_shape(input, **attrs)
         if len(_fitting) >= 1024:
@@ -220,12 +220,13 @@ def max_pool(input, kernel, stride, padding, dilation, ceil_mode):
 
 def batched(fn: str, x, n: int, *, empty_ok: str = "batch"):
     """(x with a batch dimension, whether it had one); RuntimeError unless x is (C, *spatial) or (N, C, *spatial)."""
-    need_tensor(x, fn)
-    if x.ndim not in (n + 1, n + 2) or 0 in tuple(x.shape)[1 if x.ndim == n + 2 else 0:]:
+    shape = tuple(need_tensor(x, fn).shape)
+    ndim = len(shape)
+    if ndim != n + 1 and ndim != n + 2 or 0 in (shape[1:] if ndim == n + 2 else shape):
         head = {1: "max_pool1d: ", 2: "", 3: ""}[n] if "max" in fn else f"{fn}: "
         fail(RuntimeError, "P2744", f"{head}Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, "
-             f"but got:{list(x.shape)}", fix=f"{fn} takes (C, *spatial) or (N, C, *spatial) with {n} spatial dimensions")
-    return (x, True) if x.ndim == n + 2 else (F.unsqueeze(x, 0), False)
+             f"but got:{list(shape)}", fix=f"{fn} takes (C, *spatial) or (N, C, *spatial) with {n} spatial dimensions")
+    return (x, True) if ndim == n + 2 else (F.unsqueeze(x, 0), False)
 
 
 def pool_options(fn, n, kernel_size, stride, padding, dilation=1):
@@ -239,7 +240,8 @@ def pool_options(fn, n, kernel_size, stride, padding, dilation=1):
 def max_pool_nd(n, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices):
     fn = f"max_pool{n}d"
     x, had_batch = batched(fn, input, n)
-    if x.dtype is dt.bool_ or x.is_complex():
+    d = x.dtype
+    if d is dt.bool_ or d.is_complex:
         fail(NotImplementedError, "P2745", f'"{fn}" not implemented for \'{x.dtype.type_name}\'', fix="convert to a float dtype first")
     values, index = F.max_pool(x, *pool_options(fn, n, kernel_size, stride, padding, dilation), bool(ceil_mode))
     if not had_batch:

@@ -384,12 +384,13 @@ def cat(tensors, dim=0):
         if not is_tensor(x):
             fail(TypeError, "P246", f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}",
                  fix="every element of the list must be a tensor: wrap values with pellucid.tensor(...)")
-        shape = x.shape
-        if not shape:
+        n, d = x.ndim, x.dtype
+        if not n:
             fail(RuntimeError, "P246", f"zero-dimensional tensor (at position {i}) cannot be concatenated", fix="use stack instead")
-        empty = empty or shape == (0,)
-        first = first or x.dtype
-        mixed = mixed or x.dtype is not first
+        if n == 1 and not empty:
+            empty = x.shape == (0,)
+        if d is not first:
+            mixed, first = first is not None, d
     if mixed:
         tensors = common_type(list(tensors))
     if empty:

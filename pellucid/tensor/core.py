@@ -87,6 +87,7 @@ class Node:
 
     __slots__ = ("_edges", "_idx", "_saved", "_versions", "_attrs", "_shapes", "_seq", "_x", "__dict__", "__weakref__")
     _nout = 1
+    _materialize = True         # whether outputs that got no gradient count as having got zeros
 
     def name(self) -> str:
         """The node's name, as `MulBackward0`."""

@@ -389,7 +389,7 @@ def settle(edges: tuple, counted: bool, uses: dict, leaves: dict, task: Task) ->
 def materialised(node: Node, gs: list) -> tuple:
     """Gradients of several outputs, zeros for those that got none."""
     specs = node._x.out_specs if node._x is not None else None
-    if specs is None or getattr(node, "_materialize", True) is False:
+    if specs is None or node._materialize is False:
         return tuple(gs)
     return tuple([filled(*specs[i], 0) if g is None and specs[i] is not None else g for i, g in enumerate(gs)])
 

@@ -9,7 +9,7 @@ runs the reference instead. Kernels come from the same definition as everything 
   Short programs are called as built-in functions are (`native.quick`).
 
 True always: which of the two ways a call takes depends on the operator and the operands' sizes, so that a program computes the
-same in every run and from its first step to its last. (Only operators that move data or compare, and so give the same bits
+same in every run and from its first step to its last. (Only operators that move data, compare, or add in order, and so give the same bits
 either way, are compiled for small operands, and not before they have been called `SEEN` times.) What the native layer does not compile, or only by calling the reference,
 is left to the reference for good. `PELLUCID_EAGER_KERNELS=0` switches this off.
 """
@@ -30,8 +30,8 @@ from ..ops.op import COMPOSITE, CUMULATIVE, EXTERN, GATHER, POINT, REDUCE, SCATT
 from . import layouts
 
 ndarray = np.ndarray
-# Elements of the largest operand from which a program beats NumPy (benchmarks/operators.py).
-LEAST_OF = {POINT: 1 << 14, REDUCE: 1 << 13, GATHER: 1 << 14, SCATTER: 1 << 13, CUMULATIVE: 1 << 62, COMPOSITE: 1 << 11}
+# Elements of the largest operand from which a program beats NumPy (benchmarks/operators.py): any, where NumPy takes many passes.
+LEAST_OF = {POINT: 1 << 14, REDUCE: 1 << 13, GATHER: 1 << 14, SCATTER: 1 << 13, CUMULATIVE: 1 << 62, COMPOSITE: 0}
 EXTERN_LEAST = 1 << 12
 CONVERT_LEAST = 1 << 13         # of conversions, one pass too
 UFUNC_LEAST = 1 << 12           # of elementwise operators that are one function of NumPy's, which rounds otherwise
@@ -48,6 +48,7 @@ KEPT = 1024                     # programs at most
 EXACT = frozenset((np.add, np.subtract, np.multiply, np.true_divide, np.negative, np.absolute, np.maximum, np.minimum, np.fmax, np.fmin,
                    np.sqrt, np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or,
                    np.logical_xor, np.logical_not, np.isnan, np.isinf, np.isfinite, np.copysign))
+ADDING = frozenset(("plane_scatter", "scatter_add"))         # one after the other, as NumPy's add.at does
 SELECTING = frozenset(("max_pool", "max_pool_nhwc", "max_lines", "min_lines", "max", "min", "amax", "amin", "argmax", "argmin", "all", "any"))
 _DTYPES = frozenset(d.np for d in (dt.float32, dt.float64, dt.bfloat16, dt.float16, dt.int64, dt.int32, dt.uint8, dt.bool_))
 _FLOATS = frozenset(d.np for d in (dt.float32, dt.float64, dt.bfloat16, dt.float16))
@@ -76,8 +77,8 @@ class Call:
 
 # ---------------------------------------------------------------------------------------------------- which way
 def moves(op: Op) -> bool:
-    """Whether an operator only moves data or chooses among it."""
-    return op.kind is GATHER and not op.low or op.name in EXTERNS or op.name in SELECTING
+    """Whether an operator only moves data, chooses among it or adds it up in order: with the same bits in a kernel as in NumPy."""
+    return op.kind is GATHER and not op.low or op.name in EXTERNS or op.name in SELECTING or op.name in ADDING
 
 
 def least(op: Op) -> int:

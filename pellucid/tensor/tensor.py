@@ -148,7 +148,7 @@ class Tensor(Slots):
 
     def is_contiguous(self, memory_format=None) -> bool:
         """Whether elements lie in row-major order (or in that of `memory_format`)."""
-        return convert.is_contiguous(self._a, memory_format)
+        return self._a.flags.c_contiguous if memory_format is None else convert.is_contiguous(self._a, memory_format)
 
     def is_floating_point(self) -> bool:
         return self.dtype.is_floating_point

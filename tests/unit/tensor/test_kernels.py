@@ -131,12 +131,38 @@ def test_reductions_are_as_accurate(name: str) -> None:
     assert mine <= 2 * theirs + 1e-7 * np.abs(exact).max()
 
 
+def overlapping_pool_gradient(x):
+    """Windows share elements, so that several gradients meet in one place."""
+    x = x.clone().requires_grad_()
+    TF.max_pool2d(x, 3, 1).square().sum().backward()
+    return x.grad
+
+
+@pytest.mark.parametrize("size", [4, 3000])
+@pytest.mark.parametrize("bad", [1.5, -0.1, float("nan")])
+def test_kernels_refuse_what_are_no_probabilities(size: int, bad: float) -> None:
+    x = pellucid.full((size,), 0.5)
+    x[size // 2] = bad
+    with pytest.raises(RuntimeError, match="between 0 and 1"):
+        TF.binary_cross_entropy(x, pellucid.zeros(size))
+
+
+def test_operators_of_many_passes_are_native_at_any_size() -> None:
+    kernels.forget()
+    x = pellucid.randn(2, 3, 2, 2).requires_grad_()
+    TF.batch_norm(x, None, None, training=True).square().sum().backward()
+    TF.layer_norm(x, (2, 2)).square().sum().backward()
+    made = {key[0].name for key, call in kernels._calls.items() if call is not kernels._NO}
+    assert made >= {"batch_norm_train", "batch_norm_backward", "native_layer_norm", "layer_norm_backward"}
+
+
 @pytest.mark.parametrize("size", [4, 40])
 def test_operators_that_move_data_give_the_same_bits(size: int) -> None:
     x, i = pellucid.randn(2, 3, size, size), pellucid.randint(0, size, (2, 3, size, size))
     table, rows = pellucid.randn(size, 5), pellucid.randint(0, size, (7,))
     for f in (lambda: x.gather(3, i), lambda: TF.embedding(rows, table), lambda: TF.max_pool2d(x, 2), lambda: TF.pad(x, (1, 2, 0, 1)),
-              lambda: x.max(-1)[0], lambda: x.max(-1)[1], lambda: x.tril(), lambda: pellucid.cat([x, x], 1), lambda: x.transpose(2, 3).contiguous()):
+              lambda: x.max(-1)[0], lambda: x.max(-1)[1], lambda: x.tril(), lambda: pellucid.cat([x, x], 1), lambda: x.transpose(2, 3).contiguous(),
+              lambda: x.scatter_add(3, i, x), lambda: overlapping_pool_gradient(x)):
         a, b = both(f)
         assert a.stride() == b.stride()
         np.testing.assert_array_equal(wide(a), wide(b))
