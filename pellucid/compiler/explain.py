@@ -157,7 +157,7 @@ def text(data: dict[str, Any]) -> list[str]:
     out = [f"{data['function']}  ({data['file']}:{data['line']})",
            f"  {many(counts['graphs'], 'graph')}, {many(counts['breaks'], 'break')}, {many(counts['recompiles'], 'recompile')}; "
            f"{many(counts['kernels'], 'kernel')}, {many(counts['library_calls'], 'library call')}, {many(counts['guards'], 'guard')}; "
-           f"compiling took {data['seconds']['all']:.2f} s"]
+           f"compiling took {data['seconds']['all']:.1f} s"]
     if data["gave_up"]:
         out.append(f"  runs as plain Python: {data['gave_up']}")
     for b in data["breaks"][:6]:
