@@ -211,7 +211,7 @@ COMPLEX = "from_parts real_part imag_part view_as_real view_as_complex fft_c2c f
 FACTORISATIONS = """linalg_qr_factors linalg_svd_factors linalg_svdvals linalg_eigh_factors linalg_eig_factors linalg_pinv_above
     linalg_lstsq_solution geqrf_factors linalg_triangular linalg_cholesky_factor cholesky_solve linalg_lu_packed pivots_to_matrix
     linalg_ldl_packed linalg_ldl_solve linalg_solve_matrix linalg_inverse linalg_cofactor linalg_det linalg_sign_logdet matrix_exp"""
-SPECIAL = """nextafter frexp_parts gcd lcm erfinv special_erfcx special_ndtri special_log_ndtr lgamma digamma polygamma_ special_zeta
+SPECIAL = """dirichlet_grad standard_gamma_grad nextafter frexp_parts gcd lcm erfinv special_erfcx special_ndtri special_log_ndtr lgamma digamma polygamma_ special_zeta
     igamma igammac i0 special_i0e special_i1 special_i1e special_modified_bessel_i0 special_modified_bessel_i1
     special_modified_bessel_k0 special_modified_bessel_k1 special_scaled_modified_bessel_k0 special_scaled_modified_bessel_k1
     special_bessel_j0 special_bessel_j1 special_bessel_y0 special_bessel_y1 special_spherical_bessel_j0 special_airy_ai
