@@ -197,9 +197,9 @@ def max_pool_infer(x: Spec, *, kernel, stride, padding, dilation, ceil_mode):
     return x.like(shape), x.like(shape, dt.int64)
 
 
-def max_pool_vjp(gs, out, input_shape, kernel, stride, dilation):
+def max_pool_vjp(gs, out1, input_shape, kernel, stride, dilation):
     apart = all(s > (k - 1) * d for k, s, d in zip(kernel, stride, dilation))       # windows that share no element
-    return (F.plane_scatter(gs[0], out[1], input_shape[2:], apart),)
+    return (F.plane_scatter(gs[0], out1, input_shape[2:], apart),)
 
 
 @primitive(REDUCE, args="input", forms="", ns=(), ref=max_pool_ref, infer=max_pool_infer, nout=2, lower=max_pool_lower,

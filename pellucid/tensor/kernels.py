@@ -48,7 +48,7 @@ KEPT = 1024                     # programs at most
 EXACT = frozenset((np.add, np.subtract, np.multiply, np.true_divide, np.negative, np.absolute, np.maximum, np.minimum, np.fmax, np.fmin,
                    np.sqrt, np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or,
                    np.logical_xor, np.logical_not, np.isnan, np.isinf, np.isfinite, np.copysign))
-ADDING = frozenset(("plane_scatter", "scatter_add"))         # one after the other, as NumPy's add.at does
+ORDERED = frozenset(("plane_scatter", "scatter_add", "scatter_src"))        # one element after the other, as in NumPy
 SELECTING = frozenset(("max_pool", "max_pool_nhwc", "max_lines", "min_lines", "max", "min", "amax", "amin", "argmax", "argmin", "all", "any"))
 _DTYPES = frozenset(d.np for d in (dt.float32, dt.float64, dt.bfloat16, dt.float16, dt.int64, dt.int32, dt.uint8, dt.bool_))
 _FLOATS = frozenset(d.np for d in (dt.float32, dt.float64, dt.bfloat16, dt.float16))
@@ -77,8 +77,8 @@ class Call:
 
 # ---------------------------------------------------------------------------------------------------- which way
 def moves(op: Op) -> bool:
-    """Whether an operator only moves data, chooses among it or adds it up in order: with the same bits in a kernel as in NumPy."""
-    return op.kind is GATHER and not op.low or op.name in EXTERNS or op.name in SELECTING or op.name in ADDING
+    """Whether an operator only moves data, chooses among it or adds in order: with the same bits in a kernel as in NumPy."""
+    return op.kind is GATHER and not op.low or op.name in EXTERNS or op.name in SELECTING or op.name in ORDERED
 
 
 def least(op: Op) -> int:

@@ -162,7 +162,7 @@ def test_operators_that_move_data_give_the_same_bits(size: int) -> None:
     table, rows = pellucid.randn(size, 5), pellucid.randint(0, size, (7,))
     for f in (lambda: x.gather(3, i), lambda: TF.embedding(rows, table), lambda: TF.max_pool2d(x, 2), lambda: TF.pad(x, (1, 2, 0, 1)),
               lambda: x.max(-1)[0], lambda: x.max(-1)[1], lambda: x.tril(), lambda: pellucid.cat([x, x], 1), lambda: x.transpose(2, 3).contiguous(),
-              lambda: x.scatter_add(3, i, x), lambda: overlapping_pool_gradient(x)):
+              lambda: x.scatter_add(3, i, x), lambda: x.scatter(3, i, x), lambda: overlapping_pool_gradient(x)):
         a, b = both(f)
         assert a.stride() == b.stride()
         np.testing.assert_array_equal(wide(a), wide(b))
