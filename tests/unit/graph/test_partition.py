@@ -47,7 +47,7 @@ def test_joint_graph_is_what_eager_computes_and_can_be_cut(name, decomposed):
     want = outs + [grads[k] for k in order if k in grads]
     inputs = values([i.tensor for i in t.inputs])
     got = interp.run(j, inputs + tangents)
-    same(want, got, exact=False, rtol=1e-4, atol=1e-5)
+    same(want, got, exact=False, rtol=1e-4, atol=1e-4)      # float32 sums of numbers up to 30, in another order
     j = simplify(decompose(j)) if decomposed else simplify(j)
     check(j)
     forward, backward, saved = partition(j, n)
@@ -58,7 +58,7 @@ def test_joint_graph_is_what_eager_computes_and_can_be_cut(name, decomposed):
     extra = iter(made[n:])
     kept = [inputs[place[v]] if v in place else next(extra) for v in saved]
     assert [v.shape for v in backward.inputs] == [v.shape for v in saved] + [t.shape for t in tangents]
-    same(want, made[:n] + interp.run(backward, kept + tangents), exact=False, rtol=1e-4, atol=1e-5)
+    same(want, made[:n] + interp.run(backward, kept + tangents), exact=False, rtol=1e-4, atol=1e-4)
     twice = {n.op.name for n in backward.nodes if n.op.kind.name in ("RANDOM",)}
     assert not twice
 
