@@ -44,16 +44,8 @@ class LogitRelaxedBernoulli(_YesNo, Distribution):
         return self.temperature.log() + far - 2 * far.exp().log1p()
 
 
-class RelaxedBernoulli(TransformedDistribution):
-    """Numbers in (0, 1) that a low `temperature` pushes to the ends."""
-
-    arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
-    support = constraints.unit_interval
-    has_rsample = True
-    _expands = ("base_dist",)
-
-    def __init__(self, temperature: Any, probs: Any = None, logits: Any = None, validate_args: bool | None = None):
-        super().__init__(LogitRelaxedBernoulli(temperature, probs, logits), SigmoidTransform(), validate_args=validate_args)
+class Relaxed(TransformedDistribution):
+    """Transformed samples of a distribution that has a temperature and probabilities, which are its own too."""
 
     @property
     def temperature(self) -> Tensor:
@@ -66,3 +58,15 @@ class RelaxedBernoulli(TransformedDistribution):
     @property
     def probs(self) -> Tensor:
         return self.base_dist.probs
+
+
+class RelaxedBernoulli(Relaxed):
+    """Numbers in (0, 1) that a low `temperature` pushes to the ends."""
+
+    arg_constraints = {"probs": constraints.unit_interval, "logits": constraints.real}
+    support = constraints.unit_interval
+    has_rsample = True
+    _expands = ("base_dist",)
+
+    def __init__(self, temperature: Any, probs: Any = None, logits: Any = None, validate_args: bool | None = None):
+        super().__init__(LogitRelaxedBernoulli(temperature, probs, logits), SigmoidTransform(), validate_args=validate_args)
