@@ -14,12 +14,21 @@ from pellucid.graph.partition import Flow, min_cut, partition
 from pellucid.graph.simplify import simplify
 from pellucid.graph.verify import check
 from pellucid.ops import REGISTRY
+from pellucid.tensor import kernels
 from pellucid.tensor.tracing import trace
 
 from .build_graphs import Maker, arrays_for, same
 from .test_decompose import MODELS, leaf, values
 
 NAMES = [name for name in MODELS if name != "mlp bfloat16"]
+
+
+@pytest.fixture
+def references():
+    """Eager computes with the references, as `interp` does: kernels add float32 numbers in another order."""
+    kernels.switch(False)
+    yield
+    kernels.switch(True)
 
 
 def eager_gradients(fn, args, tangents):
@@ -31,6 +40,7 @@ def eager_gradients(fn, args, tangents):
     return [np.array(o.detach()._a) for o in outs], [np.zeros(tuple(a.shape), np.float32) if g is None else np.array(g._a) for a, g in zip(wrt, found)]
 
 
+@pytest.mark.usefixtures("references")
 @pytest.mark.parametrize("decomposed", [False, True], ids=["whole", "decomposed"])
 @pytest.mark.parametrize("name", NAMES)
 def test_joint_graph_is_what_eager_computes_and_can_be_cut(name, decomposed):
@@ -47,7 +57,7 @@ def test_joint_graph_is_what_eager_computes_and_can_be_cut(name, decomposed):
     want = outs + [grads[k] for k in order if k in grads]
     inputs = values([i.tensor for i in t.inputs])
     got = interp.run(j, inputs + tangents)
-    same(want, got, exact=False, rtol=1e-4, atol=1e-4)      # float32 sums of numbers up to 30, in another order
+    same(want, got, exact=False, rtol=1e-4, atol=1e-5)
     j = simplify(decompose(j)) if decomposed else simplify(j)
     check(j)
     forward, backward, saved = partition(j, n)
@@ -58,7 +68,7 @@ def test_joint_graph_is_what_eager_computes_and_can_be_cut(name, decomposed):
     extra = iter(made[n:])
     kept = [inputs[place[v]] if v in place else next(extra) for v in saved]
     assert [v.shape for v in backward.inputs] == [v.shape for v in saved] + [t.shape for t in tangents]
-    same(want, made[:n] + interp.run(backward, kept + tangents), exact=False, rtol=1e-4, atol=1e-4)
+    same(want, made[:n] + interp.run(backward, kept + tangents), exact=False, rtol=1e-4, atol=1e-5)
     twice = {n.op.name for n in backward.nodes if n.op.kind.name in ("RANDOM",)}
     assert not twice
 
