@@ -24,9 +24,9 @@ LINES = 40
 class Explanation:
     """What became of one function. `data` holds everything; `str()` is a summary; `result` is what the call returned."""
 
-    def __init__(self, compiled: Compiled, result: Any = None, plain: float | None = None, fast: float | None = None):
+    def __init__(self, compiled: Compiled, result: Any = None):
         self.result = result
-        self.data = describe(compiled, plain, fast)
+        self.data = describe(compiled)
 
     def json(self, **options: Any) -> str:
         """`data` as JSON."""
@@ -58,18 +58,14 @@ def explain(fn: Callable, **settings: Any) -> Callable[..., Explanation]:
     """
     if not isinstance(fn, Compiled) and not callable(fn):
         fail(TypeError, "P3121", f"explain() takes a function or a module, not {type(fn).__name__}", fix="pass the function itself")
-    compiled = fn if isinstance(fn, Compiled) else getattr(fn, "_compiled", None) or compiled_form(fn, settings)
+    made = fn if isinstance(fn, Compiled) or hasattr(fn, "_compiled") else compile(fn, **settings)
+    compiled = made if isinstance(made, Compiled) else made._compiled
 
     def explained(*args: Any, **kwargs: Any) -> Explanation:
         result = compiled(*args, **kwargs)
         return Explanation(compiled, result)
 
     return explained
-
-
-def compiled_form(fn: Callable, settings: dict) -> Compiled:
-    made = compile(fn, **settings)
-    return made if isinstance(made, Compiled) else made._compiled
 
 
 @contextlib.contextmanager
@@ -84,23 +80,22 @@ def explain_all() -> Iterator[Callable[[], list[Explanation]]]:
 
 
 # ---------------------------------------------------------------------------------------------------- data
-def describe(compiled: Compiled, plain: float | None = None, fast: float | None = None) -> dict[str, Any]:
+def describe(compiled: Compiled) -> dict[str, Any]:
     """Everything that is known about a compiled function, as plain data."""
     report = compiled.report()
     versions = compiled.versions
     breaks = [{"id": b.number, "file": b.file, "line": b.line, "function": b.function, "reason": b.reason, "fix": b.remedy,
                "source": source_line(b.file, b.line)} for b in compiled.breaks]
-    seconds = report.seconds
+    file, line = place_of(compiled.fn)
     return {
         "version": VERSION,
         "function": name_of(compiled.fn),
-        "file": place_of(compiled.fn)[0], "line": place_of(compiled.fn)[1],
+        "file": file, "line": line,
         "gave_up": compiled.gave_up,
         "counts": {"graphs": sum(bool(e.graph.nodes) for e in versions), "segments": len(versions), "breaks": len(breaks),
                    "recompiles": len(compiled.recompiles), "kernels": report.kernels, "library_calls": report.library_calls,
                    "host_calls": report.host_calls, "guards": sum(len(e.checks) for e in versions)},
-        "seconds": {"all": sum(e.seconds["all"] for e in versions), "passes": seconds},
-        "pays_off_after": None if not plain or not fast or fast >= plain else int(seconds.get("all", 0.0) / (plain - fast)) + 1,
+        "seconds": {"all": sum(e.seconds["all"] for e in versions), "passes": report.seconds},
         "lines": lines_of(compiled, versions),
         "breaks": breaks,
         "guards": [{"what": str(c.source), "kind": c.kind, "where": c.where} for e in versions for c in e.checks],
@@ -129,21 +124,17 @@ def source_line(file: str, line: int) -> str:
 
 
 def lines_of(compiled: Compiled, versions: list) -> list[dict[str, Any]]:
-    """Each line of the user's that ran: "compiled", "break", or "eager" (between segments)."""
+    """Each line of the user's that was captured: "compiled", or "break"."""
     stopped = {(b.file, b.line): b.number for b in compiled.breaks}
-    seen: dict[tuple[str, int], int] = {}
-    for e in versions:
-        for place in e.lines:
-            seen[place] = seen.get(place, 0) + 1
     found = []
-    for file, line in sorted({*seen, *stopped}):
+    for file, line in sorted(stopped.keys() | {place for e in versions for place in e.lines}):
         number = stopped.get((file, line))
         found.append({"file": file, "line": line, "source": source_line(file, line), "status": "break" if number else "compiled", "break": number})
     return found
 
 
 def kernel_of(kernel: Any) -> dict[str, Any]:
-    return {"name": kernel.name, "lines": sorted({str(loc) for loc in getattr(kernel, "locs", ())})}
+    return {"name": kernel.name, "operators": kernel.ops, "lines": kernel.lines, "flops": kernel.flops, "bytes": kernel.nbytes}
 
 
 # ---------------------------------------------------------------------------------------------------- text
@@ -169,7 +160,7 @@ def text(data: dict[str, Any]) -> list[str]:
                    + (f"; {r['remedy']}" if r["remedy"] else ""))
     if len(data["recompiles"]) > 3:
         out.append(f"  and {len(data['recompiles']) - 3} more recompiles (see .data)")
-    marks = {"compiled": "|", "break": "X", "eager": "."}
+    marks = {"compiled": "|", "break": "X"}
     room = LINES - len(out) - 1
     lines = data["lines"]
     if lines and room > 3:
