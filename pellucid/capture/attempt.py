@@ -15,7 +15,8 @@ from ..ops.dispatch import local
 from ..tensor.fake import TraceError
 from . import calls
 from .breaks import Break
-from .frame import Frame, Generator, Interpreter, Raised, Stopped
+from .frame import Frame, Generator, Raised
+from .interpreter import Interpreter, Stopped
 from .rebuild import Recipe
 from .segment import Stop
 from .world import World
@@ -36,8 +37,7 @@ class Attempt:
 
     def __init__(self, start: Callable, given: tuple, tracer: Any, points: Callable, end: Located | None = None,
                  varying: frozenset = frozenset(), promoted: tuple = ()):
-        self.promoted = promoted
-        self.start, self.given, self.points, self.end = start, given, points, end
+        self.start, self.given, self.points, self.end, self.promoted = start, given, points, end, promoted
         self.world = World(tracer, varying)
         self.recipe = Recipe(self.world)
         self.stop: Stop | None = None
@@ -46,7 +46,6 @@ class Attempt:
     def __call__(self, args: tuple, kwargs: dict, extras: tuple) -> list:
         """Run; the tensors of the recipe. `extras`: what stands for the tensors at the `promoted` places."""
         world, before = self.world, modes()
-        world.given = args, kwargs
         outer, interpreted.place = interpreted.place, world.place
         try:
             for k, value in enumerate(args):
@@ -55,7 +54,7 @@ class Attempt:
                 world.adopt(value, (1, key), self.given[1][key])
             for k, (place, value) in enumerate(zip(self.promoted, extras)):
                 world.adopt(value, (2, k), value)
-                world.numbers[place] = value
+                world.standing[place] = value
             value = self.run(args, kwargs)
             recipe = self.recipe
             changes = world.journal.changes()
@@ -98,7 +97,6 @@ class Attempt:
             return run.run()
         except Stopped:
             self.stop = Stop(run.frames, self.end.error, self.points)
-            self.stop.error = self.end.error
             return None
         except Break as error:
             if error.number in ("PX011", "PX019"):

@@ -17,7 +17,7 @@ from typing import Any
 
 from . import blockwork as work
 from .decode import Program, depths, effect
-from .frame import ASYNC, GENERATOR
+from .interpreter import ASYNC, GENERATOR
 from .spelling import EMPTY, ENDED, WRITERS, Maybe, Unsupported, literal, mentions
 from .tables import ENDS, JUMPS, UNBOUND
 

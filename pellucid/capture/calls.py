@@ -12,17 +12,15 @@ import itertools
 import types
 from typing import Any
 
-from ..native.execute import BeingTraced
 from ..nn import Module
 from ..nn.modules import module as modules_of_nn
-from ..optim._traced import FirstStep
 from ..tensor.core import Slots
-from ..tensor.fake import TraceError
 from ..tensor.symbolic import SymNumber
-from . import policy
+from . import forms, policy
 from .breaks import Break, refuse
-from .concrete import drained
-from .frame import Entering, Exhausted, Frame, Generator, Interpreter, Raised, frame_of
+from .concrete import performed
+from .frame import Entering, Exhausted, Frame, Generator, Raised, frame_of
+from .interpreter import Interpreter
 from .sources import Source, known
 from .tables import NULL
 
@@ -40,259 +38,6 @@ class GeneratorMethod:
         if name not in ("__next__", "__iter__", "send", "throw", "close"):
             raise AttributeError(f"'generator' object has no attribute '{name}'")
         self.generator, self.name = generator, name
-
-
-# ---------------------------------------------------------------------------------------------------- Python forms
-def operate(a: Any, b: Any, first: Any, second: Any, names: tuple) -> Any:
-    """A binary operator by its two methods."""
-    if first is not None:
-        r = first(a, b)
-        if r is not NotImplemented:
-            return r
-    if second is not None:
-        r = second(b, a)
-        if r is not NotImplemented:
-            return r
-    if names[0] == "__eq__":
-        return a is b
-    if names[0] == "__ne__":
-        return a is not b
-    raise TypeError(f"unsupported operand type(s) for {names[0].strip('_')}: '{type(a).__name__}' and '{type(b).__name__}'")
-
-
-def first(items: Any, count: int) -> list:
-    """At most `count` values of an iterable."""
-    found = []
-    for item in items:
-        found.append(item)
-        if len(found) == count:
-            break
-    return found
-
-
-def extended(owner: Any, items: Any, sign: str) -> Any:
-    for item in items:
-        if sign == "|=":
-            owner.add(item)
-        else:
-            owner.append(item)
-    return owner
-
-
-def into_list(owner: list, items: Any) -> None:
-    for item in items:
-        owner.append(item)
-
-
-def into_set(owner: set, items: Any) -> None:
-    for item in items:
-        owner.add(item)
-
-
-def into_dict(owner: dict, items: Any) -> None:
-    for key in items.keys():
-        owner[key] = items[key]
-
-
-def in_iterable(item: Any, items: Any) -> bool:
-    for other in items:
-        if other is item or other == item:
-            return True
-    return False
-
-
-def by_index(owner: Any) -> Any:
-    k = 0
-    while True:
-        try:
-            item = owner[k]
-        except IndexError:
-            return
-        yield item
-        k += 1
-
-
-def step(method: Any, it: Any) -> Any:
-    return method(it)
-
-
-def any_(items: Any) -> bool:
-    for item in items:
-        if item:
-            return True
-    return False
-
-
-def all_(items: Any) -> bool:
-    for item in items:
-        if not item:
-            return False
-    return True
-
-
-def sum_(items: Any, start: Any = 0) -> Any:
-    for item in items:
-        start = start + item
-    return start
-
-
-def map_(fn: Any, *iterables: Any) -> Any:
-    for values in zip(*iterables):
-        yield fn(*values)
-
-
-def map_one(fn: Any, items: Any) -> Any:
-    for item in items:
-        yield fn(item)
-
-
-def filter_(fn: Any, items: Any) -> Any:
-    for item in items:
-        if item if fn is None else fn(item):
-            yield item
-
-
-def enumerate_(items: Any, start: int = 0) -> Any:
-    for item in items:
-        yield start, item
-        start += 1
-
-
-def zip_(*iterables: Any, strict: bool = False) -> Any:
-    iterators = [iter(x) for x in iterables]
-    while iterators:
-        values = []
-        for it in iterators:
-            try:
-                values.append(next(it))
-            except StopIteration:
-                if strict and values:
-                    raise ValueError(f"zip() argument {len(values) + 1} is shorter than argument {len(values)}") from None
-                return
-        yield tuple(values)
-
-
-def reduce_(fn: Any, items: Any, *start: Any) -> Any:
-    it = iter(items)
-    if start:
-        value = start[0]
-    else:
-        try:
-            value = next(it)
-        except StopIteration:
-            raise TypeError("reduce() of empty iterable with no initial value") from None
-    for item in it:
-        value = fn(value, item)
-    return value
-
-
-def sorted_(items: Any, *, key: Any = None, reverse: bool = False) -> list:
-    found = [item for item in items]
-    if key is not None:
-        keys = [key(item) for item in found]
-    else:
-        keys = found
-    order = ordered(keys, reverse)
-    return [found[k] for k in order]
-
-
-def ordered(keys: list, reverse: bool) -> list:
-    """The order of keys, by merging, so that a __lt__ written in Python runs."""
-    def merge(order: list) -> list:
-        if len(order) < 2:
-            return order
-        middle = len(order) // 2
-        left, right = merge(order[:middle]), merge(order[middle:])
-        found, i, j = [], 0, 0
-        while i < len(left) and j < len(right):
-            a, b = (right[j], left[i]) if not reverse else (left[i], right[j])
-            if keys[a] < keys[b]:
-                found.append(right[j])
-                j += 1
-            else:
-                found.append(left[i])
-                i += 1
-        return found + left[i:] + right[j:]
-    return merge([k for k in range(len(keys))])
-
-
-def sort_(owner: list, *, key: Any = None, reverse: bool = False) -> None:
-    owner[:] = sorted_(owner, key=key, reverse=reverse)
-
-
-def best(name: str, below: bool, args: tuple, key: Any, default: Any) -> Any:
-    """min and max."""
-    items = args[0] if len(args) == 1 else args
-    found = default
-    chosen = None
-    empty = True
-    for item in items:
-        value = item if key is None else key(item)
-        if empty or (value < chosen if below else value > chosen):
-            found, chosen, empty = item, value, False
-    if empty and default is NULL:
-        raise ValueError(f"{name}() iterable argument is empty")
-    return found
-
-
-def min_(*args: Any, key: Any = None, default: Any = NULL) -> Any:
-    return best("min", True, args, key, default)
-
-
-def max_(*args: Any, key: Any = None, default: Any = NULL) -> Any:
-    return best("max", False, args, key, default)
-
-
-def with_list(fn: Any, items: Any, *args: Any, **kwargs: Any) -> Any:
-    """A function of an iterable, called with a list of its values."""
-    return fn([item for item in items], *args, **kwargs)
-
-
-def with_lists(fn: Any, args: list, kwargs: dict) -> Any:
-    """The same for whichever arguments are iterators that run Python."""
-    values = []
-    for a in args:
-        values.append([item for item in a] if iterates(a) else a)
-    return fn(*values, **kwargs)
-
-
-def chain_(*iterables: Any) -> Any:
-    for items in iterables:
-        for item in items:
-            yield item
-
-
-def chain_from(iterables: Any) -> Any:
-    for items in iterables:
-        for item in items:
-            yield item
-
-
-def islice_(items: Any, *bounds: Any) -> Any:
-    limits = slice(*bounds)
-    start, stop, stride = limits.start or 0, limits.stop, limits.step or 1
-    k, wanted = 0, start
-    if stop is not None and wanted >= stop:
-        return
-    for item in items:
-        if k == wanted:
-            yield item
-            wanted += stride
-            if stop is not None and wanted >= stop:
-                return
-        k += 1
-
-
-def iterates(x: Any) -> bool:
-    """`runs_python`, for Python forms."""
-    return runs_python(x)
-
-
-FORMS = {any: any_, all: all_, sum: sum_, map: map_, filter: filter_, enumerate: enumerate_, zip: zip_, functools.reduce: reduce_, sorted: sorted_,
-         min: min_, max: max_, itertools.chain: chain_, itertools.islice: islice_}
-# The builtins whose Python forms are used only if an argument runs Python code.
-TAKES_FUNCTION = frozenset((map, filter, functools.reduce, sorted, min, max))
-DRAINS = frozenset((list, tuple, set, frozenset, collections.deque, dict, collections.OrderedDict, collections.Counter))
 
 
 # ---------------------------------------------------------------------------------------------------- what runs Python
@@ -429,7 +174,7 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     """Call what has no code of the user's in it. Functions among the arguments are interpreted when they are called back."""
     values = [*args, *kwargs.values()]
     if any(type(v) is Generator for v in values) and type(fn) is not types.BuiltinFunctionType:
-        return frame_of(with_lists, (fn, args, kwargs), {})
+        return frame_of(forms.with_lists, (fn, args, kwargs), {})
     for v in values:
         world.expose(v)
     if args and isinstance(args[0], Module) and getattr(fn, "__name__", "") not in policy.MODULE_READS:
@@ -439,19 +184,13 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
         kwargs = {k: nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for k, v in kwargs.items()}
     if getattr(fn, "__name__", "") == "backward":
         world.backwards.append(world.interpreter.steps - 1)
-    try:
-        found = fn(*args, **kwargs)
-        return iter(list(found)) if type(found) is types.GeneratorType and policy.framework_file(found.gi_code.co_filename) else found
-    except (Raised, Break, BeingTraced, FirstStep):
-        raise
-    except TraceError as error:
-        raise Break("PX001", text_of(error)) from error
-    except Exception as error:
-        raise Raised(error) from None
+    found = performed(fn, *args, **kwargs)
+    return performed(settled, found) if type(found) is types.GeneratorType and policy.framework_file(found.gi_code.co_filename) else found
 
 
-def text_of(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+def settled(found: Any) -> Any:
+    """A generator of pellucid's own as an iterator over its values, which can be made again."""
+    return iter(list(found)) if type(found) is types.GeneratorType else found
 
 
 def nested(world: Any, fn: Any) -> Any:
@@ -465,7 +204,6 @@ def nested(world: Any, fn: Any) -> Any:
             if type(found) is not Frame:
                 return found
             inner.frames.append(found)
-            inner.frames[:0] = []
             return inner.run()
         except Raised as raised:
             raise raised.value from None
@@ -540,15 +278,7 @@ def advance(world: Any, generator: Generator, value: Any, default: Any) -> Any:
         if default is not NULL:
             return default
         raise Raised(StopIteration())
-    return frame_of(advanced, (generator, value, default), {})
-
-
-def advanced(generator: Any, value: Any, default: Any) -> Any:
-    return enter(generator, value, default)
-
-
-def enter(generator: Any, value: Any, default: Any) -> Any:
-    """Interpreted calls of this enter the generator."""
+    return frame_of(forms.advanced, (generator, value, default), {})
 
 
 def _enter(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -590,21 +320,15 @@ def construct(world: Any, cls: type, args: list, kwargs: dict) -> Any:
         frame.then = lambda made: initialised(world, cls, made, args, kwargs)
         return frame
     if new is object.__new__ or new is None:
-        try:
-            made = object.__new__(cls)
-        except TypeError as error:
-            raise Raised(error) from None
+        made = performed(object.__new__, cls)
         if policy.lookup(cls, "__init__") is object.__init__ and (args or kwargs):
             raise Raised(TypeError(f"{cls.__name__}() takes no arguments"))
     else:
         if any(runs_python(a) for a in args):
-            return frame_of(with_list, (cls, *args), kwargs)
+            return frame_of(forms.with_list, (cls, *args), kwargs)
         for a in args:
             world.expose(a)
-        try:
-            made = new(cls, *args, **kwargs)
-        except Exception as error:
-            raise Raised(error) from None
+        made = performed(new, cls, *args, **kwargs)
     return initialised(world, cls, made, args, kwargs)
 
 
@@ -628,28 +352,21 @@ def initialised(world: Any, cls: type, made: Any, args: list, kwargs: dict) -> A
 
 def construct_builtin(world: Any, cls: type, args: list, kwargs: dict) -> Any:
     if any(runs_python(a) for a in args):
-        if cls in FORMS:
-            return frame_of(FORMS[cls], args, kwargs)
+        if cls in forms.FORMS:
+            return frame_of(forms.FORMS[cls], args, kwargs)
         if cls is list and len(args) == 1:
-            return frame_of(drained, args, {})
-        return frame_of(with_lists, (cls, args, kwargs), {}) if any(type(a) is Generator for a in args) else frame_of(
-            with_list, (cls, *args), kwargs)
-    if cls in TAKES_FUNCTION and args and callable_in_python(args[0]):
-        return frame_of(map_one if cls is map and len(args) == 2 else FORMS[cls], args, kwargs)
+            return frame_of(forms.drained, args, {})
+        return frame_of(forms.with_lists, (cls, args, kwargs), {}) if any(type(a) is Generator for a in args) else frame_of(
+            forms.with_list, (cls, *args), kwargs)
+    if cls in forms.TAKES_FUNCTION and args and callable_in_python(args[0]):
+        return frame_of(forms.map_one if cls is map and len(args) == 2 else forms.FORMS[cls], args, kwargs)
     for a in (*args, *kwargs.values()):
         world.expose(a)
     if cls in policy.ITERATORS or cls in (zip, enumerate, map, filter, reversed):
         for a in args:
             if id(a) in world.sources and type(a) in policy.ITERATORS:
                 refuse("PX005", f"a {type(a).__name__}")
-    try:
-        made = cls(*args, **kwargs)
-    except TraceError as error:
-        raise Break("PX001", text_of(error)) from error
-    except (Raised, Break):
-        raise
-    except Exception as error:
-        raise Raised(error) from None
+    made = performed(cls, *args, **kwargs)
     if cls is functools.partial:
         world.fresh[id(made)] = made
     return made
@@ -701,8 +418,8 @@ def call_builtin(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
         owner = getattr(fn, "__self__", None)
         if not (policy.framework_class(type(owner)) or str(module).startswith("pellucid")):
             refuse("PX015" if module in ("random", "_random") else "PX002", f"{name}()" if module in ("builtins", None) else f"{module}.{name}()")
-    form = FORMS.get(fn)
-    if form is not None and (any(runs_python(a) for a in args) or fn in TAKES_FUNCTION and any(
+    form = forms.FORMS.get(fn)
+    if form is not None and (any(runs_python(a) for a in args) or fn in forms.TAKES_FUNCTION and any(
             callable_in_python(v) for v in (*args, *kwargs.values())) or any(has_python_operators(a) for a in args)):
         return frame_of(form, args, kwargs)
     owner = getattr(fn, "__self__", None)
@@ -717,7 +434,7 @@ def call_builtin(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
         if found is not NULL:
             return found
     if name in policy.ITERATE and any(runs_python(a) for a in args):
-        return frame_of(with_lists, (fn, args, kwargs), {})
+        return frame_of(forms.with_lists, (fn, args, kwargs), {})
     return native(world, fn, args, kwargs)
 
 
@@ -748,13 +465,13 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
     if name == "sort" and isinstance(owner, list):
         world.change(owner)
         if kwargs.get("key") is not None and callable_in_python(kwargs["key"]) or has_python_operators(owner):
-            return frame_of(sort_, (owner, *given), kwargs)
+            return frame_of(forms.sort_, (owner, *given), kwargs)
     if isinstance(owner, (list, dict, set, collections.deque)) and name not in policy.READ_ONLY:
         world.change(owner)
         if name in policy.ITERATE and any(runs_python(a) for a in given):
             if name == "extend":
-                return frame_of(into_list, (owner, *given), {})
-            return frame_of(with_lists, (fn, args, kwargs), {})
+                return frame_of(forms.into_list, (owner, *given), {})
+            return frame_of(forms.with_lists, (fn, args, kwargs), {})
     elif isinstance(owner, (list, tuple, dict, set, frozenset, collections.deque)):
         world.expose(owner)
         if type(owner) is collections.OrderedDict and name == "move_to_end":
@@ -798,23 +515,8 @@ def _getattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             raise
         return args[2]
     if type(found) is Frame:
-        return frame_of(attribute_or, (args[0], args[1], args[2]), {})
+        return frame_of(forms.attribute_or, (args[0], args[1], args[2]), {})
     return found
-
-
-def attribute_or(owner: Any, name: str, default: Any) -> Any:
-    try:
-        return getattr(owner, name)
-    except AttributeError:
-        return default
-
-
-def has_attribute(owner: Any, name: str) -> bool:
-    try:
-        getattr(owner, name)
-    except AttributeError:
-        return False
-    return True
 
 
 def _hasattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -826,7 +528,7 @@ def _hasattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
         raise
     except Break:
         return hasattr(*args)
-    return frame_of(has_attribute, args, {}) if type(found) is Frame else True
+    return frame_of(forms.has_attribute, args, {}) if type(found) is Frame else True
 
 
 def _setattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -872,7 +574,7 @@ def _len(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             return world.enter(method, (x,), {})
         world.expose(x)
         return len(x)
-    if isinstance(x, (dict, set, frozenset)) and id(x) in world.sources and not world.journal.kept(x) and id(x) not in world.revealed:
+    if isinstance(x, (dict, set, frozenset)) and world.unseen(x):
         world.rely(world.sources[id(x)][1], "length", len(x))
         return len(x)
     return native(world, len, args, kwargs)
@@ -892,10 +594,7 @@ def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
                 frame.then = bool
                 return frame
             refuse("PX012", "isinstance() with a class that decides it in Python")
-    try:
-        return isinstance(*args)
-    except TypeError as error:
-        raise Raised(error) from None
+    return performed(isinstance, *args)
 
 
 def _id(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -955,7 +654,7 @@ def _only_python(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 def _chain_from(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if any(runs_python(a) for a in args) or any(runs_python(i) for a in args if isinstance(a, (list, tuple)) for i in a):
-        return frame_of(chain_from, args, {})
+        return frame_of(forms.chain_from, args, {})
     for a in args:
         world.expose(a)
     return fn(*args)
@@ -965,7 +664,7 @@ SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _de
            object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, id: _id, hash: _hash,
            print: _print, vars: _vars, repr: _repr, format: _format, globals: _globals, locals: _locals, eval: _only_python, exec: _only_python,
            dir: _only_python, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
-FUNCTIONS: dict[Any, Any] = {enter: _enter, iterates: lambda world, fn, args, kwargs: runs_python(*args)}
+FUNCTIONS: dict[Any, Any] = {forms.enter: _enter, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
 
 
 def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:

@@ -12,8 +12,10 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from ..native.execute import BeingTraced
 from ..optim._traced import FirstStep
 from ..tensor.fake import TraceError
+from . import forms
 from .breaks import Break
 from .frame import Exhausted, Frame, Generator, Raised, check_count, frame_of
 from .tables import UNBOUND
@@ -33,17 +35,22 @@ CONVERT = (None, str, repr, ascii)
 importing = builtins.__import__      # the program's own import statements
 
 
+def performed(fn: Callable, *args: Any, **kwargs: Any) -> Any:
+    """`fn(*args, **kwargs)`; its exceptions are those of the program."""
+    try:
+        return fn(*args, **kwargs)
+    except (Raised, Break, BeingTraced, FirstStep):
+        raise
+    except TraceError as error:                     # only where tensors have no values
+        raise Break("PX001", str(error).partition("\n")[0]) from error
+    except Exception as error:
+        raise Raised(error) from None
+
+
 def raising(fn: Callable) -> Callable:
-    """A method of a domain whose exceptions are those of the program."""
+    """A method of a domain that is `performed`."""
     def method(self: Any, *args: Any) -> Any:
-        try:
-            return fn(self, *args)
-        except (Raised, Break, FirstStep):
-            raise
-        except TraceError as error:                 # only where tensors have no values
-            raise Break("PX001", str(error).partition("\n")[0]) from error
-        except Exception as error:
-            raise Raised(error) from None
+        return performed(fn, self, *args)
     return method
 
 
@@ -62,15 +69,15 @@ class Concrete:
     def load_global(self, space: dict, name: str) -> Any:
         if name in space:
             return space[name]
-        found = vars(self.builtins(space))
+        return self.builtin(name)
+
+    @staticmethod
+    def builtin(name: str) -> Any:
+        """What a name means that no module has."""
+        found = vars(builtins)
         if name in found:
             return found[name]
         raise NameError(f"name '{name}' is not defined")
-
-    @staticmethod
-    def builtins(space: dict) -> Any:
-        """The module whose names are known everywhere, as seen from these globals."""
-        return builtins
 
     @raising
     def delete_global(self, space: dict, name: str) -> None:
@@ -144,7 +151,7 @@ class Concrete:
     @raising
     def unpack(self, items: Any, count: int | None, after: int) -> Any:
         if isinstance(items, Generator):
-            return frame_of(drained, (items,), {})
+            return frame_of(forms.drained, (items,), {})
         if after < 0 and count is not None and type(items) not in (list, tuple):
             it, found = iter(items), []
             for value in it:                        # an endless iterator gives one too many, and no more are asked for
@@ -219,11 +226,3 @@ class Concrete:
                 raise ImportError(f"cannot import name '{name}' from '{module.__name__}' "
                                   f"({getattr(module, '__file__', None) or 'unknown location'})") from None
             return found
-
-
-def drained(items: Any) -> list:
-    """The values of an iterator. Interpreted, so that a generator of interpreted code may run."""
-    found = []
-    for item in items:
-        found.append(item)
-    return found

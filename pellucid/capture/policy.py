@@ -9,7 +9,6 @@ import collections
 import enum
 import functools
 import itertools
-import math
 import operator
 import re
 import sys

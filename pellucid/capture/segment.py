@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from .breaks import Break
 from .concrete import Concrete
 from .decode import Program, live
-from .frame import HANDLERS, Frame, Interpreter, Raised
+from .frame import Frame, Raised
+from .interpreter import HANDLERS, Interpreter
 from .raising import at_line
 from .tables import NULL, UNBOUND
 

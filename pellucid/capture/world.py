@@ -15,7 +15,7 @@ from typing import Any
 from ..nn import Module
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
-from . import calls, policy
+from . import calls, forms, policy
 from .breaks import refuse
 from .concrete import Concrete, raising
 from .frame import Exhausted, Generator, Raised, frame_of
@@ -31,14 +31,14 @@ MISSING = object()
 class World(Concrete):
     """The domain of a capture. `varying`: places whose numbers are run-time numbers; `tracer`: makes those."""
 
-    def __init__(self, tracer: Any, varying: frozenset = frozenset(), given: Any = None):
+    def __init__(self, tracer: Any, varying: frozenset = frozenset()):
         super().__init__()
-        self.tracer, self.varying, self.given = tracer, varying, given
+        self.tracer, self.varying = tracer, varying
         self.sources: dict[int, tuple[Any, Source]] = {}        # objects that were there before, by id
         self.fresh: dict[int, Any] = {}                         # instances made in here, by id
         self.revealed: set[int] = set()                         # containers whose contents are relied on
         self.checks: dict[tuple, Check] = {}
-        self.numbers: dict[Source, Any] = {}                    # run-time numbers and promoted tensors by place
+        self.standing: dict[Source, Any] = {}                   # what stands for numbers and tensors that are read at each call
         self.copies: dict[int, tuple[Any, Source]] = {}         # what stands for containers among the arguments, by the id of the original
         self.looked_at: set[int] = set()                        # functions whose parts are places
         self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
@@ -76,18 +76,25 @@ class World(Concrete):
             return known(value)
         return None
 
-    def admit(self, value: Any, source: Source) -> Any:
-        """A value read from a place that was there before: note what is relied on; what the program gets."""
-        if source in self.numbers:
-            return self.numbers[source]
+    def admit(self, value: Any, source: Source, whole: bool = False) -> Any:
+        """A value read from a place that was there before: note what is relied on; what the program gets. `whole`: it is part of
+        something that code which is not interpreted looks at: that sees the value itself, whatever stands for it elsewhere."""
+        standing = self.standing.get(source)
+        if standing is not None and not whole:
+            return standing
+        if type(standing) is SymNumber:
+            standing.fixed()
+            return value
         copied = self.copies.get(id(value))
         if copied is not None:
+            if whole:
+                refuse("PX006", "an argument that another container holds")
             self.rely(source, "alike", (copied[1], True))
             return copied[0]
         kind = type(value)
         if kind in policy.ATOMS:
-            if source in self.varying and kind in (int, float):
-                symbol = self.numbers[source] = self.tracer.scalar(value, "n", (source, ()))
+            if source in self.varying and kind in (int, float) and not whole:
+                symbol = self.standing[source] = self.tracer.scalar(value, "n", (source, ()))
                 return symbol
             self.rely(source, "value", value)
         elif kind is tuple and policy.plain(value):
@@ -115,7 +122,7 @@ class World(Concrete):
             elif kind is slice:
                 self.rely(source, "type", kind)
                 for name in ("start", "stop", "step"):
-                    self.admit(getattr(value, name), Source("attribute", name, source))
+                    self.admit(getattr(value, name), Source("attribute", name, source), whole=True)
             else:
                 self.rely(source, "type", kind)
                 if isinstance(value, (list, tuple, collections.deque)):
@@ -157,10 +164,10 @@ class World(Concrete):
                         refuse("PX006", f"a dict with {type(key).__name__} keys")
             self.rely(source, "keys", keys)
             for key, item in tuple(value.items()):
-                self.admit(item, Source("item", key if policy.plain(key) else Same(key), source))
+                self.admit(item, Source("item", key if policy.plain(key) else Same(key), source), whole=True)
         elif isinstance(value, (list, tuple, collections.deque)):
             for k, item in enumerate(tuple(value)):
-                self.admit(item, Source("item", k, source))
+                self.admit(item, Source("item", k, source), whole=True)
         elif isinstance(value, (set, frozenset)):
             if not all(policy.plain(item) or policy.stable(item) for item in value):
                 refuse("PX006", "a set of objects")
@@ -211,12 +218,10 @@ class World(Concrete):
         if name in space:
             value = space[name]
             return self.read_item(space, name, value, self.space_source(space))
-        found = vars(self.builtins(space))
-        if name not in found:
-            raise NameError(f"name '{name}' is not defined")
+        found = self.builtin(name)
         if not policy.framework_space(space):
             self.rely(self.space_source(space), "missing", name)
-        return found[name]
+        return found
 
     def space_source(self, space: dict) -> Source:
         if id(space) not in self.sources:
@@ -287,9 +292,9 @@ class World(Concrete):
         return getattr(owner, name)
 
     def class_attr(self, owner: type, name: str) -> Any:
-        meta = type(owner)
-        if meta is not type and isinstance(policy.lookup(meta, name), property):
-            return frame_of(policy.lookup(meta, name).fget, (owner,), {}) if policy.user_code(policy.lookup(meta, name).fget) else getattr(owner, name)
+        static = policy.lookup(type(owner), name)
+        if isinstance(static, property):
+            return frame_of(static.fget, (owner,), {}) if policy.user_code(static.fget) else getattr(owner, name)
         if not hasattr(owner, name):
             self.class_lacks(owner, name)
         value = getattr(owner, name)
@@ -315,13 +320,10 @@ class World(Concrete):
                 break
         return getattr(owner, name)
 
+    @raising
     def super_attr(self, found: Any, cls: Any, owner: Any, name: str) -> Any:
         if found is not super:
             refuse("PX012", "super is another name")
-        return self.super_part_raising(cls, owner, name)
-
-    @raising
-    def super_part_raising(self, cls: Any, owner: Any, name: str) -> Any:
         return self.super_part(super(cls, owner), name)
 
     def instance_attr(self, owner: Any, kind: type, name: str, ordinary: bool = False) -> Any:
@@ -519,8 +521,12 @@ class World(Concrete):
         return owner[key]
 
     def check_key(self, owner: dict, key: Any, outcome: bool) -> None:
-        if id(owner) in self.sources and not self.journal.kept(owner) and id(owner) not in self.revealed:
+        if self.unseen(owner):
             self.rely(self.sources[id(owner)][1], "contains", (key, outcome))
+
+    def unseen(self, owner: Any) -> bool:
+        """Whether a container was there before, is as it was, and its contents are not relied on yet."""
+        return id(owner) in self.sources and not self.journal.kept(owner) and id(owner) not in self.revealed
 
     @raising
     def store_item(self, value: Any, owner: Any, key: Any) -> Any:
@@ -569,8 +575,8 @@ class World(Concrete):
         if type(a) is type(b) and names not in policy.COMPARE.values():
             second = None
         elif second is not None and issubclass(type(b), type(a)) and first is not second:
-            return frame_of(calls.operate, (b, a, second, first, names), {})
-        return frame_of(calls.operate, (a, b, first, second, names), {})
+            return frame_of(forms.operate, (b, a, second, first, names), {})
+        return frame_of(forms.operate, (a, b, first, second, names), {})
 
     @raising
     def binary(self, a: Any, b: Any, sign: str) -> Any:
@@ -582,7 +588,7 @@ class World(Concrete):
                 return self.enter(own, (a, b), {})
             if isinstance(a, (list, set, dict, collections.deque)):
                 if type(b) is Generator:
-                    return frame_of(calls.extended, (a, b, sign), {})
+                    return frame_of(forms.extended, (a, b, sign), {})
                 self.change(a)
         frame = self.python_operator(policy.BINARY[sign.rstrip("=")], a, b)
         if frame is not None:
@@ -609,7 +615,7 @@ class World(Concrete):
 
     def is_(self, a: Any, b: Any, negated: Any) -> bool:
         one, two = self.sources.get(id(a)), self.sources.get(id(b))
-        if a is not b and one is not None and two is not None and not (isinstance(a, Slots) and isinstance(b, Slots) and False):
+        if a is not b and one is not None and two is not None:
             self.rely(one[1], "alike", (two[1], False))
         return (a is b) ^ bool(negated)
 
@@ -631,7 +637,7 @@ class World(Concrete):
             frame.then = lambda r: bool(r) ^ bool(negated)
             return frame
         if method is None and policy.python_method(kind, "__iter__") is not None and not hasattr(kind, "__contains__") or kind is Generator:
-            frame = frame_of(calls.in_iterable, (item, owner), {})
+            frame = frame_of(forms.in_iterable, (item, owner), {})
             frame.then = lambda r: r ^ bool(negated)
             return frame
         if isinstance(owner, dict) and id(owner) in self.sources and policy.plain(item):
@@ -658,7 +664,7 @@ class World(Concrete):
             if policy.lookup(kind, name) is not None:
                 break
             self.class_lacks(kind, name)
-        if isinstance(value, (dict, set, frozenset)) and id(value) in self.sources and not self.journal.kept(value) and id(value) not in self.revealed:
+        if isinstance(value, (dict, set, frozenset)) and self.unseen(value):
             self.rely(self.sources[id(value)][1], "length", len(value))
             return bool(value)
         if isinstance(value, Module):
@@ -708,17 +714,17 @@ class World(Concrete):
 
     @raising
     def list_extend(self, owner: list, items: Any) -> Any:
-        return self.collect(items, calls.into_list, owner, super().list_extend)
+        return self.collect(items, forms.into_list, owner, super().list_extend)
 
     @raising
     def set_update(self, owner: set, items: Any) -> Any:
-        return self.collect(items, calls.into_set, owner, super().set_update)
+        return self.collect(items, forms.into_set, owner, super().set_update)
 
     @raising
     def dict_update(self, owner: dict, items: Any) -> Any:
         self.expose(items)
         if policy.python_class(type(items)) and policy.python_method(type(items), "keys") is not None:
-            return frame_of(calls.into_dict, (owner, items), {})
+            return frame_of(forms.into_dict, (owner, items), {})
         return super().dict_update(owner, items)
 
     def dict_merge(self, owner: dict, items: Any, fn: Any) -> None:
@@ -734,11 +740,9 @@ class World(Concrete):
     @raising
     def unpack(self, items: Any, count: int | None, after: int) -> Any:
         if calls.runs_python(items):
-            return frame_of(calls.drained if count is None else calls.first, (items,) if count is None else
+            return frame_of(forms.drained if count is None else forms.first, (items,) if count is None else
                             (items, count + 1 if after < 0 else sys.maxsize), {})
         self.expose(items)
-        if id(items) in self.sources and type(items) in policy.ITERATORS:
-            refuse("PX005", f"a {type(items).__name__}")
         return super().unpack(items, count, after)
 
     @raising
@@ -757,15 +761,11 @@ class World(Concrete):
             if policy.inlined(method):
                 return self.enter(method, (value,), {})
             self.expose(value)
-            found = iter(value)
-            return iter(list(found)) if isinstance(found, types.GeneratorType) else found
+            return calls.settled(iter(value))
         if policy.lookup(kind, "__iter__") is None and policy.python_method(kind, "__getitem__") is not None:
-            return frame_of(calls.by_index, (value,), {})
+            return frame_of(forms.by_index, (value,), {})
         self.expose(value)
-        found = iter(value)
-        if isinstance(found, types.GeneratorType) and id(found) not in self.sources:
-            return iter(list(found))
-        return found
+        return calls.settled(iter(value))
 
     @raising
     def next(self, it: Any) -> Any:
@@ -773,7 +773,7 @@ class World(Concrete):
         method = policy.python_method(kind, "__next__")
         if method is not None:
             if policy.inlined(method):
-                return frame_of(calls.step, (method, it), {})
+                return frame_of(forms.step, (method, it), {})
             refuse("PX005", f"a {kind.__name__}")
         if id(it) in self.sources:
             refuse("PX005", f"a {kind.__name__}")
@@ -802,10 +802,6 @@ class World(Concrete):
         if level == 0 and name.partition(".")[0] not in sys.modules:
             refuse("PX002", f"import {name}")
         return super().import_name(name, space, names, level)
-
-    @raising
-    def import_from(self, module: Any, name: str) -> Any:
-        return super().import_from(module, name)
 
     @raising
     def special(self, owner: Any, name: str) -> Any:

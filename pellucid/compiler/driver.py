@@ -20,6 +20,7 @@ from ..capture.breaks import Break
 from ..capture.frame import Frame
 from ..capture.sources import known
 from ..capture.segment import Finished, Goto, Key, Spec, frames_of
+from ..capture.tables import NULL
 from ..core import dtype as dt
 from ..core.errors import fail, message
 from ..graph.ir import Graph
@@ -62,18 +63,22 @@ class Compiled:
         backends.check_backend(backend)
         functools.update_wrapper(self, fn, updated=())
         self.name = name_of(fn).rpartition(".")[2]
-        self.varying: frozenset = frozenset()       # places outside the arguments whose numbers were seen to change
-        self.promoted: frozenset = frozenset()      # and whose tensors were replaced
-        self.fixed: frozenset = frozenset()         # and those whose values a capture needed
+        self.fn, self.backend, self.fullgraph, self.keep_grads, self.options = fn, backend, fullgraph, keep_grads, options
         self.breaks: list[Break] = []
         self.recompiles: list[Recompile] = []
         self.points: dict[Key, Resume] = {}
+        self.calls_seen = False
+        self._begin(dynamic)
         every.add(self)
         if Compiled.made is not None:
             Compiled.made(self)
-        self.calls_seen = False
-        self.fn, self.backend, self.fullgraph, self.keep_grads, self.options = fn, backend, fullgraph, keep_grads, options
+
+    def _begin(self, dynamic: bool | None) -> None:
+        """No version yet, and nothing learnt."""
         self.numbers = Numbers(dynamic)
+        self.varying: frozenset = frozenset()       # places outside the arguments whose numbers were seen to change
+        self.promoted: frozenset = frozenset()      # and whose tensors were replaced
+        self.fixed: frozenset = frozenset()         # and those whose values a capture needed
         self.compiles = 0
         self.gave_up: str | None = None             # why the function runs as it is, if it does
         self.entries: dict[tuple, list[Entry]] = {}
@@ -216,7 +221,7 @@ class Compiled:
             raise error
         kept = [(a, a.copy()) for a in entry.early(error.early, args, kwargs)]
         try:
-            self.fn(*args, **kwargs)
+            self.plainly(args, kwargs)
         finally:                                    # what eager writes before the error is written already
             for a, before in kept:
                 a[...] = before
@@ -301,14 +306,12 @@ class Resume(Compiled):
     """The rest of a function from a point on: called with the values that are live there."""
 
     def __init__(self, whole: Compiled, specs: tuple[Spec, ...]):
-        self.whole, self.specs = whole, specs
+        self.specs = specs
         self.fn, self.name, self.backend, self.options = whole.fn, whole.name, whole.backend, whole.options
         self.fullgraph, self.keep_grads = whole.fullgraph, whole.keep_grads
-        self.numbers = Numbers(whole.numbers.dynamic)
-        self.varying = self.promoted = self.fixed = frozenset()
-        self.compiles, self.gave_up, self.entries, self._calls = 0, None, {}, {}
         self.breaks, self.recompiles, self.points = whole.breaks, whole.recompiles, {}
         self.point, self.met = whole.point, whole.met
+        self._begin(whole.numbers.dynamic)
 
     def start(self, world: Any, args: tuple, kwargs: dict) -> list[Frame]:
         return frames_of(self.specs, args)
@@ -335,10 +338,12 @@ def continued(specs: tuple[Spec, ...], values: tuple) -> Any:
             del stack[depth:]
             stack += [index - 1, error] if last else [error]
             index, error = target, None
-        elif value is not None or len(frames) + 1 < len(specs):
+        elif len(frames) + 1 < len(specs):
             stack.append(value)
         try:
             value = continuation(frame.program, index, frame.space)(frame.slots, stack, frame.exc)
+            if frame.result is not NULL:                # an __init__: its call gives the object
+                value = frame.result
         except BaseException as raised:
             error = raised
     if error is not None:
@@ -389,10 +394,12 @@ def collect(x: Any, path: tuple, found: dict[tuple, float | int]) -> None:
 # ---------------------------------------------------------------------------------------------------- public
 def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", fullgraph: bool = False, dynamic: bool | None = None,
             keep_grads: bool = True, options: dict[str, Any] | None = None, disable: bool = False) -> Any:
-    """Make a function, a module or a whole training step fast: it is traced at the first call, and becomes one native function.
+    """Make a function, a module or a whole training step fast: its Python is captured at the first call, and what it computes becomes
+    native code.
 
-    Python's control flow is followed once, at the first call with arguments of new shapes, dtypes or values; shapes, dtypes,
-    Python arguments, the modes of modules and of autograd are checked at each call. Numbers in the `param_groups` of optimisers and
+    What the function looked at (shapes, dtypes, Python arguments, globals, attributes, the modes of modules and of autograd) is checked
+    at each call, and captured anew where it is otherwise. What cannot be part of a graph (a branch on a value, print, C functions)
+    cuts the function into segments that run one after another, with the results of plain Python; `explain` shows where. Numbers in the `param_groups` of optimisers and
     step counts are read anew each time, so that a learning-rate schedule (outside the function) causes no second compile.
 
     Args:
@@ -400,7 +407,7 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
             attributes.
         backend: "llvm", native code; "python", the printed kernels; "eager", the operators' references; or a function that
             takes a Graph and returns a function from a list of arrays to a list of arrays.
-        fullgraph: raise TraceError for a function that cannot be traced, instead of warning and running it as it is.
+        fullgraph: raise TraceError, with the line and the reason, instead of cutting the function.
         dynamic: numbers among the arguments become run-time numbers once they are seen to change (None), at once (True), or never
             (False). Every shape is compiled for itself.
         keep_grads: store the gradients that are in `.grad` when a step ends; with False they are dropped, which saves

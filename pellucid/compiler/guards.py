@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..capture.policy import plain
 from ..nn.modules.module import Changes
 from ..tensor import Tensor
 from ..tensor.tracing import Guard
@@ -157,14 +158,6 @@ def module_guards(w: Writer, modules: Iterable[Any], lifted: dict[int, Tensor]) 
             for key, t in registry.items():
                 if t is None or id(t) in lifted:
                     w.miss_if(f"{w.name(registry, 'd')}[{key!r}] is not {'None' if t is None else w.name(t, 'p')}")
-
-
-PLAIN = (int, float, complex, bool, str, bytes, type(None))
-
-
-def plain(x: Any) -> bool:
-    """Whether a value is a number, a text or a tuple of such, which can be compared."""
-    return type(x) in PLAIN or type(x) is tuple and all(map(plain, x))
 
 
 class Attributes:

@@ -51,7 +51,8 @@ def alone(name: str):
     return importlib.import_module(f"continuing_alone.capture.{name}")
 
 
-blocks, concrete, decode, frame, tables = (alone(name) for name in ("blocks", "concrete", "decode", "frame", "tables"))
+blocks, concrete, decode, frame, interpreter, tables = (
+    alone(name) for name in ("blocks", "concrete", "decode", "frame", "interpreter", "tables"))
 LOG: list = []
 COUNTER = 0
 
@@ -755,7 +756,7 @@ class Domain(concrete.Concrete):
     """Plain Python, but for what depends on the frame of the interpreted function."""
 
     def call(self, fn, args, kwargs):
-        error = frame.handled(self.interpreter)
+        error = interpreter.handled(self.interpreter)
         if fn is sys.exc_info:
             return (None, None, None) if error is None else (type(error), error, error.__traceback__)
         if fn is reraised:
@@ -771,10 +772,10 @@ class Domain(concrete.Concrete):
 def interrupted(fn, args, n, inline=False):
     """The frames after `n` instructions; None when the function has come to its end."""
     frames = [frame.frame_of(fn, args, {})]
-    run = frame.Interpreter(Domain(inline), frames, n)
+    run = interpreter.Interpreter(Domain(inline), frames, n)
     try:
         run.run()
-    except frame.Stopped:
+    except interpreter.Stopped:
         return run
     except (frame.Raised, NotImplementedError):         # a class is defined: the interpreter does not do that
         pass

@@ -19,7 +19,8 @@ import pytest
 from pellucid.capture import blocks
 from pellucid.capture.concrete import Concrete
 from pellucid.capture.decode import decode
-from pellucid.capture.frame import Interpreter, Raised, Stopped, enter_generator, frame_of
+from pellucid.capture.frame import Raised, frame_of
+from pellucid.capture.interpreter import Interpreter, Stopped, enter_generator
 from pellucid.capture.tables import NULL, UNBOUND
 
 _spec = importlib.util.spec_from_file_location("continuation_cases", Path(__file__).with_name("continuation_cases.py"))

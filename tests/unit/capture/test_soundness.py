@@ -573,6 +573,13 @@ CONTAINERS = {
     "two names for one list": ("l = [1]; m = l", "x * l[0] + m[0]", "m = [5]"),
     "list that contains itself": ("l = [1]; l.append(l)", "x * l[1][1][0]", "l[0] = 4"),
     "dict in an attribute's list": ("t = Thing(); t.items.append({'a': [1]})", "x * t.items[2]['a'][0]", "t.items[2]['a'][0] = 9"),
+    "list that a builtin adds up, again and again": ("l = [1.5, 2]", "x * sum(l)", "l[0] = 5.5", "l[0] = 9.5", "l[0] = 13.5"),
+    "list that an operator joins, again and again": ("l = [k * pellucid.ones(4, 1) for k in range(2)]", "x + pellucid.cat(l, 1).sum()",
+        "l[0] = 5 * pellucid.ones(4, 1)", "l[0] = 9 * pellucid.ones(4, 1)", "l[0] = 13 * pellucid.ones(4, 1)"),
+    "dict's values, again and again": ("d = {'a': 1.5}", "x * max(d.values())", "d['a'] = 5.5", "d['a'] = 9.5", "d['a'] = 13.5"),
+    "default, again and again": ("def g(x, k=2):\n    return x * k", "g(x)", "g.__defaults__ = (3,)", "g.__defaults__ = (4,)",
+        "g.__defaults__ = (5,)"),
+    "slice's end, again and again": ("s = slice(0, 2)", "x[s].sum()", "s = slice(0, 3)", "s = slice(0, 1)", "s = slice(0, 4)"),
     "list shared by objects": ("t = Thing(); u = Thing(); u.items = t.items", "x * (t.items[0] + u.items[0])", "u.items = [9, 9]"),
 }
 
