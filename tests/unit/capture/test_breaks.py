@@ -11,6 +11,7 @@ import pytest
 
 import pellucid
 from pellucid.capture.breaks import KINDS
+from pellucid.compiler import driver
 from pellucid.tensor.tracing import TraceError
 
 BREAKS = Path(pellucid.__file__).parents[1] / "docs" / "reference" / "breaks.md"
@@ -162,3 +163,38 @@ def test_each_break(number):
 def test_fullgraph_names_the_break():
     with pytest.raises(TraceError, match=r"(?s)PX001.*|a value is needed.*test_breaks.py"):
         pellucid.compile(value, fullgraph=True, backend="eager")(pellucid.ones(2))
+
+
+table = pellucid.arange(40.0).view(10, 4)
+
+
+def test_an_operator_that_refuses_behind_a_break_says_what_eager_says():
+    def looked_up(x, i):
+        scale = x.sum().item()
+        return table[i] * scale
+
+    compiled = pellucid.compile(looked_up)
+    x, good, bad = pellucid.ones(3), pellucid.tensor([1, 2]), pellucid.tensor([1, 10])
+    assert compiled(x, good).tolist() == looked_up(x, good).tolist()
+    with pytest.raises(IndexError) as eager:
+        looked_up(x, bad)
+    with pytest.raises(IndexError, match=str(eager.value).partition("\n")[0]):
+        compiled(x, bad)
+
+
+@pytest.mark.filterwarnings("ignore:.* runs uncompiled")
+def test_a_constructor_that_goes_on_as_python_gives_its_object(monkeypatch):
+    class Holder:
+        def __init__(self, x):
+            self.total = x.sum().item()
+            self.twice = x * 2
+
+    def held(x):
+        holder = Holder(x)
+        return holder.twice * holder.total
+
+    monkeypatch.setattr(driver, "LIMIT", 1)
+    compiled = pellucid.compile(held, backend="eager")
+    for n in (2, 3, 4):                             # another number behind the break: a version too many there, not at the start
+        x = pellucid.arange(3.0) * n
+        assert compiled(x).tolist() == held(x).tolist()
