@@ -391,6 +391,8 @@ def scalar_tensor(s, *, dtype=None, layout=None, device=None, pin_memory=False, 
 
 # ---------------------------------------------------------------------------------------------------- copies
 def clone_ref(a, *, fmt):
+    if fmt is contiguous_format:
+        return a.copy()
     if fmt is preserve_format:
         if a.flags.c_contiguous:
             return a.copy()
@@ -414,7 +416,8 @@ def contiguous(input, memory_format=contiguous_format):
     """`input` itself if its elements lie in order, a copy in that order if not."""
     if memory_format is preserve_format:
         raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
-    return input if input.is_contiguous(memory_format) else F.clone(input, memory_format=memory_format)
+    rows = memory_format is contiguous_format
+    return input if input.is_contiguous(None if rows else memory_format) else F.clone(input, memory_format=memory_format)
 
 
 # `x.copy_(y)`, `x.fill_(v)` and `x.zero_()` are the in-place forms of these: results that forget their input's values.

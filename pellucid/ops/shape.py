@@ -81,7 +81,7 @@ def t(input):
     if input.ndim > 2:
         fail(RuntimeError, "P238", f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D", got=describe(input),
              fix="use transpose(-2, -1) or .mT")
-    return F.permute(input, (1, 0)) if input.ndim == 2 else F.alias(input)
+    return F.permute(input, 1, 0) if input.ndim == 2 else F.alias(input)
 
 
 @composite(forms="function method", samples=lambda m: [((m.t(2, 3, 4),), {}), ((m.t(2, 2),), {}), ((m.t(0, 2, 3),), {})])

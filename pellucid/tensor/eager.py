@@ -37,6 +37,7 @@ Tensor: type = Slots            # set by set_tensor_type
 _NUMBERS = frozenset((int, float, bool, complex))
 _DIFFERENTIABLE = frozenset(d.np for d in dt.ALL if d.category >= dt.FLOAT)
 _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other", "x": "input"}
+ALIASED = frozenset(_ALIASES)
 
 
 def set_tensor_type(cls: type) -> None:
@@ -311,7 +312,7 @@ def perform(op: Op, args: tuple, kwargs: dict, run):
         if "out" in kwargs:
             kwargs = dict(kwargs)
             out = kwargs.pop("out")
-        if not _ALIASES.keys().isdisjoint(kwargs):
+        if not ALIASED.isdisjoint(kwargs):
             kwargs = rename(kwargs, op)
     try:
         canon = op.front(*args, **kwargs)
