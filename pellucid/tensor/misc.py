@@ -119,11 +119,13 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(n: int) -> None:
-    """Set the number of threads for computing. Raises RuntimeError unless positive."""
+    """Set the number of threads for computing. Raises RuntimeError unless positive, ValueError from 2**31 on."""
     if not isinstance(n, int):
         raise RuntimeError(f"set_num_threads expects an int, but got {type(n).__name__}")
     if n <= 0:
         raise RuntimeError("set_num_threads expects a positive integer")
+    if n >= 1 << 31:
+        raise ValueError(f"Overflow when unpacking long{' long' * (n >= 1 << 63)}")
     config.threads = n
 
 
