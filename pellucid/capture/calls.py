@@ -13,7 +13,7 @@ import types
 from typing import Any
 
 from ..nn import Module
-from ..nn.modules import module as modules_of_nn
+from ..nn.modules.module import CALL_HOOKS, GLOBAL_HOOKS
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from . import forms, policy
@@ -230,7 +230,7 @@ def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
     if policy.native_module(module):
         world.use_module(module)
         return native(world, module, args, kwargs)
-    if module._has_hooks and module._any_hook_left():
+    if module._any_hook_left():
         return frame_of(Module._call_impl, (module, *args), kwargs)
     forward = world.get_attr(module, "forward")
     if type(forward) is Frame:
@@ -239,20 +239,14 @@ def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
     return call(world, forward, args, kwargs)
 
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
 def look_at_hooks(world: Any, module: Module) -> None:
-    """Rely on the hooks that a module and its parts have, and on its class."""
-    world.rely(known(module), "type", type(module))
-    world.rely(Source("attribute", "__dict__", known(module)), "length", len(module.__dict__))
-    world.rely(Source("attribute", "_has_hooks", known(Module)), "value", Module._has_hooks)
-    if Module._has_hooks:
-        for hooks in modules_of_nn.GLOBAL_HOOKS:
+    """Rely on a module's class and on the hooks that its calls run."""
+    world.called[id(module)] = module
+    if module._any_hook_left():
+        for hooks in GLOBAL_HOOKS:
             world.rely(known(hooks), "length", len(hooks))
-        for m in module.modules():
-            for name in HOOKS:
-                world.rely(Source("field", name, known(m)), "length", len(m.__dict__[name]))
+        for name in CALL_HOOKS:
+            world.rely(Source("field", name, known(module)), "length", len(module.__dict__[name]))
 
 
 def call_generator(world: Any, method: GeneratorMethod, args: list) -> Any:

@@ -220,11 +220,7 @@ def _decide(fn: types.FunctionType, file: str) -> str:
 
 def native_module(module: Module) -> bool:
     """Whether calling a module runs nothing but pellucid's own code: it and its parts are pellucid's, without hooks or changes."""
-    for m in module.modules():
-        if not framework_class(type(m)) or "forward" in m.__dict__ or m._forward_hooks or m._forward_pre_hooks or m._backward_hooks \
-                or m._backward_pre_hooks:
-            return False
-    return True
+    return not any([not framework_class(type(m)) or "forward" in m.__dict__ or m._any_hook_left() for m in module.modules()])
 
 
 def listed(fn: Callable) -> bool:

@@ -42,6 +42,7 @@ class World(Concrete):
         self.copies: dict[int, tuple[Any, Source]] = {}         # what stands for containers among the arguments, by the id of the original
         self.looked_at: set[int] = set()                        # functions whose parts are places
         self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
+        self.called: dict[int, Module] = {}                     # modules whose calls were interpreted
         self.journal = Journal(self)
         self.backwards: list[int] = []                          # the steps that called backward()
         self.interpreter: Any = None

@@ -51,6 +51,7 @@ class Entry:
         self.recipe, self.stop, self.modes_after = attempt.recipe, attempt.stop, attempt.modes_after
         self.promoted = attempt.promoted
         self.checks = list(attempt.world.checks.values())
+        self.called = list(attempt.world.called.values())
         self.lines = attempt.lines()
         self.number_paths, self.constant, self.fixed, self.ties = number_paths, constant, fixed, ties
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
@@ -192,7 +193,7 @@ class Entry:
     def _state(self, w: Writer) -> None:
         """Guards of modules, of tensors that are no arguments, and of gradients that were read."""
         lifted = {id(i.tensor): i.tensor for i in self.traced.inputs if i.tensor is not None and i.place is None}
-        module_guards(w, self.modules, lifted)
+        module_guards(w, self.modules, self.called, lifted)
         for flag in (True, False):
             tensors = [t for t in lifted.values() if t._rg is flag and t._a.dtype.kind in "fcV"]
             if tensors:

@@ -224,7 +224,7 @@ def same(a, b) -> bool:
     return type(a) is type(b) and a == b
 
 
-def cases(table: dict, reasons: dict[str, list[str]]) -> pytest.MarkDecorator:
+def cases(table: dict, reasons: dict[str, list[str]] = {}) -> pytest.MarkDecorator:
     """`reasons`: {why: names of the cases that fail for it}."""
     broken = {name: why for why, names in reasons.items() for name in names}
     assert broken.keys() <= table.keys(), broken.keys() - table.keys()
@@ -932,12 +932,7 @@ MODULES = {
 }
 
 
-@cases(MODULES, {
-    "plain pellucid does not call a hook put into the dict": ["own: hook in _forward_hooks", "own: hook replaced in _forward_hooks",
-        "own: pre-hook in _forward_pre_hooks", "net: hook of a part in _forward_hooks", "net: pre-hook of a part in _forward_pre_hooks",
-        "seq: hook of a part in _forward_hooks", "seq: pre-hook of a part in _forward_pre_hooks"],
-    "not relied on": ["encoder layer: activation", "seq: dropout's p in __dict__", "seq: softmax's dim in __dict__"],
-})
+@cases(MODULES)
 @pytest.mark.parametrize("how", ["called", "itself"])
 def test_modules(how, case):
     """Modules inside a compiled function, and compiled themselves."""
