@@ -14,7 +14,7 @@ from typing import Any
 
 from ..nn import Module
 from ..nn.modules.module import CALL_HOOKS, GLOBAL_HOOKS
-from ..tensor.core import Slots
+from ..tensor.core import Node, Slots
 from ..tensor.symbolic import SymNumber
 from . import forms, policy
 from .breaks import Break, refuse
@@ -182,10 +182,22 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if any(callable_in_python(v) and not isinstance(v, (type, Module)) for v in values):
         args = [nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for v in args]
         kwargs = {k: nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for k, v in kwargs.items()}
-    if getattr(fn, "__name__", "") == "backward":
+    name = getattr(fn, "__name__", "")
+    if name == "backward":
         world.backwards.append(world.interpreter.steps - 1)
+    elif name in policy.HOOKS and args and isinstance(args[0], (Slots, Node)):
+        look_at_hook(world, name, args[0])
     found = performed(fn, *args, **kwargs)
     return performed(settled, found) if type(found) is types.GeneratorType and policy.framework_file(found.gi_code.co_filename) else found
+
+
+def look_at_hook(world: Any, name: str, owner: Any) -> None:
+    """A hook is put on a tensor. One that was there before keeps it; others need it when their gradient is computed."""
+    error = Break("PX020", f"{name}()")
+    if id(owner) in world.sources or isinstance(owner, Node) or owner.is_leaf:
+        raise error
+    error.file, error.line, error.function = world.place()
+    world.hooked.append((world.interpreter.steps - 1, error))
 
 
 def settled(found: Any) -> Any:
@@ -195,7 +207,6 @@ def settled(found: Any) -> Any:
 
 def nested(world: Any, fn: Any) -> Any:
     """A function that interprets `fn` when code that is not interpreted calls it."""
-    @functools.wraps(fn, updated=())
     def interpreted(*args: Any, **kwargs: Any) -> Any:
         outer = world.interpreter
         try:
@@ -209,7 +220,7 @@ def nested(world: Any, fn: Any) -> Any:
             raise raised.value from None
         finally:
             world.interpreter = outer
-    return interpreted
+    return functools.update_wrapper(interpreted, fn, updated=())
 
 
 def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:

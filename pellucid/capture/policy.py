@@ -58,6 +58,9 @@ ACTING = frozenset(("logging", "warnings", "threading", "traceback", "importlib"
                     "hashlib", "tqdm", "concurrent.futures", "_pytest", "ctypes"))
 OUTPUT = frozenset(("logging", "warnings"))
 
+# Methods that put hooks on tensors and nodes.
+HOOKS = frozenset(("register_hook", "register_prehook", "register_post_accumulate_grad_hook", "retain_grad"))
+
 # Functions of pellucid that change the state of the process.
 EFFECTS = frozenset(("manual_seed", "seed", "set_rng_state", "set_num_threads", "set_num_interop_threads", "use_deterministic_algorithms", "save",
                      "load", "set_printoptions", "set_default_device", "set_flush_denormal", "get_num_threads", "get_rng_state",

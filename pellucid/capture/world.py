@@ -16,7 +16,7 @@ from ..nn import Module
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from . import calls, forms, policy
-from .breaks import refuse
+from .breaks import Break, refuse
 from .concrete import Concrete, raising
 from .frame import Exhausted, Generator, Raised, frame_of
 from .journal import Journal
@@ -45,6 +45,7 @@ class World(Concrete):
         self.called: dict[int, Module] = {}                     # modules whose calls were interpreted
         self.journal = Journal(self)
         self.backwards: list[int] = []                          # the steps that called backward()
+        self.hooked: list[tuple[int, Break]] = []               # (step, what to say) of hooks put on tensors made in here
         self.interpreter: Any = None
 
     # ------------------------------------------------------------------------------------------ looking at what was there

@@ -254,7 +254,9 @@ class Tensor(Slots):
             fail(RuntimeError, "P352", "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.",
                  fix="clone() the tensor outside inference_mode first")
         touch(self)
-        self._rg = bool(value)
+        if self._rg is not bool(value):
+            state.moves += 1
+            self._rg = not self._rg
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad` in place and return the tensor."""

@@ -331,7 +331,6 @@ NAMES = {
 @cases(NAMES, {
     "the cache of a function is read, and not relied on": ["cached function"],
     "that a function lacks an attribute is not relied on": ["global function's attribute appears"],
-    "t_() of a tensor from outside is not noticed": ["global tensor transposed in place"],
 })
 def test_names(case):
     check(case)
@@ -984,10 +983,7 @@ STEPS = {
 }
 
 
-@cases(STEPS, {
-    "hooks are not relied on": ["accumulation hook", "gradient hook", "step hook"],
-    "not relied on": ["gradient left", "state replaced"],
-})
+@cases(STEPS)
 def test_steps(case):
     optimizer, *changes = case
     check((STEP.format(optimizer), None, *changes))
