@@ -61,7 +61,7 @@ class Attempt:
         for key, value in kwargs.items():
             world.adopt(value, (1, key), self.given[1][key])
         for k, (place, value) in enumerate(zip(self.promoted, extras)):
-            world.adopt(value, (2, k), value)
+            world.adopt(value, (2, k), self.given[2][k])
             world.standing[place] = value
         value = self.run(args, kwargs)
         recipe = self.recipe

@@ -37,7 +37,6 @@ BROKEN: dict[str, str] = {
     "generator_is_finished": "a generator that is left is not closed",
     "dataclasses_inside": "repr: id() is a break",
     "class_methods_and_static": "cached_property: RLock is a break",
-    "descriptors_and_getattr": "the version just compiled does not fit",
 }
 
 
