@@ -17,6 +17,7 @@ from ..nn import Module
 from ..nn.modules.module import CALL_HOOKS, GLOBAL_HOOKS
 from ..ops.dispatch import below, local
 from ..tensor.core import Node, Slots
+from ..tensor.function import Function
 from ..tensor.symbolic import SymNumber
 from . import forms, policy
 from .breaks import Break, refuse
@@ -215,6 +216,9 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     name = getattr(fn, "__name__", "")
     if name == "backward":
         world.backwards.append(world.interpreter.steps - 1)
+    elif name == "apply" and args and isinstance(args[0], type) and issubclass(args[0], Function):
+        for part in ("forward", "backward", "vjp", "setup_context"):
+            world.rely(Source("attribute", part, known(args[0])), "identity", getattr(args[0], part))
     elif name in policy.HOOKS and args and isinstance(args[0], (Slots, Node)):
         look_at_hook(world, name, args[0])
     found = performed(fn, *args, **kwargs)

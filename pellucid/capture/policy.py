@@ -41,7 +41,7 @@ ITERATORS = frozenset(map(type, (iter([]), iter(()), iter({}), iter({}.keys()), 
                                  itertools.pairwise(()), iter(collections.deque()), itertools.takewhile(None, ()),
                                  itertools.dropwhile(None, ()), itertools.compress((), ()), itertools.groupby(()))))
 MAPPINGS = (dict, types.MappingProxyType)
-BUFFERS = (bytearray, memoryview, array.array)                  # their contents change without a sign
+BUFFERS = (bytearray, memoryview, array.array, type({}.keys()), type({}.values()), type({}.items()))    # contents change without a sign
 TUPLE_FIELD = type(collections.namedtuple("_", "x").x)
 # What tensors say of their history and their place in memory.
 FACTS = frozenset(("is_leaf", "grad_fn", "retains_grad", "output_nr", "_base", "storage_offset", "data_ptr", "is_inference", "is_shared", "is_pinned",
@@ -214,7 +214,7 @@ def _decide(fn: types.FunctionType, file: str) -> str:
     head = module.partition(".")[0]
     if module in ACTING or head in ACTING:
         return "refuse"
-    if head in PURE and module not in ("dataclasses", "collections") or file.startswith("<") and head in PURE:
+    if head in PURE and (module not in ("dataclasses", "collections", "collections.abc") or file.startswith("<") and module != "collections.abc"):
         return "native"
     if head in ("collections", "dataclasses"):
         return "native" if fn.__name__ in ("namedtuple", "dataclass", "field", "fields", "is_dataclass", "_process_class") else "inline"

@@ -286,6 +286,8 @@ class World(Concrete):
             return value
         if isinstance(owner, type):
             return self.class_attr(owner, name)
+        if (kind.__module__ or "").startswith("numpy.random"):
+            refuse("PX015", f"a {kind.__name__}")
         if kind is super:
             return self.super_part(owner, name)
         return self.instance_attr(owner, kind, name)
@@ -450,6 +452,8 @@ class World(Concrete):
                 self.sources[id(space)] = space, Source("attribute", "__dict__", source)
                 self.journal.spaces[id(space)] = owner
             return space
+        if cls in (types.MethodDescriptorType, types.WrapperDescriptorType):
+            self.rely_on_class(kind, name, static)
         getter = policy.lookup(cls, "__get__")
         if isinstance(getter, types.FunctionType) and policy.python_class(kind):
             if policy.inlined(getter):
@@ -544,9 +548,18 @@ class World(Concrete):
         if method is not None:
             if policy.inlined(method):
                 return self.enter(method, (owner, key), {})
+            if policy.decide(method) == "refuse":
+                refuse("PX002", f"a {kind.__name__}")
             self.expose(owner)
             self.expose(key)
             return owner[key]
+        if isinstance(owner, type) and isinstance(getter := policy.lookup(owner, "__class_getitem__"), classmethod) and policy.user_code(getter.__func__):
+            return calls.call(self, self.get_attr(owner, "__class_getitem__"), [key], {})
+        index = policy.python_method(type(key), "__index__")
+        if index is not None and policy.inlined(index) and isinstance(owner, (list, tuple, collections.deque)):
+            frame = self.enter(index, (key,), {})
+            frame.then = lambda k: self.get_item(owner, k)
+            return frame
         if policy.python_class(kind):
             self.method_of(kind, "__getitem__")
         if id(owner) in self.sources and isinstance(owner, (list, tuple, *policy.MAPPINGS, collections.deque)):
@@ -619,8 +632,8 @@ class World(Concrete):
     def python_operator(self, names: tuple[str, str], a: Any, b: Any) -> Any:
         """A frame for a binary operator that a class defines in Python; None if neither does."""
         for x, name in ((a, names[0]), (b, names[1])):
-            if policy.lookup(type(x), name) is None:
-                self.class_lacks(type(x), name)
+            if policy.python_class(type(x)) and not isinstance(x, Slots):
+                self.method_of(type(x), name)
         left, right = policy.python_method(type(a), names[0]), policy.python_method(type(b), names[1])
         if left is None and right is None or isinstance(a, Slots) and right is None or isinstance(a, (Slots, SymNumber)) and isinstance(b, Slots):
             return None

@@ -187,17 +187,18 @@ def hooked(modules: list[Any]) -> bool:
 
 
 class Attributes:
-    """The classes of modules and the plain attributes of those whose own code ran, as the trace saw them. To be asked when an
+    """The classes of modules, and the plain attributes and the names of parameters and buffers of those whose own code ran, as the trace saw them. To be asked when an
     attribute of any module was set since."""
 
     def __init__(self, modules: list[Any], native: list[Any]):
         self.modules, self.types = modules, [*map(type, modules)]
+        self.names = [(r, [*r]) for m in native for r in (m._parameters, m._buffers)]
         self.known = [(vars(m), {k: v for k, v in vars(m).items() if k != "training" and plain(v)}) for m in native]
         self.seen = Changes.count
 
     def changed(self) -> bool:
         count = Changes.count
-        if [*map(type, self.modules)] != self.types:
+        if [*map(type, self.modules)] != self.types or any([[*registry] != names for registry, names in self.names]):
             return True
         for now, before in self.known:
             for k, v in before.items():

@@ -354,6 +354,8 @@ class Tensor(Slots):
             raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
         touch(self)
         state.moves += 1
+        if self._x is not None and self._x.base is not None:
+            self._x.base, self._x.chain = None, ()             # it is no view of that memory any more
         self._a = value._a
         self._st = None if value._st is None else value._st
 

@@ -233,6 +233,7 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
                      f"explicitly. To express '{name}' as a function of another Tensor, compute the value in the "
                      "forward() method.", fix="nn.Parameter(tensor.detach()) starts anew from its value")
             param = self._after_registration_hooks(_global_parameter_registration_hooks, name, param)
+        Changes.count += 1
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -252,6 +253,7 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
             if not isinstance(tensor, Tensor) and not hasattr(type(tensor), "__torch_function__"):
                 fail(TypeError, "P609", f"cannot assign '{_typename(tensor)}' object to buffer '{name}' (torch Tensor or None required)",
                      fix="wrap the value: pellucid.tensor(value)")
+        Changes.count += 1
         self._buffers[name] = self._after_registration_hooks(_global_buffer_registration_hooks, name, tensor)
         if persistent:
             self._non_persistent_buffers_set.discard(name)
@@ -383,12 +385,12 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
             )
 
     def __delattr__(self, name: str) -> None:
+        Changes.count += 1
         for registry in _REGISTRIES:
             if name in self.__dict__[registry]:
                 del self.__dict__[registry][name]
                 self._non_persistent_buffers_set.discard(name)
                 return
-        Changes.count += 1
         super().__delattr__(name)
 
     def __dir__(self) -> list[str]:
