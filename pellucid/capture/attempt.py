@@ -6,7 +6,8 @@ was there before is as it was; a run that meets a break says after how many inst
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..core import dtype as dt
@@ -46,33 +47,46 @@ class Attempt:
     def __call__(self, args: tuple, kwargs: dict, extras: tuple) -> list:
         """Run; the tensors of the recipe. `extras`: what stands for the tensors at the `promoted` places."""
         world, before = self.world, modes()
-        outer, interpreted.place = interpreted.place, world.place
         try:
-            for k, value in enumerate(args):
-                world.adopt(value, (0, k), self.given[0][k])
-            for key, value in kwargs.items():
-                world.adopt(value, (1, key), self.given[1][key])
-            for k, (place, value) in enumerate(zip(self.promoted, extras)):
-                world.adopt(value, (2, k), value)
-                world.standing[place] = value
-            value = self.run(args, kwargs)
-            recipe = self.recipe
-            changes = world.journal.changes()
-            try:
-                recipe.result = recipe.part(value if self.stop is None else tuple(self.stop.values))
-                recipe.settle()
-                for change in changes:
-                    recipe.write(change)
-                recipe.settle()
-            except Break as error:
-                self.cannot_rebuild(error)
-            now = modes()
-            self.modes_after = None if now == before else now
-            return recipe.tensors
+            with self.watching():
+                return self.outcome(args, kwargs, extras, before)
         finally:
-            interpreted.place = outer
             set_modes(*before)
             world.journal.restore()
+
+    def outcome(self, args: tuple, kwargs: dict, extras: tuple, before: tuple) -> list:
+        world = self.world
+        for k, value in enumerate(args):
+            world.adopt(value, (0, k), self.given[0][k])
+        for key, value in kwargs.items():
+            world.adopt(value, (1, key), self.given[1][key])
+        for k, (place, value) in enumerate(zip(self.promoted, extras)):
+            world.adopt(value, (2, k), self.given[2][k])
+            world.standing[place] = value
+        value = self.run(args, kwargs)
+        recipe = self.recipe
+        changes = world.journal.changes()
+        try:
+            recipe.result = recipe.part(value if self.stop is None else tuple(self.stop.values))
+            recipe.settle()
+            for change in changes:
+                recipe.write(change)
+            recipe.settle()
+        except Break as error:
+            self.cannot_rebuild(error)
+        now = modes()
+        self.modes_after = None if now == before else now
+        return recipe.tensors
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside, what the user's functions look at is noted, also where code that is not interpreted calls them."""
+        world, outer = self.world, (interpreted.place, interpreted.call)
+        interpreted.place, interpreted.call = world.place, lambda fn, args, kwargs: calls.nested(world, fn)(*args, **kwargs)
+        try:
+            yield
+        finally:
+            interpreted.place, interpreted.call = outer
 
     def release(self) -> None:
         """Let go of the values of this call: they hold each other."""

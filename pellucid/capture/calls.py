@@ -12,16 +12,19 @@ import itertools
 import types
 from typing import Any
 
+from ..core.errors import interpreted
 from ..nn import Module
-from ..nn.modules import module as modules_of_nn
-from ..tensor.core import Slots
+from ..nn.modules.module import CALL_HOOKS, GLOBAL_HOOKS
+from ..ops.dispatch import below, local
+from ..tensor.core import Node, Slots
+from ..tensor.function import Function
 from ..tensor.symbolic import SymNumber
 from . import forms, policy
 from .breaks import Break, refuse
 from .concrete import performed
 from .frame import Entering, Exhausted, Frame, Generator, Raised, frame_of
 from .interpreter import Interpreter
-from .sources import Source, known
+from .sources import Same, Source, known
 from .tables import NULL
 
 __all__: list[str] = []
@@ -76,7 +79,7 @@ def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             open_partial(world, fn)
             fn, args, kwargs = fn.func, [*fn.args, *args], {**fn.keywords, **kwargs}
         elif kind is functools._lru_cache_wrapper:
-            fn = fn.__wrapped__
+            return call_cached(world, fn, args, kwargs)
         else:
             break
     if kind is types.FunctionType:
@@ -115,6 +118,8 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
     if getattr(fn, "_capture_disabled", False):
         why = fn._capture_disabled
         refuse("PX004", fn.__qualname__ + (f" ({why})" if isinstance(why, str) else ""))
+    if fn.__name__ in policy.FACTS and args and isinstance(args[0], Slots) and policy.framework_file(fn.__code__.co_filename):
+        return world.fact(args[0], fn)
     special = FUNCTIONS.get(fn)
     if special is not None:
         return special(world, fn, args, kwargs)
@@ -131,6 +136,32 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
         return call_numpy(world, fn, args, kwargs)
     module = fn.__globals__.get("__name__") or ""
     return refuse("PX015" if module == "random" else "PX003" if module.partition(".")[0] in policy.OUTPUT else "PX002", f"{module}.{fn.__qualname__}()")
+
+
+def call_cached(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """A function behind functools.lru_cache runs as it is, once, and so does each later call ask: its result is a place."""
+    args, kwargs = [plainly(a) for a in args], {k: plainly(a) for k, a in kwargs.items()}
+    for a in (*args, *kwargs.values()):
+        place = world.source_of(a)
+        if isinstance(a, Slots) or not policy.plain(a) and place is None or not isinstance(a, collections.abc.Hashable):
+            refuse("PX002", f"{fn.__qualname__}(), which is cached,")
+        if not policy.plain(a):
+            world.rely(place, "identity", a)
+    key = (id(fn), *map(Same, args), *kwargs, *map(Same, kwargs.values()))
+    if key not in world.cached:
+        world.cached[key] = Source("call", Same((tuple(args), kwargs)), known(fn))
+        before = interpreted.place, interpreted.call
+        interpreted.place = interpreted.call = None
+        try:
+            with below(len(local.stack)):
+                performed(fn, *args, **kwargs)
+        finally:
+            interpreted.place, interpreted.call = before
+    return world.admit(fn(*args, **kwargs), world.cached[key])
+
+
+def plainly(x: Any) -> Any:
+    return x.fixed() if type(x) is SymNumber else x
 
 
 def look_at_function(world: Any, fn: types.FunctionType) -> None:
@@ -182,10 +213,25 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if any(callable_in_python(v) and not isinstance(v, (type, Module)) for v in values):
         args = [nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for v in args]
         kwargs = {k: nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for k, v in kwargs.items()}
-    if getattr(fn, "__name__", "") == "backward":
+    name = getattr(fn, "__name__", "")
+    if name == "backward":
         world.backwards.append(world.interpreter.steps - 1)
+    elif name == "apply" and args and isinstance(args[0], type) and issubclass(args[0], Function):
+        for part in ("forward", "backward", "vjp", "setup_context"):
+            world.rely(Source("attribute", part, known(args[0])), "identity", getattr(args[0], part))
+    elif name in policy.HOOKS and args and isinstance(args[0], (Slots, Node)):
+        look_at_hook(world, name, args[0])
     found = performed(fn, *args, **kwargs)
     return performed(settled, found) if type(found) is types.GeneratorType and policy.framework_file(found.gi_code.co_filename) else found
+
+
+def look_at_hook(world: Any, name: str, owner: Any) -> None:
+    """A hook is put on a tensor. One that was there before keeps it; others need it when their gradient is computed."""
+    error = Break("PX020", f"{name}()")
+    if id(owner) in world.sources or isinstance(owner, Node) or owner.is_leaf:
+        raise error
+    error.file, error.line, error.function = world.place()
+    world.hooked.append((world.interpreter.steps - 1, error))
 
 
 def settled(found: Any) -> Any:
@@ -195,7 +241,6 @@ def settled(found: Any) -> Any:
 
 def nested(world: Any, fn: Any) -> Any:
     """A function that interprets `fn` when code that is not interpreted calls it."""
-    @functools.wraps(fn, updated=())
     def interpreted(*args: Any, **kwargs: Any) -> Any:
         outer = world.interpreter
         try:
@@ -209,7 +254,7 @@ def nested(world: Any, fn: Any) -> Any:
             raise raised.value from None
         finally:
             world.interpreter = outer
-    return interpreted
+    return functools.update_wrapper(interpreted, fn, updated=())
 
 
 def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
@@ -230,7 +275,7 @@ def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
     if policy.native_module(module):
         world.use_module(module)
         return native(world, module, args, kwargs)
-    if module._has_hooks and module._any_hook_left():
+    if module._any_hook_left():
         return frame_of(Module._call_impl, (module, *args), kwargs)
     forward = world.get_attr(module, "forward")
     if type(forward) is Frame:
@@ -239,20 +284,14 @@ def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
     return call(world, forward, args, kwargs)
 
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
 def look_at_hooks(world: Any, module: Module) -> None:
-    """Rely on the hooks that a module and its parts have, and on its class."""
-    world.rely(known(module), "type", type(module))
-    world.rely(Source("attribute", "__dict__", known(module)), "length", len(module.__dict__))
-    world.rely(Source("attribute", "_has_hooks", known(Module)), "value", Module._has_hooks)
-    if Module._has_hooks:
-        for hooks in modules_of_nn.GLOBAL_HOOKS:
+    """Rely on a module's class and on the hooks that its calls run."""
+    world.called[id(module)] = module
+    if module._any_hook_left():
+        for hooks in GLOBAL_HOOKS:
             world.rely(known(hooks), "length", len(hooks))
-        for m in module.modules():
-            for name in HOOKS:
-                world.rely(Source("field", name, known(m)), "length", len(m.__dict__[name]))
+        for name in CALL_HOOKS:
+            world.rely(Source("field", name, known(module)), "length", len(module.__dict__[name]))
 
 
 def call_generator(world: Any, method: GeneratorMethod, args: list) -> Any:
@@ -392,6 +431,8 @@ def _number(world: Any, cls: type, args: list, kwargs: dict) -> Any:
             x.fixed()
             return cls(x.now)
         for name in (f"__{cls.__name__}__", "__index__"):
+            if policy.python_class(type(x)) and not isinstance(x, Slots):
+                world.method_of(type(x), name)
             method = policy.python_method(type(x), name)
             if method is not None and policy.inlined(method) and not isinstance(x, Slots):
                 return world.enter(method, (x,), {})
@@ -449,7 +490,7 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
     """A method of a builtin container; NULL if it is nothing special."""
     bound = getattr(fn, "__self__", None) is owner
     given = args if bound else args[1:]
-    if isinstance(owner, dict) and id(owner) in world.sources and name in ("get", "__contains__", "setdefault") and given and policy.plain(given[0]):
+    if isinstance(owner, policy.MAPPINGS) and id(owner) in world.sources and name in ("get", "__contains__", "setdefault") and given and policy.plain(given[0]):
         key = given[0]
         if name == "__contains__":
             return world.contains(key, owner, 0)
@@ -458,7 +499,7 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
         if name == "get":
             world.check_key(owner, key, False)
             return given[1] if len(given) > 1 else None
-    if name == "__getitem__" and bound:
+    if name == "__getitem__" and isinstance(owner, (list, tuple, dict, collections.deque)):
         return world.get_item(owner, *given)
     if name == "__setitem__" and bound:
         return world.store_item(given[1], owner, given[0])
@@ -472,7 +513,7 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
             if name == "extend":
                 return frame_of(forms.into_list, (owner, *given), {})
             return frame_of(forms.with_lists, (fn, args, kwargs), {})
-    elif isinstance(owner, (list, tuple, dict, set, frozenset, collections.deque)):
+    elif isinstance(owner, (list, tuple, *policy.MAPPINGS, set, frozenset, collections.deque, *policy.BUFFERS)):
         world.expose(owner)
         if type(owner) is collections.OrderedDict and name == "move_to_end":
             world.change(owner)
@@ -489,7 +530,7 @@ def call_numpy(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     values = [*args, *kwargs.values()]
     if any(isinstance(v, Slots) for v in flat(values)):
         refuse("PX018", f"numpy.{name}()")
-    if any(policy.array(v) and id(v) in world.sources for v in flat(values)) and name not in ("dtype", "finfo", "iinfo"):
+    if any(policy.numpy_array(v) and id(v) in world.sources for v in flat(values)) and name not in ("dtype", "finfo", "iinfo"):
         pass                                                    # its contents are relied on
     return native(world, fn, args, kwargs)
 
@@ -574,7 +615,9 @@ def _len(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             return world.enter(method, (x,), {})
         world.expose(x)
         return len(x)
-    if isinstance(x, (dict, set, frozenset)) and world.unseen(x):
+    if policy.python_class(type(x)) and not isinstance(x, Slots):
+        world.method_of(type(x), "__len__")
+    if isinstance(x, (*policy.MAPPINGS, set, frozenset)) and world.unseen(x):
         world.rely(world.sources[id(x)][1], "length", len(x))
         return len(x)
     return native(world, len, args, kwargs)
@@ -595,6 +638,12 @@ def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
                 return frame
             refuse("PX012", "isinstance() with a class that decides it in Python")
     return performed(isinstance, *args)
+
+
+def _callable(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if policy.python_class(type(args[0])) and not isinstance(args[0], Slots):
+        world.method_of(type(args[0]), "__call__")
+    return performed(callable, *args)
 
 
 def _id(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -661,7 +710,7 @@ def _chain_from(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 
 SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _delattr, object.__setattr__: _object_setattr,
-           object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, id: _id, hash: _hash,
+           object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, callable: _callable, id: _id, hash: _hash,
            print: _print, vars: _vars, repr: _repr, format: _format, globals: _globals, locals: _locals, eval: _only_python, exec: _only_python,
            dir: _only_python, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
 FUNCTIONS: dict[Any, Any] = {forms.enter: _enter, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}

@@ -106,7 +106,7 @@ class Recipe:
             refuse("PX016", "a view of a dict")
         if isinstance(value, BaseException):
             return self.exception(value, kind)
-        if policy.array(value):
+        if policy.numpy_array(value):
             return self.step("{}.copy()", _Kept(value.copy()))
         if policy.python_class(kind) and not isinstance(value, type):
             if policy.framework_class(kind) and id(value) not in world.fresh and not kind.__module__.startswith("pellucid.tensor.modes"):

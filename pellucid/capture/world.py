@@ -13,10 +13,12 @@ import types
 from typing import Any
 
 from ..nn import Module
+from ..optim import Optimizer
+from ..ops.dispatch import below, local
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from . import calls, forms, policy
-from .breaks import refuse
+from .breaks import Break, refuse
 from .concrete import Concrete, raising
 from .frame import Exhausted, Generator, Raised, frame_of
 from .journal import Journal
@@ -42,8 +44,12 @@ class World(Concrete):
         self.copies: dict[int, tuple[Any, Source]] = {}         # what stands for containers among the arguments, by the id of the original
         self.looked_at: set[int] = set()                        # functions whose parts are places
         self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
+        self.originals: dict[int, Any] = {}                     # the caller's tensors, by the id of what stands for them
+        self.cached: dict[tuple, Source] = {}                   # calls of functions behind lru_cache
+        self.called: dict[int, Module] = {}                     # modules whose calls were interpreted
         self.journal = Journal(self)
         self.backwards: list[int] = []                          # the steps that called backward()
+        self.hooked: list[tuple[int, Break]] = []               # (step, what to say) of hooks put on tensors made in here
         self.interpreter: Any = None
 
     # ------------------------------------------------------------------------------------------ looking at what was there
@@ -72,7 +78,7 @@ class World(Concrete):
         found = self.sources.get(id(value))
         if found is not None:
             return found[1]
-        if isinstance(value, (Module, types.ModuleType, type, types.FunctionType)) and id(value) not in self.fresh:
+        if isinstance(value, (Module, Optimizer, types.ModuleType, type, types.FunctionType)) and id(value) not in self.fresh:
             return known(value)
         return None
 
@@ -117,7 +123,7 @@ class World(Concrete):
                 self.rely(source, "type", kind)
                 self.admit(value.__name__, Source("attribute", "__name__", source))
                 self.admit(value.__self__, Source("attribute", "__self__", source))
-            elif policy.array(value):
+            elif policy.numpy_array(value):
                 self.rely(source, "array", value.copy())
             elif kind is slice:
                 self.rely(source, "type", kind)
@@ -142,6 +148,7 @@ class World(Concrete):
             return
         if isinstance(value, Slots):
             self.sources.setdefault(id(value), (value, source))
+            self.originals[id(value)] = original
         elif isinstance(value, (list, tuple, dict)) and not policy.python_class(kind) or hasattr(kind, "_fields") and isinstance(value, tuple):
             self.sources.setdefault(id(value), (value, source))
             self.revealed.add(id(value))
@@ -156,7 +163,7 @@ class World(Concrete):
             return
         self.revealed.add(id(value))
         source = self.sources[id(value)][1]
-        if isinstance(value, dict):
+        if isinstance(value, policy.MAPPINGS):
             keys = tuple(value)
             if not all(map(policy.plain, keys)):
                 for key in keys:
@@ -178,12 +185,14 @@ class World(Concrete):
         kind = type(value)
         if kind in policy.ATOMS or isinstance(value, Slots):
             return
-        if isinstance(value, (list, tuple, dict, set, frozenset, collections.deque)):
+        if isinstance(value, (list, tuple, *policy.MAPPINGS, set, frozenset, collections.deque)):
             if id(value) in self.sources:
                 self.reveal(value)
             if depth < 4:
-                for item in tuple(value.values() if isinstance(value, dict) else value):
+                for item in tuple(value.values() if isinstance(value, policy.MAPPINGS) else value):
                     self.expose(item, depth + 1)
+        elif isinstance(value, policy.BUFFERS) and id(value) in self.sources:
+            refuse("PX006", f"a {kind.__name__}")
         elif isinstance(value, Module):
             self.use_module(value)
         elif kind is slice:
@@ -277,6 +286,8 @@ class World(Concrete):
             return value
         if isinstance(owner, type):
             return self.class_attr(owner, name)
+        if (kind.__module__ or "").startswith("numpy.random"):
+            refuse("PX015", f"a {kind.__name__}")
         if kind is super:
             return self.super_part(owner, name)
         return self.instance_attr(owner, kind, name)
@@ -287,9 +298,30 @@ class World(Concrete):
             return frame_of(static.fget, (owner,), {})
         if isinstance(static, types.FunctionType) and policy.user_code(static):
             return types.MethodType(static, owner)
+        if name in policy.FACTS and isinstance(static, property):
+            return self.fact(owner, static.fget)
+        if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources and name not in getattr(owner, "__dict__", ()):
+            self.rely(self.sources[id(owner)][1], "unset", name)
         if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources and name in getattr(owner, "__dict__", ()):
             return self.admit(owner.__dict__[name], Source("field", name, self.sources[id(owner)][1]))
         return getattr(owner, name)
+
+    def fact(self, owner: Any, ask: Any) -> Any:
+        """What a function says of a tensor's history or place in memory, which no other guard knows."""
+        found = self.sources.get(id(owner))
+        if found is None:
+            return ask(owner)
+        original = self.originals.get(id(owner), owner)
+        if original is owner:
+            original = self.tracer.untraced(owner)
+        if owner._fn is not None and original._fn is not owner._fn:
+            return ask(owner)                                   # it got its history in here
+        with below(len(local.stack)):
+            value = ask(original)
+        if not policy.plain(value):
+            refuse("PX006", "what a tensor was computed by")
+        self.rely(found[1], "says", (ask, value))
+        return value
 
     def class_attr(self, owner: type, name: str) -> Any:
         static = policy.lookup(type(owner), name)
@@ -301,7 +333,9 @@ class World(Concrete):
         if policy.python_class(owner) and not policy.framework_class(owner) and id(owner) not in self.fresh:
             if isinstance(value, types.MethodType):
                 self.rely(Source("attribute", "__func__", Source("attribute", name, known(owner))), "identity", value.__func__)
-            elif name not in ("__dict__", "__class__", "__mro__", "__bases__"):
+            elif name == "__dict__":
+                self.sources[id(value)] = value, Source("attribute", name, known(owner))
+            elif name not in ("__class__", "__mro__", "__bases__"):
                 return self.admit(value, Source("attribute", name, known(owner)))
         return value
 
@@ -348,7 +382,7 @@ class World(Concrete):
                 self.class_lacks(kind, name)
             return self.admit(value, Source("field", name, source))
         if static is not None:
-            if source is not None and space is not None and not policy.framework_class(kind):
+            if source is not None and space is not None and not (isinstance(owner, Module) and policy.framework_class(kind)):
                 self.rely(source, "unset", name)
             return self.through(static, owner, kind, name)
         if isinstance(owner, Module) and name not in ("_parameters", "_buffers", "_modules"):
@@ -360,15 +394,24 @@ class World(Concrete):
                     if id(registry) not in self.sources:
                         self.sources[id(registry)] = registry, known(registry)
                     return self.admit(value, Source("item", name, known(registry)))
-        if not policy.python_class(kind):
-            return getattr(owner, name)
         if source is not None and space is not None:
             self.rely(source, "unset", name)
+        if not policy.python_class(kind):
+            return getattr(owner, name)
         self.class_lacks(kind, name)
-        getter = policy.lookup(kind, "__getattr__")
-        if getter is not None and isinstance(getter, types.FunctionType) and policy.user_code(getter) and not ordinary:
-            return self.enter(getter, (owner, name), {})
+        getter = self.method_of(kind, "__getattr__")
+        if getter is not None and not ordinary and (not isinstance(getter, types.FunctionType) or policy.user_code(getter)):
+            return calls.call(self, getter, [owner, name], {})
         return getattr(owner, name)
+
+    def method_of(self, kind: type, name: str) -> Any:
+        """The special method of a class, or None. Either is relied on, where a class statement made the class."""
+        found = policy.lookup(kind, name)
+        if found is None:
+            self.class_lacks(kind, name)
+        elif isinstance(found, (types.FunctionType, types.WrapperDescriptorType)):
+            self.rely_on_class(kind, name, found)
+        return found
 
     def class_lacks(self, kind: type, name: str) -> None:
         """Rely on a class not having an attribute."""
@@ -378,6 +421,9 @@ class World(Concrete):
     def through(self, static: Any, owner: Any, kind: type, name: str) -> Any:
         """What a class attribute gives for an instance."""
         cls = type(static)
+        if isinstance(owner, tuple) and cls is policy.TUPLE_FIELD:
+            self.rely_on_class(kind, name, static)
+            return self.get_item(owner, kind._fields.index(name))
         if cls is types.FunctionType:
             self.rely_on_class(kind, name, static)
             return types.MethodType(static, owner)
@@ -392,8 +438,10 @@ class World(Concrete):
             self.rely_on_class(kind, name, value if cls is staticmethod else None, value)
             return value
         if cls is types.MemberDescriptorType:                   # __slots__
-            value = getattr(owner, name)
             source = self.source_of(owner)
+            if source is not None and not hasattr(owner, name):
+                self.rely(source, "lacks", name)
+            value = getattr(owner, name)
             if source is None or self.journal.was(owner, name, MISSING) is not value:
                 return value
             return self.admit(value, Source("attribute", name, source))
@@ -404,16 +452,24 @@ class World(Concrete):
                 self.sources[id(space)] = space, Source("attribute", "__dict__", source)
                 self.journal.spaces[id(space)] = owner
             return space
+        if cls in (types.MethodDescriptorType, types.WrapperDescriptorType):
+            self.rely_on_class(kind, name, static)
         getter = policy.lookup(cls, "__get__")
         if isinstance(getter, types.FunctionType) and policy.python_class(kind):
             if policy.inlined(getter):
-                self.rely_on_class(kind, name, static)
-                return frame_of(getter, (static, owner, kind), {})
+                home = next(c for c in kind.__mro__ if name in c.__dict__)
+                if not policy.framework_class(home) and id(home) not in self.fresh and id(static) not in self.sources:
+                    place = Source("item", name, Source("attribute", "__dict__", known(home)))
+                    self.rely(place, "identity", static)
+                    self.sources[id(static)] = static, place
+                return self.enter(getter, (static, owner, kind), {})
         elif getter is None and policy.python_class(kind):
             if not policy.framework_class(kind):
                 return self.admit(static, Source("attribute", name, known(kind)))
             return static
         value = getattr(owner, name)
+        if cls is types.GetSetDescriptorType and id(owner) in self.sources and policy.plain(value):
+            return self.admit(value, Source("attribute", name, self.sources[id(owner)][1]))
         if id(owner) in self.sources and policy.python_class(kind) and getattr(value, "__self__", None) is not owner and not isinstance(
                 owner, (Slots, Module)):
             return self.admit(value, Source("attribute", name, self.sources[id(owner)][1]))
@@ -492,21 +548,32 @@ class World(Concrete):
         if method is not None:
             if policy.inlined(method):
                 return self.enter(method, (owner, key), {})
+            if policy.decide(method) == "refuse":
+                refuse("PX002", f"a {kind.__name__}")
             self.expose(owner)
             self.expose(key)
             return owner[key]
-        if id(owner) in self.sources and isinstance(owner, (list, tuple, dict, collections.deque)):
+        if isinstance(owner, type) and isinstance(getter := policy.lookup(owner, "__class_getitem__"), classmethod) and policy.user_code(getter.__func__):
+            return calls.call(self, self.get_attr(owner, "__class_getitem__"), [key], {})
+        index = policy.python_method(type(key), "__index__")
+        if index is not None and policy.inlined(index) and isinstance(owner, (list, tuple, collections.deque)):
+            frame = self.enter(index, (key,), {})
+            frame.then = lambda k: self.get_item(owner, k)
+            return frame
+        if policy.python_class(kind):
+            self.method_of(kind, "__getitem__")
+        if id(owner) in self.sources and isinstance(owner, (list, tuple, *policy.MAPPINGS, collections.deque)):
             self.expose(key)
             if type(key) is slice:
                 self.reveal(owner)
                 return owner[key]
-            if isinstance(owner, dict) and key not in owner:
+            if isinstance(owner, policy.MAPPINGS) and key not in owner:
                 self.check_key(owner, key, False)
-                if hasattr(kind, "__missing__"):
+                missing = self.method_of(kind, "__missing__")
+                if missing is not None:
                     self.journal.keep(owner)
-                    missing = policy.python_method(kind, "__missing__")
-                    if missing is not None:
-                        return frame_of(missing, (owner, key), {})
+                    if isinstance(missing, types.FunctionType):
+                        return self.enter(missing, (owner, key), {})
                 return owner[key]
             value = owner[key]
             if self.journal.kept(owner):
@@ -517,6 +584,7 @@ class World(Concrete):
             if id(owner) in self.revealed and self.sources[id(owner)][1].kind == "given":
                 return value                                    # an argument's structure is looked at already
             return self.admit(value, Source("item", place, self.sources[id(owner)][1]))
+        self.expose(owner)
         self.expose(key)
         return owner[key]
 
@@ -563,6 +631,9 @@ class World(Concrete):
     # ------------------------------------------------------------------------------------------ operators
     def python_operator(self, names: tuple[str, str], a: Any, b: Any) -> Any:
         """A frame for a binary operator that a class defines in Python; None if neither does."""
+        for x, name in ((a, names[0]), (b, names[1])):
+            if policy.python_class(type(x)) and not isinstance(x, Slots):
+                self.method_of(type(x), name)
         left, right = policy.python_method(type(a), names[0]), policy.python_method(type(b), names[1])
         if left is None and right is None or isinstance(a, Slots) and right is None or isinstance(a, (Slots, SymNumber)) and isinstance(b, Slots):
             return None
@@ -584,6 +655,8 @@ class World(Concrete):
             return super().binary(a, b, sign)
         if sign[-1] == "=":
             own = policy.python_method(type(a), policy.IN_PLACE[sign])
+            if own is None and policy.python_class(type(a)):
+                self.method_of(type(a), policy.IN_PLACE[sign])
             if own is not None and policy.inlined(own) and not isinstance(a, Slots):
                 return self.enter(own, (a, b), {})
             if isinstance(a, (list, set, dict, collections.deque)):
@@ -623,7 +696,10 @@ class World(Concrete):
     def unary(self, value: Any, sign: str) -> Any:
         if sign == "not":
             return not value
-        method = policy.python_method(type(value), {"-": "__neg__", "+": "__pos__", "~": "__invert__"}[sign])
+        name = {"-": "__neg__", "+": "__pos__", "~": "__invert__"}[sign]
+        if not isinstance(value, Slots):
+            self.method_of(type(value), name)
+        method = policy.python_method(type(value), name)
         if method is not None and policy.inlined(method) and not isinstance(value, Slots):
             return self.enter(method, (value,), {})
         return super().unary(value, sign)
@@ -636,11 +712,18 @@ class World(Concrete):
             frame = self.enter(method, (owner, item), {})
             frame.then = lambda r: bool(r) ^ bool(negated)
             return frame
+        self.method_of(kind, "__contains__")
         if method is None and policy.python_method(kind, "__iter__") is not None and not hasattr(kind, "__contains__") or kind is Generator:
             frame = frame_of(forms.in_iterable, (item, owner), {})
             frame.then = lambda r: r ^ bool(negated)
             return frame
-        if isinstance(owner, dict) and id(owner) in self.sources and policy.plain(item):
+        if policy.python_class(kind) and not hasattr(kind, "__contains__") and not isinstance(owner, Slots):
+            self.method_of(kind, "__iter__")
+            if policy.python_method(kind, "__getitem__") is not None:
+                frame = frame_of(forms.in_iterable, (item, owner), {})
+                frame.then = lambda r: r ^ bool(negated)
+                return frame
+        if isinstance(owner, policy.MAPPINGS) and id(owner) in self.sources and policy.plain(item):
             found = item in owner
             self.check_key(owner, item, found)
             return found ^ bool(negated)
@@ -664,9 +747,11 @@ class World(Concrete):
             if policy.lookup(kind, name) is not None:
                 break
             self.class_lacks(kind, name)
-        if isinstance(value, (dict, set, frozenset)) and self.unseen(value):
+        if isinstance(value, (*policy.MAPPINGS, set, frozenset)) and self.unseen(value):
             self.rely(self.sources[id(value)][1], "length", len(value))
             return bool(value)
+        if isinstance(value, policy.BUFFERS):
+            self.expose(value)
         if isinstance(value, Module):
             self.use_module(value)
         return bool(value)
@@ -685,6 +770,8 @@ class World(Concrete):
 
     def text(self, value: Any, name: str, otherwise: Any, arg: Any) -> Any:
         kind = type(value)
+        for special in {name, "__str__", "__repr__"} if policy.python_class(kind) and not isinstance(value, Slots) else ():
+            self.method_of(kind, special)
         method = policy.python_method(kind, name) or name == "__str__" and policy.lookup(kind, "__str__") is object.__str__ and \
             policy.python_method(kind, "__repr__") or None
         if method is not None and policy.inlined(method) and not isinstance(value, Slots):
@@ -762,6 +849,7 @@ class World(Concrete):
                 return self.enter(method, (value,), {})
             self.expose(value)
             return calls.settled(iter(value))
+        self.method_of(kind, "__iter__")
         if policy.lookup(kind, "__iter__") is None and policy.python_method(kind, "__getitem__") is not None:
             return frame_of(forms.by_index, (value,), {})
         self.expose(value)
@@ -773,6 +861,7 @@ class World(Concrete):
         method = policy.python_method(kind, "__next__")
         if method is not None:
             if policy.inlined(method):
+                self.method_of(kind, "__next__")
                 return frame_of(forms.step, (method, it), {})
             refuse("PX005", f"a {kind.__name__}")
         if id(it) in self.sources:

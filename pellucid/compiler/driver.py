@@ -29,7 +29,8 @@ from ..native.execute import BeingTraced
 from ..nn import Module
 from ..ops.dispatch import local, state
 from ..optim._traced import FirstStep
-from ..tensor.tracing import TraceError, trace as trace_function, turn
+from ..tensor.core import PLAIN
+from ..tensor.tracing import TraceError, flatten, trace as trace_function, turn
 from . import backends
 from .entry import Entry
 from .guards import MISS
@@ -129,6 +130,10 @@ class Compiled:
                 return r
         if sum(map(len, self.entries.values())) >= LIMIT:
             return self._give_up(f"it was compiled {LIMIT} times for different arguments or states", args, kwargs)
+        leaves: list = []
+        flatten((args, kwargs), leaves)
+        if not PLAIN.issuperset(map(type, leaves)):
+            return self.plainly(args, kwargs)                   # results are of the class of the arguments
         self._learn(key, args, kwargs)
         if Stance.now != "default" and self.entries:
             if Stance.now == "eager_on_recompile":

@@ -28,6 +28,7 @@ from ..ops.op import REGISTRY
 from ..tensor import Tensor
 from ..tensor import eager
 from ..tensor.core import DROPPED, wrap
+from ..tensor.engine import observed
 from ..tensor.tracing import Traced, flatten
 from .guards import Writer, module_guards, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .history import Finished
@@ -44,15 +45,16 @@ class Entry:
     def __init__(self, traced: Traced, execute: Any, arguments: tuple[tuple, dict], given: list[Tensor], traced_as: list[Tensor],
                  modules: Sequence[Any], attempt: Attempt, reads: dict[int, tuple], joint: Any, number_paths: frozenset,
                  keep_grads: bool, constant: Constant | None = None, fixed: Iterable[int] = (),
-                 ties: Sequence[tuple[Tensor, int]] = ()):
+                 ties: Sequence[tuple[Tensor, int]] = (), met: dict[Tensor, Tensor] | None = None):
         self.traced, self.execute, self.joint = traced, execute, joint
         self.arguments, self.given, self.traced_as = arguments, given, traced_as
         self.modules, self.reads, self.keep_grads = modules, reads, keep_grads
         self.recipe, self.stop, self.modes_after = attempt.recipe, attempt.stop, attempt.modes_after
         self.promoted = attempt.promoted
         self.checks = list(attempt.world.checks.values())
+        self.called = list(attempt.world.called.values())
         self.lines = attempt.lines()
-        self.number_paths, self.constant, self.fixed, self.ties = number_paths, constant, fixed, ties
+        self.number_paths, self.constant, self.fixed, self.ties, self.met = number_paths, constant, fixed, ties, met or {}
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
         self.source = self._write()
         self.call = self._compile()
@@ -192,15 +194,10 @@ class Entry:
     def _state(self, w: Writer) -> None:
         """Guards of modules, of tensors that are no arguments, and of gradients that were read."""
         lifted = {id(i.tensor): i.tensor for i in self.traced.inputs if i.tensor is not None and i.place is None}
-        module_guards(w, self.modules, lifted)
-        for flag in (True, False):
-            tensors = [t for t in lifted.values() if t._rg is flag and t._a.dtype.kind in "fcV"]
-            if tensors:
-                names = w.name(tensors, "T")
-                w.miss_if(f"{not flag} in [t._rg for t in {names}]", "requires_grad")
-        geometry = Geometry(list(lifted.values()))
+        module_guards(w, self.modules, self.called, lifted)
+        facts = w.name(Facts({**{t: t for t in lifted.values()}, **self.met}), "facts")
         w.space["state"] = state
-        w.miss_if(f"state.moves != {w.name(geometry, 'geometry')}.moves and not {w.name(geometry, 'geometry')}.holds()", "other memory")
+        w.miss_if(f"state.moves != {facts}.moves and not {facts}.hold()", "memory, requires_grad or hooks of a tensor")
         self.grad_inputs: dict[int, str] = {}
         for t, read, grad in self.reads.values():
             if not read:
@@ -423,21 +420,31 @@ class Store:
         self.alone_arrays = [ALONE + 1] * len(self.arrays)
 
 
-class Geometry:
-    """Shapes, dtypes and strides of the tensors that a function holds. They change only where a tensor is given other memory
-    (`x.data = y`), which `state.moves` counts."""
+class Facts:
+    """What a function relies on about the tensors that it holds, their values apart. It changes seldom, and `state.moves` counts when it
+    does. `owners`: {tensor: the one in whose memory the program looks for it}."""
 
-    def __init__(self, tensors: list[Tensor]):
+    def __init__(self, owners: dict[Tensor, Tensor]):
         self.moves = state.moves
-        self.known = [(t, t._a.shape, t._a.dtype, t._a.strides) for t in tensors]
+        self.known = [(t, owner, facts(t, owner)) for t, owner in owners.items()]
 
-    def holds(self) -> bool:
+    def hold(self) -> bool:
         """Whether they are as they were."""
         moves = state.moves
-        if any(t._a.shape != shape or t._a.dtype != dtype or t._a.strides != strides for t, shape, dtype, strides in self.known):
+        if any([facts(t, owner) != known for t, owner, known in self.known]):
             return False
         self.moves = moves
         return True
+
+
+def facts(t: Tensor, owner: Tensor) -> tuple:
+    """Geometry, place in the owner's memory, whether it wants gradients, its hooks."""
+    a, x = t._a, t._x
+    hooks = None
+    if x is not None and observed(x):
+        node = None if x.kept is None else x.kept._x
+        hooks = tuple([tuple((d or {}).values()) for d in (x.hooks, x.post_hooks, node and node.pre, node and node.post)])
+    return a.shape, a.dtype, a.strides, t is owner or distance(a, owner._a), t._rg, hooks
 
 
 class Constant:

@@ -8,10 +8,13 @@ each call, never remembered by value.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import FunctionType
 from typing import Any
 
+from ..capture.journal import OWN
 from ..capture.policy import plain
-from ..nn.modules.module import Changes
+from ..capture.sources import alike
+from ..nn.modules.module import Changes, Module, _anywhere as anywhere
 from ..tensor import Tensor
 from ..tensor.tracing import Guard
 
@@ -138,37 +141,65 @@ def number(expr: Any, numbers: dict[int, str]) -> str:
     return numbers[rest[0]] if head == "input" else _RELATIONS[head].format(*[number(e, numbers) for e in rest])
 
 
-def module_guards(w: Writer, modules: Iterable[Any], lifted: dict[int, Tensor]) -> None:
-    """Check that modules whose own code ran are in the mode they were in, and hold the parameters and buffers they held."""
-    modules = list(modules)
+def module_guards(w: Writer, native: Iterable[Any], called: Iterable[Any], lifted: dict[int, Tensor]) -> None:
+    """Check modules: that those which ran are of the class they were of, have the attributes and the hooks that they had; and of
+    those whose own code ran unseen (`native`), that they hold what they held and are in the mode they were in."""
+    native = list(native)
+    modules = [*{id(m): m for m in (*called, *native)}.values()]
     if modules:
         spaces = [vars(m) for m in modules]
         w.miss_if(f"[*map(len, {w.name(spaces, 'D')})] != {w.name([*map(len, spaces)], 'k')}", "attributes of modules that came or went")
-        w.miss_if(f"[*map(type, {w.name(modules, 'M')})] != {w.name([*map(type, modules)], 'k')}", "classes of modules")
-        known = w.name(Attributes(modules), "attributes")
-        w.space["Changes"] = Changes
+        known = w.name(Attributes(modules, native), "attributes")
+        w.space.update(Changes=Changes, alike=alike, anywhere=anywhere, hooked=hooked)
         w.miss_if(f"Changes.count != {known}.seen and {known}.changed()", "attributes of modules")
-    for m in modules:
-        if m._modules:
-            w.miss_if(f"{w.name(m._modules, 'd')} != {w.name(dict(m._modules), 'k')} or tuple({w.name(m._modules, 'd')}) != "
-                      f"{w.name(tuple(m._modules), 'K')}")
+        bare = [m for m in modules if not m._any_hook_left()]
+        if bare:
+            w.miss_if(f"(anywhere or any({w.name([m._has_hooks for m in bare], 'F')})) and hooked({w.name(bare, 'M')})", "hooks of modules")
+    read = frozenset().union(*[names_read(type(m)) for m in native])
+    for m in native:
+        space = vars(m)
+        d = w.name(space, "d")
+        found = [other(w, f"{d}[{k!r}]", v) for k, v in space.items() if k in read and k not in OWN and k not in ("training", "_has_hooks")]
         if reads_training(type(m)):
-            w.miss_if(f"{w.name(m, 'm')}.training is not {m.training}")
+            found.append(f"{d}['training'] is not {m.training}")
+        if found:
+            w.miss_if(" or ".join(found), type(m).__name__)
+        if m._modules:
+            d = w.name(m._modules, "d")
+            w.miss_if(f"{d} != {w.name(dict(m._modules), 'k')} or [*{d}] != {w.name([*m._modules], 'K')}")
         for registry in (m._parameters, m._buffers):
             for key, t in registry.items():
                 if t is None or id(t) in lifted:
                     w.miss_if(f"{w.name(registry, 'd')}[{key!r}] is not {'None' if t is None else w.name(t, 'p')}")
 
 
-class Attributes:
-    """The plain attributes of modules as the trace saw them. `changed()` looks only if any module's attribute was set since."""
+def other(w: Writer, expr: str, value: Any) -> str:
+    """Whether an attribute is not what it was, as an expression: numbers and the like by value, other objects by identity."""
+    if value is None or type(value) is bool:
+        return f"{expr} is not {value}"
+    name = w.name(value, "k")
+    return f"{expr} is not {name}" + (f" and not alike({expr}, {name})" if plain(value) else "")
 
-    def __init__(self, modules: Iterable[Any]):
-        self.known = [(vars(m), {k: v for k, v in vars(m).items() if k != "training" and plain(v)}) for m in modules]
+
+def hooked(modules: list[Any]) -> bool:
+    """Whether any of these has hooks now."""
+    return any([m._any_hook_left() for m in modules])
+
+
+class Attributes:
+    """The classes of modules, and the plain attributes and the names of parameters and buffers of those whose own code ran, as the trace saw them. To be asked when an
+    attribute of any module was set since."""
+
+    def __init__(self, modules: list[Any], native: list[Any]):
+        self.modules, self.types = modules, [*map(type, modules)]
+        self.names = [(r, [*r]) for m in native for r in (m._parameters, m._buffers)]
+        self.known = [(vars(m), {k: v for k, v in vars(m).items() if k != "training" and plain(v)}) for m in native]
         self.seen = Changes.count
 
     def changed(self) -> bool:
         count = Changes.count
+        if [*map(type, self.modules)] != self.types or any([[*registry] != names for registry, names in self.names]):
+            return True
         for now, before in self.known:
             for k, v in before.items():
                 x = now.get(k, self)
@@ -176,6 +207,25 @@ class Attributes:
                     return True
         self.seen = count
         return False
+
+
+_names_read: dict[type, frozenset[str]] = {}
+
+
+def names_read(cls: type) -> frozenset[str]:
+    """The names in the code that a call of a module of pellucid's runs: in forward, and in what it names of its class and file."""
+    found = _names_read.get(cls)
+    if found is None:
+        seen: list[Any] = [f for c in cls.__mro__ if isinstance(f := vars(c).get("forward"), FunctionType)]
+        read: set[str] = set()
+        for f in seen:
+            read |= names(f)
+            for n in names(f):
+                parts = [vars(c).get(n) for c in cls.__mro__ if c not in (Module, object)]
+                parts = [p.fget if isinstance(p, property) else getattr(p, "__func__", p) for p in (*parts, f.__globals__.get(n))]
+                seen += [p for p in parts if isinstance(p, FunctionType) and p.__globals__ is f.__globals__ and p not in seen]
+        found = _names_read[cls] = frozenset(read)
+    return found
 
 
 _reads_training: dict[type, bool] = {}

@@ -67,6 +67,11 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
         again = None
     if again is not None:
         return make_entry(compiled, args, kwargs, paths, apart, themselves, again)
+    if work.hooked:
+        step, error = work.hooked[0]
+        compiled.met(error)
+        attempt.release()
+        return make_entry(compiled, args, kwargs, paths, apart, themselves, Located(error, step))
     also = met_otherwise(tracer, leaves, stands)
     if also or apart and shared(traced, leaves, seen):
         return make_entry(compiled, args, kwargs, paths, apart and bool(also), themselves | also, end)
@@ -78,7 +83,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
             return make_entry(compiled, args, kwargs, paths, apart, themselves, Located(error, where[0]))
         fail(TraceError, "P3108", "backward() inside the function would go on into the history of an argument",
              fix="call backward() outside, on what the function returns, or detach() the argument")
-    ties = met_within(tracer, seen)
+    ties, met = met_within(tracer, seen)
     for container, path in (i.source for i in traced.inputs if i.source is not None and type(i.source[0]) is dict):
         check_unchanged(tracer, container, path)
     release(tracer)
@@ -100,7 +105,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     execute.graph = None                            # the function itself explains what went wrong
     fixed = {k for k, t in enumerate(leaves) if id(t) in themselves}
     entry = Entry(traced, execute, given, leaves, seen, modules, attempt, tracer.grad_uses, joint, paths, compiled.keep_grads, constant,
-                  fixed, ties)
+                  fixed, ties, met)
     attempt.release()
     seconds["all"] = time.perf_counter() - start
     entry.seconds, entry.graph = seconds, graph
@@ -161,16 +166,19 @@ def met_otherwise(tracer: Tracer, leaves: list[Tensor], stands: dict[int, Tensor
         id(t) in tracer.grad_uses or id(t) in tracer.saved and tracer.saved[id(t)].fake is not None))
 
 
-def met_within(tracer: Tracer, seen: list[Tensor]) -> list[tuple[Tensor, int]]:
-    """(tensor, place of an argument): tensors that the function reaches otherwise, and that lie in an argument's memory."""
+def met_within(tracer: Tracer, seen: list[Tensor]) -> tuple[list[tuple[Tensor, int]], dict[Tensor, Tensor]]:
+    """[(tensor, place of an argument)]: tensors that the function reaches otherwise, and that lie in an argument's memory; {tensor:
+    owner}: others that lie in the memory of another."""
     places = {id(t): k for k, t in reversed(list(enumerate(seen)))}
-    found = []
+    within, others = [], {}
     for saved in tracer.saved.values():
         if saved.fake is not None and id(saved.tensor) not in places:
             owner = tracer.lifted.get(saved.fake.cell.input)
             if id(owner) in places:
-                found.append((saved.tensor, places[id(owner)]))
-    return found
+                within.append((saved.tensor, places[id(owner)]))
+            elif owner is not None and owner is not saved.tensor:
+                others[saved.tensor] = owner
+    return within, others
 
 
 def like(a: np.ndarray) -> np.ndarray:
@@ -200,6 +208,7 @@ class Work:
         self.live: list[int] = []
         self.extra = 0
         self.given: list[bool] = []
+        self.hooked: Any = None                                 # hooks that backward() outside would need
 
     def __call__(self, args: tuple, kwargs: dict, extras: tuple) -> tuple:
         out = self.fn(args, kwargs, extras)
@@ -211,7 +220,9 @@ class Work:
         if cut and self.live and self.stepped():
             raise TraceError(message("P3112", "backward() ran before a break, and other results go on into a later backward()",
                                      fix="remove the break between them, or compile the two parts as functions of their own"))
-        if not self.live or self.stepped():
+        world = self.fn.world
+        self.hooked = self.live and not self.stepped() and world.hooked
+        if not self.live or self.stepped() or self.hooked:
             self.live = []
             return out, []
         tracer = self.tracer
@@ -223,7 +234,15 @@ class Work:
         if own or not self.wrt:
             raise TraceError(message("P3113", "a tensor that wants a gradient is made before a break, and is used after it",
                                      fix="make it outside the compiled function, or remove the break"))
-        found = gradients(live, self.wrt, tangents, allow_unused=True)
+        for t in self.wrt:
+            if t._fn is None and t._x is not None:              # they run when the gradient gets there
+                t._x.hooks = t._x.post_hooks = t._x.kept = None
+        with self.fn.watching():
+            found = gradients(live, self.wrt, tangents, allow_unused=True)
+        if world.journal.changes():
+            world.journal.restore()
+            raise TraceError(message("P3114", "the backward of a custom Function changes something other than its results",
+                                     fix="leave out the change, or call backward() in the compiled function too"))
         self.given = [g is not None for g in found]
         self.extra = sum(self.given)
         return out, [g for g in found if g is not None]

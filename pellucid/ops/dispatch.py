@@ -17,7 +17,8 @@ from .op import COMPOSITE, Op
 
 
 class _State:
-    """`slow` counts reasons to leave the fast path, over all threads; `moves` how often a tensor was given other memory."""
+    """`slow` counts reasons to leave the fast path, over all threads; `moves` how often something about a tensor changed that seldom does: it
+    was given other memory, wants gradients or not, has another hook."""
 
     __slots__ = ("slow", "moves")
 

@@ -19,7 +19,7 @@ from sys import getrefcount
 import numpy as np
 
 from ..core import dtype as dt
-from ..core.errors import at, describe, fail
+from ..core.errors import at, call_back, describe, fail
 from ..core.pool import alone
 from ..ops.dispatch import add_slow, local, state
 from ..ops.op import F
@@ -165,11 +165,11 @@ def finish(leaf, g, task: Task) -> None:
         return
     if x.post_hooks:
         for hook in tuple(x.post_hooks.values()):
-            if hook(leaf) is not None:
+            if call_back(hook, leaf) is not None:
                 raise RuntimeError("Tensor post accumulate grad hooks should return None.")
     if acc is not None and acc.post:
         for hook in tuple(acc.post.values()):
-            hook((), (g,))
+            call_back(hook, (), (g,))
 
 
 # ---------------------------------------------------------------------------------------------------- hooks
@@ -204,7 +204,7 @@ def check_hooked(hook, old, new) -> list:
 def run_hooks(hooks: dict, g):
     """Hooks of a tensor on its gradient."""
     for hook in tuple(hooks.values()):
-        r = hook(g)
+        r = call_back(hook, g)
         if r is not None:
             g = check_hook(hook, g, r)
     return g
@@ -213,7 +213,7 @@ def run_hooks(hooks: dict, g):
 def run_prehooks(hooks: dict, gs: list) -> list:
     """Hooks of a node on the gradients of its outputs."""
     for hook in tuple(hooks.values()):
-        r = hook(tuple(gs))
+        r = call_back(hook, tuple(gs))
         if r is not None:
             gs = check_hooked(hook, gs, r)
     return gs
@@ -223,7 +223,7 @@ def run_posthooks(hooks: dict, grads: list, g) -> list:
     """Hooks that see the node's gradients on both sides and may replace those of its inputs."""
     g_out = g if isinstance(g, tuple) else (g,)
     for hook in tuple(hooks.values()):
-        r = hook(tuple(grads), g_out)
+        r = call_back(hook, tuple(grads), g_out)
         if r is not None:
             grads = check_hooked(hook, grads, r)
     return grads

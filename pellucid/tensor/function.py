@@ -10,7 +10,7 @@ import inspect
 import warnings
 
 from ..core import dtype as dt
-from ..core.errors import at, describe, fail
+from ..core.errors import at, call_back, describe, fail
 from ..ops.dispatch import local
 from ..ops.op import F
 from .core import Node, Slots, blank, next_seq, node_extras, wrap
@@ -83,7 +83,7 @@ class FunctionNode(FunctionCtx, Node):
     def _run(self, g) -> list:
         gs = g if isinstance(g, tuple) else (g,)
         name = type(self).__name__
-        r = self._function.backward(self, *gs)
+        r = call_back(self._function.backward, self, *gs)
         r = r if isinstance(r, tuple) else (r,)
         n = len(self._edges)
         if len(r) > n and all(x is None for x in r[n:]):
@@ -220,10 +220,10 @@ def run_forward(cls, args: tuple, kwargs: dict):
     local.grad = False
     try:
         if separate:
-            out = cls.forward(*args, **kwargs)
-            cls.setup_context(n, args, out)
+            out = call_back(cls.forward, *args, **kwargs)
+            call_back(cls.setup_context, n, args, out)
         else:
-            out = cls.forward(n, *args, **kwargs)
+            out = call_back(cls.forward, n, *args, **kwargs)
     finally:
         local.grad = grad_mode
     n._seq = next_seq()

@@ -130,6 +130,8 @@ def set_history(t, fn, oi: int) -> None:
         if weak is not None:
             extras = node_extras(fn)
             extras.retain = {**(extras.retain or {}), oi: weak}
+    if not t._rg:
+        state.moves += 1
     t._fn, t._oi, t._rg = fn, oi, True
 
 
@@ -164,6 +166,7 @@ def living_views(base) -> list:
 
 def invalidate(v) -> None:
     """The view `v` cannot follow the write to its base: whoever uses its history is told so."""
+    state.moves += 1
     v._fn, v._oi, v._rg = Invalid(view_message(v, "its base or another view of its base has been")), 0, True
 
 
@@ -293,6 +296,7 @@ def detach_(self):
     if self._fn is not None:
         self._storage()
         self._extras().detached = next_seq()
+    state.moves += 1
     self._fn, self._rg, self._oi = None, False, 0
     return self
 

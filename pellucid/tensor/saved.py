@@ -11,7 +11,7 @@ double backward works. A node's `_saved` holds, per argument of the operator and
 """
 from __future__ import annotations
 
-from ..core.errors import at, describe, fail
+from ..core.errors import at, call_back, describe, fail
 from ..core.storage import Storage
 from ..ops.dispatch import local
 from ..ops.op import F
@@ -31,7 +31,7 @@ class Packed:
         local.saved_hooks, local.grad = (), False
         version = version_of(t)
         try:
-            self.value = hook(t)
+            self.value = call_back(hook, t)
         finally:
             local.saved_hooks, local.grad = before
         if version_of(t) != version:
@@ -41,7 +41,7 @@ class Packed:
 
     def open(self, n: Node):
         """The tensor, by the unpack hook, with the history of the one that was saved."""
-        r = self.unpack(self.value)
+        r = call_back(self.unpack, self.value)
         if not isinstance(r, Slots):
             raise TypeError("Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
                             + type(r).__name__)

@@ -254,7 +254,9 @@ class Tensor(Slots):
             fail(RuntimeError, "P352", "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.",
                  fix="clone() the tensor outside inference_mode first")
         touch(self)
-        self._rg = bool(value)
+        if self._rg is not bool(value):
+            state.moves += 1
+            self._rg = not self._rg
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad` in place and return the tensor."""
@@ -352,6 +354,8 @@ class Tensor(Slots):
             raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
         touch(self)
         state.moves += 1
+        if self._x is not None and self._x.base is not None:
+            self._x.base, self._x.chain = None, ()             # it is no view of that memory any more
         self._a = value._a
         self._st = None if value._st is None else value._st
 
