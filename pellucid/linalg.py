@@ -7,6 +7,6 @@ from .tensor.functions import namespace
 
 _OPERATORS = namespace("linalg")
 globals().update(_OPERATORS)
-__all__ = sorted(_OPERATORS)
+__all__ = ["LinAlgError", *sorted(_OPERATORS)]
 
 __getattr__ = _unknown(globals())
