@@ -14,9 +14,12 @@ from typing import Any
 
 from ..nn import Module
 from ..nn.modules import module as modules_of_nn
+from ..tensor import interop
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
-from . import forms, policy
+from ..tensor.tensor import Tensor
+from . import arrays, forms, policy
+from .arrays import Array
 from .breaks import Break, refuse
 from .concrete import performed
 from .frame import Entering, Exhausted, Frame, Generator, Raised, frame_of
@@ -27,6 +30,8 @@ from .tables import NULL
 __all__: list[str] = []
 
 DEPTH = 200                         # frames on the interpreter's stack
+C_FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
+               types.ClassMethodDescriptorType)
 
 
 class GeneratorMethod:
@@ -90,8 +95,7 @@ def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     special = SPECIAL.get(fn) if isinstance(fn, collections.abc.Hashable) and kind in (types.BuiltinFunctionType, types.WrapperDescriptorType) else None
     if special is not None:
         return special(world, fn, args, kwargs)
-    if isinstance(fn, (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
-                       types.ClassMethodDescriptorType, type(str.join), type(len))):
+    if isinstance(fn, C_FUNCTIONS):
         return call_builtin(world, fn, args, kwargs)
     if kind.__name__ == "Compiled" and policy.framework_class(kind):         # a compiled function inside another
         return call(world, fn.fn, args, kwargs)
@@ -173,6 +177,8 @@ def open_partial(world: Any, fn: functools.partial) -> None:
 def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     """Call what has no code of the user's in it. Functions among the arguments are interpreted when they are called back."""
     values = [*args, *kwargs.values()]
+    if not isinstance(fn, C_FUNCTIONS) and getattr(fn, "__module__", "") != arrays.__name__ and any(type(v) is Array for v in flat(values)):
+        refuse("PX018", f"{getattr(fn, '__name__', fn)}() of an array")
     if any(type(v) is Generator for v in values) and type(fn) is not types.BuiltinFunctionType:
         return frame_of(forms.with_lists, (fn, args, kwargs), {})
     for v in values:
@@ -184,7 +190,12 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
         kwargs = {k: nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for k, v in kwargs.items()}
     if getattr(fn, "__name__", "") == "backward":
         world.backwards.append(world.interpreter.steps - 1)
-    found = performed(fn, *args, **kwargs)
+    try:
+        found = performed(fn, *args, **kwargs)
+    except Raised:
+        if any(type(v) is Array for v in flat(values)):
+            refuse("PX018", f"{getattr(fn, '__name__', fn)}() of an array")       # whose error may be another
+        raise
     return performed(settled, found) if type(found) is types.GeneratorType and policy.framework_file(found.gi_code.co_filename) else found
 
 
@@ -286,12 +297,22 @@ def _enter(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------- classes
+STAND_INS = (Generator, SymNumber, Array)
+
+
+def seen_type(x: Any) -> type:
+    """The type of a value as the program knows it."""
+    kind = type(x)
+    if kind is Generator:
+        return types.GeneratorType
+    return type(x.now) if kind is SymNumber else arrays.stands_for(x) if kind is Array else kind
+
+
 def construct(world: Any, cls: type, args: list, kwargs: dict) -> Any:
     """A call of a class."""
     meta = type(cls)
     if cls is type and len(args) == 1:
-        kind = type(args[0])
-        return types.GeneratorType if kind is Generator else type(args[0].now) if kind is SymNumber else kind
+        return seen_type(args[0])
     if cls is super:
         return super(*(args or world.enclosing()))
     if cls in TYPE_FORMS:
@@ -486,11 +507,13 @@ def call_numpy(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     name = getattr(fn, "__name__", "")
     if "random" in (getattr(fn, "__module__", "") or "") or "random" in type(getattr(fn, "__self__", None)).__name__.lower():
         refuse("PX015", f"numpy.{name}()")
-    values = [*args, *kwargs.values()]
-    if any(isinstance(v, Slots) for v in flat(values)):
-        refuse("PX018", f"numpy.{name}()")
-    if any(policy.array(v) and id(v) in world.sources for v in flat(values)) and name not in ("dtype", "finfo", "iinfo"):
-        pass                                                    # its contents are relied on
+    if any(isinstance(v, (Slots, Array)) for v in flat([*args, *kwargs.values()])):
+        for v in (*args, *kwargs.values()):
+            world.expose(v)
+        try:
+            return performed(arrays.numpy_call, fn, args, kwargs)
+        except Break as error:
+            refuse("PX018", f"numpy.{name}(): {error.what}")
     return native(world, fn, args, kwargs)
 
 
@@ -499,6 +522,8 @@ def flat(values: Any) -> list:
     for v in values:
         if isinstance(v, (list, tuple)):
             found += flat(v)
+        elif isinstance(v, dict):
+            found += flat(v.values())
         else:
             found.append(v)
     return found
@@ -527,7 +552,7 @@ def _hasattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             return False
         raise
     except Break:
-        return hasattr(*args)
+        return hasattr(*args) if type(args[0]) is not Array else hasattr(seen_type(args[0]), args[1])
     return frame_of(forms.has_attribute, args, {}) if type(found) is Frame else True
 
 
@@ -581,10 +606,8 @@ def _len(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 
 def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    if type(args[0]) is Generator:
-        return issubclass(types.GeneratorType, args[1])
-    if type(args[0]) is SymNumber:
-        return isinstance(args[0].now, args[1])
+    if type(args[0]) in STAND_INS:
+        return performed(issubclass, seen_type(args[0]), args[1])
     kinds = args[1] if isinstance(args[1], tuple) else (args[1],)
     for cls in kinds:
         method = policy.python_method(type(cls), "__instancecheck__") if isinstance(cls, type) else None
@@ -600,7 +623,7 @@ def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 def _id(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     x = args[0]
     found = world.sources.get(id(x))
-    if found is None and not policy.stable(x):
+    if found is None and (not policy.stable(x) or type(x) is Array):
         refuse("PX017", "id()")
     if found is not None:
         world.rely(found[1], "identity", x)
@@ -674,3 +697,20 @@ def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 FUNCTIONS[Module.__setattr__] = _setter_of_modules
 FUNCTIONS[Module._any_hook_left] = lambda world, fn, args, kwargs: True      # whoever asks has found out
+
+
+# ---------------------------------------------------------------------------------------------------- to and from NumPy
+def _numpy(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if len(args) != 1 or kwargs.keys() - {"force"}:
+        return native(world, fn, args, kwargs)
+    return performed(arrays.of_tensor, args[0], **kwargs)
+
+
+def _from_array(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if len(args) == 1 and type(args[0]) is Array and not kwargs.keys() - {"dtype"}:
+        return performed(arrays.to_tensor, fn, args[0], **kwargs)
+    return native(world, fn, args, kwargs)
+
+
+FUNCTIONS[Tensor.numpy] = _numpy
+FUNCTIONS |= dict.fromkeys((interop.from_numpy, interop.as_tensor, interop.asarray, interop.tensor), _from_array)

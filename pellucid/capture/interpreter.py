@@ -690,7 +690,7 @@ def _match_keys(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
 def _match_class(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     subject, kind, names = stack[-3:]
     found: list | None = None
-    if isinstance(subject, kind):
+    if run.domain.call(isinstance, [subject, kind], {}) is True:
         found = []
         if arg:
             fields = getattr(kind, "__match_args__", None)

@@ -16,6 +16,7 @@ from ..nn.modules.module import Changes
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from . import policy
+from .arrays import Array, ndarray
 from .breaks import Break, refuse
 from .calls import GeneratorMethod
 from .frame import Generator
@@ -77,6 +78,8 @@ class Recipe:
         place = world.sources.get(id(value))
         if place is not None:
             return Part("source", place[1])
+        if kind is Array:
+            return self.step("ndarray({}, {}, {})", value._tensor, value._scalar, value._frozen)
         if kind in (Generator, GeneratorMethod):
             error = Break("PX016", "a generator")
             error.born = value.born if kind is Generator else value.generator.born
@@ -91,6 +94,8 @@ class Recipe:
             return self.cell(value)
         if isinstance(value, (list, tuple, dict, set, frozenset, collections.deque)):
             return self.container(value, kind)
+        if kind is types.MethodType and type(value.__self__) is Array:
+            return self.step("getattr({}, {})", value.__self__, value.__name__)
         if kind is types.MethodType:
             return self.step("MethodType({}, {})", value.__func__, value.__self__)
         if isinstance(value, (types.BuiltinFunctionType, types.MethodWrapperType)) and not isinstance(
@@ -322,6 +327,6 @@ def refill(owner: Any, content: Any) -> None:
         owner.update(content) if isinstance(owner, set) else owner.extend(content)
 
 
-SPACE = {"at_line": at_line, "new": new, "make_function": make_function, "set_cell": set_cell, "set_field": set_field, "refill": refill, "CellType": types.CellType,
+SPACE = {"at_line": at_line, "ndarray": ndarray, "new": new, "make_function": make_function, "set_cell": set_cell, "set_field": set_field, "refill": refill, "CellType": types.CellType,
          "MethodType": types.MethodType, "deque": collections.deque, "defaultdict": collections.defaultdict,
          "OrderedDict": collections.OrderedDict}

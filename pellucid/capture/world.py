@@ -12,10 +12,13 @@ import sys
 import types
 from typing import Any
 
+import numpy as np
+
 from ..nn import Module
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from . import calls, forms, policy
+from .arrays import Array
 from .breaks import refuse
 from .concrete import Concrete, raising
 from .frame import Exhausted, Generator, Raised, frame_of
@@ -267,6 +270,8 @@ class World(Concrete):
         kind = type(owner)
         if isinstance(owner, Slots):
             return self.tensor_attr(owner, name)
+        if name == "__class__" and kind in calls.STAND_INS:
+            return calls.seen_type(owner)
         if kind in policy.ATOMS or kind is Generator:
             return getattr(owner, name) if kind is not Generator else calls.GeneratorMethod(owner, name)
         if kind is types.ModuleType or isinstance(owner, types.ModuleType):
@@ -485,9 +490,16 @@ class World(Concrete):
         return None
 
     # ------------------------------------------------------------------------------------------ items
+    @staticmethod
+    def apart(owner: Any, *others: Any) -> None:
+        """Refuse a tensor, or an ndarray itself, that meets what stands for an array: what comes of it is decided in NumPy."""
+        if isinstance(owner, (Slots, np.ndarray)) and any(type(v) is Array for v in calls.flat(others)):
+            refuse("PX018", "an operation of a tensor and an array")
+
     @raising
     def get_item(self, owner: Any, key: Any) -> Any:
         kind = type(owner)
+        self.apart(owner, key)
         method = policy.python_method(kind, "__getitem__")
         if method is not None:
             if policy.inlined(method):
@@ -530,6 +542,7 @@ class World(Concrete):
 
     @raising
     def store_item(self, value: Any, owner: Any, key: Any) -> Any:
+        self.apart(owner, key, value)
         method = policy.python_method(type(owner), "__setitem__")
         if method is not None and policy.inlined(method):
             return self.enter(method, (owner, key, value), {})
@@ -590,6 +603,8 @@ class World(Concrete):
                 if type(b) is Generator:
                     return frame_of(forms.extended, (a, b, sign), {})
                 self.change(a)
+        if isinstance(a, Slots):
+            self.apart(a, b)
         frame = self.python_operator(policy.BINARY[sign.rstrip("=")], a, b)
         if frame is not None:
             return frame
@@ -601,6 +616,8 @@ class World(Concrete):
     def compare(self, a: Any, b: Any, sign: str) -> Any:
         if type(a) in policy.ATOMS and type(b) in policy.ATOMS:
             return super().compare(a, b, sign)
+        if isinstance(a, Slots):
+            self.apart(a, b)
         frame = self.python_operator(policy.COMPARE[sign], a, b)
         if frame is not None:
             return frame
