@@ -18,11 +18,12 @@ from ..tensor import interop
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from ..tensor.tensor import Tensor
-from . import arrays, forms, policy
+from . import arrays, choices, forms, policy
 from .arrays import Array
 from .breaks import Break, refuse
+from .choices import Choice
 from .concrete import performed
-from .frame import Entering, Exhausted, Frame, Generator, Raised, frame_of
+from .frame import Entering, Exhausted, Frame, Generator, Raised, first_step, frame_of
 from .interpreter import Interpreter
 from .sources import Source, known
 from .tables import NULL
@@ -177,7 +178,7 @@ def open_partial(world: Any, fn: functools.partial) -> None:
 def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     """Call what has no code of the user's in it. Functions among the arguments are interpreted when they are called back."""
     values = [*args, *kwargs.values()]
-    if not isinstance(fn, C_FUNCTIONS) and getattr(fn, "__module__", "") != arrays.__name__ and any(type(v) is Array for v in flat(values)):
+    if not isinstance(fn, C_FUNCTIONS) and getattr(fn, "__module__", "") not in (arrays.__name__, choices.__name__) and any(type(v) in (Array, Choice) for v in flat(values)):
         refuse("PX018", f"{getattr(fn, '__name__', fn)}() of an array")
     if any(type(v) is Generator for v in values) and type(fn) is not types.BuiltinFunctionType:
         return frame_of(forms.with_lists, (fn, args, kwargs), {})
@@ -193,7 +194,7 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     try:
         found = performed(fn, *args, **kwargs)
     except Raised:
-        if any(type(v) is Array for v in flat(values)):
+        if any(type(v) in (Array, Choice) for v in flat(values)):
             refuse("PX018", f"{getattr(fn, '__name__', fn)}() of an array")       # whose error may be another
         raise
     return performed(settled, found) if type(found) is types.GeneratorType and policy.framework_file(found.gi_code.co_filename) else found
@@ -210,7 +211,7 @@ def nested(world: Any, fn: Any) -> Any:
     def interpreted(*args: Any, **kwargs: Any) -> Any:
         outer = world.interpreter
         try:
-            inner = Interpreter(world, [])
+            inner = Interpreter(world, [], nested=True)
             found = call(world, fn, list(args), kwargs)
             if type(found) is not Frame:
                 return found
@@ -297,7 +298,7 @@ def _enter(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------- classes
-STAND_INS = (Generator, SymNumber, Array)
+STAND_INS = (Generator, SymNumber, Array, Choice)
 
 
 def seen_type(x: Any) -> type:
@@ -305,6 +306,8 @@ def seen_type(x: Any) -> type:
     kind = type(x)
     if kind is Generator:
         return types.GeneratorType
+    if kind is Choice:
+        refuse("PX001", "the type of what min() or max() gives")
     return type(x.now) if kind is SymNumber else arrays.stands_for(x) if kind is Array else kind
 
 
@@ -441,7 +444,8 @@ def call_builtin(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             refuse("PX015" if module in ("random", "_random") else "PX002", f"{name}()" if module in ("builtins", None) else f"{module}.{name}()")
     form = forms.FORMS.get(fn)
     if form is not None and (any(runs_python(a) for a in args) or fn in forms.TAKES_FUNCTION and any(
-            callable_in_python(v) for v in (*args, *kwargs.values())) or any(has_python_operators(a) for a in args)):
+            callable_in_python(v) for v in (*args, *kwargs.values())) or any(has_python_operators(a) for a in args)
+                             or fn in (min, max) and any(type(v) in (Tensor, Choice) for v in flat(args))):
         return frame_of(form, args, kwargs)
     owner = getattr(fn, "__self__", None)
     name = fn.__name__
@@ -623,7 +627,7 @@ def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 def _id(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     x = args[0]
     found = world.sources.get(id(x))
-    if found is None and (not policy.stable(x) or type(x) is Array):
+    if found is None and (not policy.stable(x) or type(x) in (Array, Choice)):
         refuse("PX017", "id()")
     if found is not None:
         world.rely(found[1], "identity", x)
@@ -687,7 +691,18 @@ SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _de
            object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, id: _id, hash: _hash,
            print: _print, vars: _vars, repr: _repr, format: _format, globals: _globals, locals: _locals, eval: _only_python, exec: _only_python,
            dir: _only_python, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
-FUNCTIONS: dict[Any, Any] = {forms.enter: _enter, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
+
+
+def _extreme(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    run = world.interpreter
+    born = first_step(run.frames, run.steps - 1)
+    found = None if run.nested else performed(choices.choose, *args, born)
+    if isinstance(found, Slots):
+        world.choose(found, args[:2], born)
+    return frame_of(forms.compared, args, kwargs) if found is None else found
+
+
+FUNCTIONS: dict[Any, Any] = {forms.enter: _enter, forms.extreme: _extreme, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
 
 
 def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:

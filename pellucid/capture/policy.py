@@ -44,7 +44,7 @@ GEOMETRY = frozenset(("pellucid.tensor.size",))
 # Packages whose Python code runs as it is: it has no state that a program could see change, or says so to the tracer.
 NATIVE = (f"{PACKAGE}nn/modules/_", *(f"{PACKAGE}{part}/" for part in ("tensor", "ops", "core", "autograd", "optim", "native", "kernel", "graph", "compiler", "amp",
                                                 "linalg", "backends")),
-          *(f"{PACKAGE}{part}.py" for part in ("capture/arrays", "nn/functional", "nn/init", "nn/parameter", "__init__", "random", "special", "fft", "jit", "nn/html")))
+          *(f"{PACKAGE}{part}.py" for part in ("capture/arrays", "capture/choices", "nn/functional", "nn/init", "nn/parameter", "__init__", "random", "special", "fft", "jit", "nn/html")))
 # Methods of modules that change nothing.
 MODULE_READS = frozenset(("parameters", "named_parameters", "buffers", "named_buffers", "children", "named_children", "modules", "named_modules",
                           "get_submodule", "get_parameter", "get_buffer", "state_dict", "zero_grad", "__repr__", "extra_repr", "forward", "__len__",

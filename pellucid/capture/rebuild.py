@@ -14,11 +14,13 @@ from typing import Any, NamedTuple
 from ..nn import Module
 from ..nn.modules.module import Changes
 from ..tensor.core import Slots
+from ..tensor.fake import Fake
 from ..tensor.symbolic import SymNumber
 from . import policy
 from .arrays import Array, ndarray
 from .breaks import Break, refuse
 from .calls import GeneratorMethod
+from .choices import Choice
 from .frame import Generator
 from .journal import ABSENT, Change
 from .raising import at_line
@@ -78,6 +80,10 @@ class Recipe:
         place = world.sources.get(id(value))
         if place is not None:
             return Part("source", place[1])
+        if kind is Choice:
+            error = Break("PX001", "min() or max() of a tensor and a number")
+            error.born = value._born
+            raise error
         if kind is Array:
             return self.step("ndarray({}, {}, {})", value._tensor, value._scalar, value._frozen)
         if kind in (Generator, GeneratorMethod):
@@ -135,6 +141,15 @@ class Recipe:
 
     def then(self, code: str, *parts: Part) -> None:
         self.steps.append(Step(None, code, parts))
+
+    def told_apart(self, goes_on: bool) -> None:
+        """Refuse to hand on a tensor that stands for one of two, if somebody could tell: if the program goes on, or has those too."""
+        cells = {id(t._a.cell) for t in self.tensors if type(t._a) is Fake}
+        for chosen in self.world.chosen.values():
+            if any(t is chosen.tensor for t in self.tensors) and (goes_on or cells & chosen.cells):
+                error = Break("PX017", "the result of min() or max()")
+                error.born = chosen.born
+                raise error
 
     # ------------------------------------------------------------------------------------------ kinds
     def container(self, value: Any, kind: type) -> Part:

@@ -17,9 +17,10 @@ import numpy as np
 from ..nn import Module
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
-from . import calls, forms, policy
+from . import calls, choices, forms, policy
 from .arrays import Array
 from .breaks import refuse
+from .choices import Choice
 from .concrete import Concrete, raising
 from .frame import Exhausted, Generator, Raised, frame_of
 from .journal import Journal
@@ -45,6 +46,7 @@ class World(Concrete):
         self.copies: dict[int, tuple[Any, Source]] = {}         # what stands for containers among the arguments, by the id of the original
         self.looked_at: set[int] = set()                        # functions whose parts are places
         self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
+        self.chosen: dict[int, choices.Chosen] = {}             # tensors that stand for one of two, by id
         self.journal = Journal(self)
         self.backwards: list[int] = []                          # the steps that called backward()
         self.interpreter: Any = None
@@ -493,7 +495,7 @@ class World(Concrete):
     @staticmethod
     def apart(owner: Any, *others: Any) -> None:
         """Refuse a tensor, or an ndarray itself, that meets what stands for an array: what comes of it is decided in NumPy."""
-        if isinstance(owner, (Slots, np.ndarray)) and any(type(v) is Array for v in calls.flat(others)):
+        if isinstance(owner, (Slots, np.ndarray)) and any(type(v) in (Array, Choice) for v in calls.flat(others)):
             refuse("PX018", "an operation of a tensor and an array")
 
     @raising
@@ -603,6 +605,8 @@ class World(Concrete):
                 if type(b) is Generator:
                     return frame_of(forms.extended, (a, b, sign), {})
                 self.change(a)
+        if isinstance(a, Slots) and type(b) is Choice and sign in ("+", "-", "*", "/"):
+            return getattr(b, policy.BINARY[sign][1])(a)
         if isinstance(a, Slots):
             self.apart(a, b)
         frame = self.python_operator(policy.BINARY[sign.rstrip("=")], a, b)
@@ -630,7 +634,17 @@ class World(Concrete):
         self.expose(b)
         return super().compare(a, b, sign)
 
+    def choose(self, found: Any, candidates: Any, born: int) -> None:
+        """A tensor stands for one of two from now on: nobody may write to any of them, or tell it from them."""
+        before = [self.chosen[id(t)] for t in candidates if id(t) in self.chosen]
+        cells = {id(t._a.cell) for t in candidates}.union(*[c.cells for c in before])
+        self.chosen[id(found)] = choices.Chosen(found, cells, min([born, *[c.born for c in before]]))
+        for t in (found, *candidates):
+            self.tracer.copied(t)
+
     def is_(self, a: Any, b: Any, negated: Any) -> bool:
+        if (id(a) in self.chosen or id(b) in self.chosen) and isinstance(a, Slots) and isinstance(b, Slots) or Choice in (type(a), type(b)):
+            refuse("PX017", "the result of min() or max()")
         one, two = self.sources.get(id(a)), self.sources.get(id(b))
         if a is not b and one is not None and two is not None:
             self.rely(one[1], "alike", (two[1], False))
