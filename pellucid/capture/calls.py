@@ -12,6 +12,7 @@ import itertools
 import types
 from typing import Any
 
+from ..distributed import groups
 from ..nn import Module
 from ..nn.modules import module as modules_of_nn
 from ..tensor import interop
@@ -131,6 +132,11 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
             look_at_function(world, fn)
         return frame_of(fn, args, kwargs)
     if what == "native":
+        if fn.__module__.startswith(groups.__package__):                    # what is asked or done depends on the groups there are
+            world.rely(Source("attribute", "default", known(groups.STATE)), "identity", groups.STATE.default)
+            for v in (*args, *kwargs.values()):
+                if type(v) is groups.ProcessGroup:
+                    world.rely(Source("attribute", "groups", known(groups.STATE)), "contains", (id(v), id(v) in groups.STATE.groups))
         return native(world, fn, args, kwargs)
     if what == "numpy":
         return call_numpy(world, fn, args, kwargs)

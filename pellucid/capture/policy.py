@@ -43,7 +43,7 @@ GEOMETRY = frozenset(("pellucid.tensor.size",))
 # ---------------------------------------------------------------------------------------------------- functions
 # Packages whose Python code runs as it is: it has no state that a program could see change, or says so to the tracer.
 NATIVE = (f"{PACKAGE}nn/modules/_", *(f"{PACKAGE}{part}/" for part in ("tensor", "ops", "core", "autograd", "optim", "native", "kernel", "graph", "compiler", "amp",
-                                                "linalg", "backends")),
+                                                "linalg", "backends", "distributed")),
           *(f"{PACKAGE}{part}.py" for part in ("capture/arrays", "capture/choices", "nn/functional", "nn/init", "nn/parameter", "__init__", "random", "special", "fft", "jit", "nn/html")))
 # Methods of modules that change nothing.
 MODULE_READS = frozenset(("parameters", "named_parameters", "buffers", "named_buffers", "children", "named_children", "modules", "named_modules",
@@ -58,10 +58,11 @@ ACTING = frozenset(("logging", "warnings", "threading", "traceback", "importlib"
                     "hashlib", "tqdm", "concurrent.futures", "_pytest", "ctypes"))
 OUTPUT = frozenset(("logging", "warnings"))
 
-# Functions of pellucid that change the state of the process.
+# Functions of pellucid that change the state of the process, or tell it.
 EFFECTS = frozenset(("manual_seed", "seed", "set_rng_state", "set_num_threads", "set_num_interop_threads", "use_deterministic_algorithms", "save",
                      "load", "set_printoptions", "set_default_device", "set_flush_denormal", "get_num_threads", "get_rng_state",
-                     "initial_seed", "are_deterministic_algorithms_enabled", "fork_rng"))
+                     "initial_seed", "are_deterministic_algorithms_enabled", "fork_rng", "init_process_group", "destroy_process_group",
+                     "new_group", "get_node_local_rank", "is_torchelastic_launched"))
 
 BUILTIN = {f for f in vars(builtins).values() if callable(f)} - {
     open, input, builtins.__build_class__, exec, eval, compile, breakpoint, globals, locals, __import__, exit, quit, getattr, setattr, delattr} - {
