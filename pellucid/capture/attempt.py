@@ -16,7 +16,7 @@ from ..ops.dispatch import local
 from ..tensor.fake import TraceError
 from . import calls
 from .breaks import Break
-from .frame import Frame, Generator, Raised
+from .frame import Frame, Raised, first_step
 from .interpreter import Interpreter, Stopped
 from .rebuild import Recipe
 from .segment import Stop
@@ -72,6 +72,7 @@ class Attempt:
             for change in changes:
                 recipe.write(change)
             recipe.settle()
+            recipe.told_apart(self.stop is not None)
         except Break as error:
             self.cannot_rebuild(error)
         now = modes()
@@ -156,14 +157,6 @@ class Unrepeatable(Exception):
 
 def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-
-
-def first_step(frames: list[Frame], step: int) -> int:
-    """Where a segment that cannot go past `step` must end: frames that nobody can go on with are not entered at all."""
-    for frame in frames:
-        if frame.then is not None or frame.owner is not None or frame.awaits is not None or any(type(v) is Generator and v.running for v in frame.stack):
-            return frame.entered
-    return step
 
 
 def modes() -> tuple:

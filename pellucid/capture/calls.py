@@ -13,16 +13,21 @@ import types
 from typing import Any
 
 from ..core.errors import interpreted
+from ..distributed import groups
 from ..nn import Module
 from ..nn.modules.module import CALL_HOOKS, GLOBAL_HOOKS
 from ..ops.dispatch import below, local
+from ..tensor import interop
 from ..tensor.core import Node, Slots
 from ..tensor.function import Function
 from ..tensor.symbolic import SymNumber
-from . import forms, policy
+from ..tensor.tensor import Tensor
+from . import arrays, choices, forms, policy
+from .arrays import Array
 from .breaks import Break, refuse
+from .choices import Choice
 from .concrete import performed
-from .frame import Entering, Exhausted, Frame, Generator, Raised, frame_of
+from .frame import Entering, Exhausted, Frame, Generator, Raised, first_step, frame_of
 from .interpreter import Interpreter
 from .sources import Same, Source, known
 from .tables import NULL
@@ -30,6 +35,8 @@ from .tables import NULL
 __all__: list[str] = []
 
 DEPTH = 200                         # frames on the interpreter's stack
+C_FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
+               types.ClassMethodDescriptorType)
 
 
 class GeneratorMethod:
@@ -93,8 +100,7 @@ def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     special = SPECIAL.get(fn) if isinstance(fn, collections.abc.Hashable) and kind in (types.BuiltinFunctionType, types.WrapperDescriptorType) else None
     if special is not None:
         return special(world, fn, args, kwargs)
-    if isinstance(fn, (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
-                       types.ClassMethodDescriptorType, type(str.join), type(len))):
+    if isinstance(fn, C_FUNCTIONS):
         return call_builtin(world, fn, args, kwargs)
     if kind.__name__ == "Compiled" and policy.framework_class(kind):         # a compiled function inside another
         return call(world, fn.fn, args, kwargs)
@@ -131,6 +137,11 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
             look_at_function(world, fn)
         return frame_of(fn, args, kwargs)
     if what == "native":
+        if fn.__module__.startswith(groups.__package__):                    # what is asked or done depends on the groups there are
+            world.rely(Source("attribute", "default", known(groups.STATE)), "identity", groups.STATE.default)
+            for v in (*args, *kwargs.values()):
+                if type(v) is groups.ProcessGroup:
+                    world.rely(Source("attribute", "groups", known(groups.STATE)), "contains", (id(v), id(v) in groups.STATE.groups))
         return native(world, fn, args, kwargs)
     if what == "numpy":
         return call_numpy(world, fn, args, kwargs)
@@ -204,6 +215,8 @@ def open_partial(world: Any, fn: functools.partial) -> None:
 def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     """Call what has no code of the user's in it. Functions among the arguments are interpreted when they are called back."""
     values = [*args, *kwargs.values()]
+    if not isinstance(fn, C_FUNCTIONS) and getattr(fn, "__module__", "") not in (arrays.__name__, choices.__name__) and any(type(v) in (Array, Choice) for v in flat(values)):
+        refuse("PX018", f"{getattr(fn, '__name__', fn)}() of an array")
     if any(type(v) is Generator for v in values) and type(fn) is not types.BuiltinFunctionType:
         return frame_of(forms.with_lists, (fn, args, kwargs), {})
     for v in values:
@@ -221,7 +234,12 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             world.rely(Source("attribute", part, known(args[0])), "identity", getattr(args[0], part))
     elif name in policy.HOOKS and args and isinstance(args[0], (Slots, Node)):
         look_at_hook(world, name, args[0])
-    found = performed(fn, *args, **kwargs)
+    try:
+        found = performed(fn, *args, **kwargs)
+    except Raised:
+        if any(type(v) in (Array, Choice) for v in flat(values)):
+            refuse("PX018", f"{getattr(fn, '__name__', fn)}() of an array")       # whose error may be another
+        raise
     return performed(settled, found) if type(found) is types.GeneratorType and policy.framework_file(found.gi_code.co_filename) else found
 
 
@@ -244,7 +262,7 @@ def nested(world: Any, fn: Any) -> Any:
     def interpreted(*args: Any, **kwargs: Any) -> Any:
         outer = world.interpreter
         try:
-            inner = Interpreter(world, [])
+            inner = Interpreter(world, [], nested=True)
             found = call(world, fn, list(args), kwargs)
             if type(found) is not Frame:
                 return found
@@ -325,12 +343,24 @@ def _enter(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------- classes
+STAND_INS = (Generator, SymNumber, Array, Choice)
+
+
+def seen_type(x: Any) -> type:
+    """The type of a value as the program knows it."""
+    kind = type(x)
+    if kind is Generator:
+        return types.GeneratorType
+    if kind is Choice:
+        refuse("PX001", "the type of what min() or max() gives")
+    return type(x.now) if kind is SymNumber else arrays.stands_for(x) if kind is Array else kind
+
+
 def construct(world: Any, cls: type, args: list, kwargs: dict) -> Any:
     """A call of a class."""
     meta = type(cls)
     if cls is type and len(args) == 1:
-        kind = type(args[0])
-        return types.GeneratorType if kind is Generator else type(args[0].now) if kind is SymNumber else kind
+        return seen_type(args[0])
     if cls is super:
         return super(*(args or world.enclosing()))
     if cls in TYPE_FORMS:
@@ -461,7 +491,8 @@ def call_builtin(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             refuse("PX015" if module in ("random", "_random") else "PX002", f"{name}()" if module in ("builtins", None) else f"{module}.{name}()")
     form = forms.FORMS.get(fn)
     if form is not None and (any(runs_python(a) for a in args) or fn in forms.TAKES_FUNCTION and any(
-            callable_in_python(v) for v in (*args, *kwargs.values())) or any(has_python_operators(a) for a in args)):
+            callable_in_python(v) for v in (*args, *kwargs.values())) or any(has_python_operators(a) for a in args)
+                             or fn in (min, max) and any(type(v) in (Tensor, Choice) for v in flat(args))):
         return frame_of(form, args, kwargs)
     owner = getattr(fn, "__self__", None)
     name = fn.__name__
@@ -528,8 +559,13 @@ def call_numpy(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if "random" in (getattr(fn, "__module__", "") or "") or "random" in type(getattr(fn, "__self__", None)).__name__.lower():
         refuse("PX015", f"numpy.{name}()")
     values = [*args, *kwargs.values()]
-    if any(isinstance(v, Slots) for v in flat(values)):
-        refuse("PX018", f"numpy.{name}()")
+    if any(isinstance(v, (Slots, Array)) for v in flat(values)):
+        for v in values:
+            world.expose(v)
+        try:
+            return performed(arrays.numpy_call, fn, args, kwargs)
+        except Break as error:
+            refuse("PX018", f"numpy.{name}(): {error.what}")
     if any(policy.numpy_array(v) and id(v) in world.sources for v in flat(values)) and name not in ("dtype", "finfo", "iinfo"):
         pass                                                    # its contents are relied on
     return native(world, fn, args, kwargs)
@@ -540,6 +576,8 @@ def flat(values: Any) -> list:
     for v in values:
         if isinstance(v, (list, tuple)):
             found += flat(v)
+        elif isinstance(v, dict):
+            found += flat(v.values())
         else:
             found.append(v)
     return found
@@ -568,7 +606,7 @@ def _hasattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             return False
         raise
     except Break:
-        return hasattr(*args)
+        return hasattr(*args) if type(args[0]) is not Array else hasattr(seen_type(args[0]), args[1])
     return frame_of(forms.has_attribute, args, {}) if type(found) is Frame else True
 
 
@@ -624,10 +662,8 @@ def _len(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 
 def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    if type(args[0]) is Generator:
-        return issubclass(types.GeneratorType, args[1])
-    if type(args[0]) is SymNumber:
-        return isinstance(args[0].now, args[1])
+    if type(args[0]) in STAND_INS:
+        return performed(issubclass, seen_type(args[0]), args[1])
     kinds = args[1] if isinstance(args[1], tuple) else (args[1],)
     for cls in kinds:
         method = policy.python_method(type(cls), "__instancecheck__") if isinstance(cls, type) else None
@@ -649,7 +685,7 @@ def _callable(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 def _id(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     x = args[0]
     found = world.sources.get(id(x))
-    if found is None and not policy.stable(x):
+    if found is None and (not policy.stable(x) or type(x) in (Array, Choice)):
         refuse("PX017", "id()")
     if found is not None:
         world.rely(found[1], "identity", x)
@@ -713,7 +749,18 @@ SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _de
            object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, callable: _callable, id: _id, hash: _hash,
            print: _print, vars: _vars, repr: _repr, format: _format, globals: _globals, locals: _locals, eval: _only_python, exec: _only_python,
            dir: _only_python, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
-FUNCTIONS: dict[Any, Any] = {forms.enter: _enter, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
+
+
+def _extreme(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    run = world.interpreter
+    born = first_step(run.frames, run.steps - 1)
+    found = None if run.nested else performed(choices.choose, *args, born)
+    if isinstance(found, Slots):
+        world.choose(found, args[:2], born)
+    return frame_of(forms.compared, args, kwargs) if found is None else found
+
+
+FUNCTIONS: dict[Any, Any] = {forms.enter: _enter, forms.extreme: _extreme, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
 
 
 def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -723,3 +770,20 @@ def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 FUNCTIONS[Module.__setattr__] = _setter_of_modules
 FUNCTIONS[Module._any_hook_left] = lambda world, fn, args, kwargs: True      # whoever asks has found out
+
+
+# ---------------------------------------------------------------------------------------------------- to and from NumPy
+def _numpy(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if len(args) != 1 or kwargs.keys() - {"force"}:
+        return native(world, fn, args, kwargs)
+    return performed(arrays.of_tensor, args[0], **kwargs)
+
+
+def _from_array(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if len(args) == 1 and type(args[0]) is Array and not kwargs.keys() - {"dtype"}:
+        return performed(arrays.to_tensor, fn, args[0], **kwargs)
+    return native(world, fn, args, kwargs)
+
+
+FUNCTIONS[Tensor.numpy] = _numpy
+FUNCTIONS |= dict.fromkeys((interop.from_numpy, interop.as_tensor, interop.asarray, interop.tensor), _from_array)

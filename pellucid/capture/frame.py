@@ -90,6 +90,14 @@ class Generator:
         self.name, self.running, self.born = name, False, frame.entered      # `born`: the step of the call that made it
 
 
+def first_step(frames: list[Frame], step: int) -> int:
+    """Where a segment that cannot go past `step` must end: frames that nobody can go on with are not entered at all."""
+    for frame in frames:
+        if frame.then is not None or frame.owner is not None or frame.awaits is not None or any(type(v) is Generator and v.running for v in frame.stack):
+            return frame.entered
+    return step
+
+
 def frame_of(fn: types.FunctionType, args: Sequence, kwargs: dict) -> Frame:
     """A frame for a call of a Python function."""
     code = fn.__code__

@@ -27,10 +27,11 @@ class Stopped(Exception):
 
 
 class Interpreter:
-    """Runs `frames`, the last one first. `stop`: the number of instructions after which it stops."""
+    """Runs `frames`, the last one first. `stop`: the number of instructions after which it stops; `nested`: for code that another one
+    has called."""
 
-    def __init__(self, domain: Any, frames: list[Frame], stop: int = -1):
-        self.domain, self.frames, self.stop, self.steps = domain, frames, stop, 0
+    def __init__(self, domain: Any, frames: list[Frame], stop: int = -1, nested: bool = False):
+        self.domain, self.frames, self.stop, self.steps, self.nested = domain, frames, stop, 0, nested
         self.seen: set[tuple] = set()               # (code, line) of what has run
         self.origins: dict[int, tuple] = {}         # id of an exception -> (code, line) of where it was raised
         domain.interpreter = self
@@ -690,7 +691,7 @@ def _match_keys(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
 def _match_class(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     subject, kind, names = stack[-3:]
     found: list | None = None
-    if isinstance(subject, kind):
+    if run.domain.call(isinstance, [subject, kind], {}) is True:
         found = []
         if arg:
             fields = getattr(kind, "__match_args__", None)

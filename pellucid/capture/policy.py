@@ -51,8 +51,8 @@ GEOMETRY = frozenset(("pellucid.tensor.size",))
 # ---------------------------------------------------------------------------------------------------- functions
 # Packages whose Python code runs as it is: it has no state that a program could see change, or says so to the tracer.
 NATIVE = (f"{PACKAGE}nn/modules/_", *(f"{PACKAGE}{part}/" for part in ("tensor", "ops", "core", "autograd", "optim", "native", "kernel", "graph", "compiler", "amp",
-                                                "linalg", "backends")),
-          *(f"{PACKAGE}{part}.py" for part in ("nn/functional", "nn/init", "nn/parameter", "__init__", "random", "special", "fft", "jit", "nn/html")))
+                                                "linalg", "backends", "distributed")),
+          *(f"{PACKAGE}{part}.py" for part in ("capture/arrays", "capture/choices", "nn/functional", "nn/init", "nn/parameter", "__init__", "random", "special", "fft", "jit", "nn/html")))
 # Methods of modules that change nothing.
 MODULE_READS = frozenset(("parameters", "named_parameters", "buffers", "named_buffers", "children", "named_children", "modules", "named_modules",
                           "get_submodule", "get_parameter", "get_buffer", "state_dict", "zero_grad", "__repr__", "extra_repr", "forward", "__len__",
@@ -69,13 +69,14 @@ OUTPUT = frozenset(("logging", "warnings"))
 # Methods that put hooks on tensors and nodes.
 HOOKS = frozenset(("register_hook", "register_prehook", "register_post_accumulate_grad_hook", "retain_grad"))
 
-# Functions of pellucid that change the state of the process.
+# Functions of pellucid that change the state of the process, or tell it.
 EFFECTS = frozenset(("manual_seed", "seed", "set_rng_state", "set_num_threads", "set_num_interop_threads", "use_deterministic_algorithms", "save",
                      "load", "set_printoptions", "set_default_device", "set_flush_denormal", "get_num_threads", "get_rng_state",
                      "initial_seed", "are_deterministic_algorithms_enabled", "fork_rng",
                      "is_deterministic_algorithms_warn_only_enabled", "get_deterministic_debug_mode", "set_deterministic_debug_mode",
                      "get_num_interop_threads", "is_warn_always_enabled", "set_warn_always", "get_float32_matmul_precision",
-                     "set_float32_matmul_precision", "get_default_device"))
+                     "set_float32_matmul_precision", "get_default_device", "init_process_group", "destroy_process_group",
+                     "new_group", "get_node_local_rank", "is_torchelastic_launched"))
 
 BUILTIN = {f for f in vars(builtins).values() if callable(f)} - {
     open, input, builtins.__build_class__, exec, eval, compile, breakpoint, globals, locals, __import__, exit, quit, getattr, setattr, delattr} - {
@@ -117,7 +118,7 @@ def plain(x: Any) -> bool:
 _STABLE = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodDescriptorType, types.WrapperDescriptorType,
            types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType, property, staticmethod,
            classmethod, Module, Optimizer, enum.Enum, np.dtype, functools.partial, typing.TypeVar, np.ufunc, functools._lru_cache_wrapper,
-           re.Pattern, types.MethodWrapperType, operator.itemgetter, operator.attrgetter, operator.methodcaller, types.GenericAlias)
+           re.Pattern, type(np.sum), types.MethodWrapperType, operator.itemgetter, operator.attrgetter, operator.methodcaller, types.GenericAlias)
 
 
 def stable(x: Any) -> bool:

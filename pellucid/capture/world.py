@@ -12,13 +12,17 @@ import sys
 import types
 from typing import Any
 
+import numpy as np
+
 from ..nn import Module
 from ..optim import Optimizer
 from ..ops.dispatch import below, local
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
-from . import calls, forms, policy
+from . import calls, choices, forms, policy
+from .arrays import Array
 from .breaks import Break, refuse
+from .choices import Choice
 from .concrete import Concrete, raising
 from .frame import Exhausted, Generator, Raised, frame_of
 from .journal import Journal
@@ -47,6 +51,7 @@ class World(Concrete):
         self.originals: dict[int, Any] = {}                     # the caller's tensors, by the id of what stands for them
         self.cached: dict[tuple, Source] = {}                   # calls of functions behind lru_cache
         self.called: dict[int, Module] = {}                     # modules whose calls were interpreted
+        self.chosen: dict[int, choices.Chosen] = {}             # tensors that stand for one of two, by id
         self.journal = Journal(self)
         self.backwards: list[int] = []                          # the steps that called backward()
         self.hooked: list[tuple[int, Break]] = []               # (step, what to say) of hooks put on tensors made in here
@@ -276,6 +281,8 @@ class World(Concrete):
         kind = type(owner)
         if isinstance(owner, Slots):
             return self.tensor_attr(owner, name)
+        if name == "__class__" and kind in calls.STAND_INS:
+            return calls.seen_type(owner)
         if kind in policy.ATOMS or kind is Generator:
             return getattr(owner, name) if kind is not Generator else calls.GeneratorMethod(owner, name)
         if kind is types.ModuleType or isinstance(owner, types.ModuleType):
@@ -541,9 +548,16 @@ class World(Concrete):
         return None
 
     # ------------------------------------------------------------------------------------------ items
+    @staticmethod
+    def apart(owner: Any, *others: Any) -> None:
+        """Refuse a tensor, or an ndarray itself, that meets what stands for an array: what comes of it is decided in NumPy."""
+        if isinstance(owner, (Slots, np.ndarray)) and any(type(v) in (Array, Choice) for v in calls.flat(others)):
+            refuse("PX018", "an operation of a tensor and an array")
+
     @raising
     def get_item(self, owner: Any, key: Any) -> Any:
         kind = type(owner)
+        self.apart(owner, key)
         method = policy.python_method(kind, "__getitem__")
         if method is not None:
             if policy.inlined(method):
@@ -598,6 +612,7 @@ class World(Concrete):
 
     @raising
     def store_item(self, value: Any, owner: Any, key: Any) -> Any:
+        self.apart(owner, key, value)
         method = policy.python_method(type(owner), "__setitem__")
         if method is not None and policy.inlined(method):
             return self.enter(method, (owner, key, value), {})
@@ -663,6 +678,10 @@ class World(Concrete):
                 if type(b) is Generator:
                     return frame_of(forms.extended, (a, b, sign), {})
                 self.change(a)
+        if isinstance(a, Slots) and type(b) is Choice and sign in ("+", "-", "*", "/"):
+            return getattr(b, policy.BINARY[sign][1])(a)
+        if isinstance(a, Slots):
+            self.apart(a, b)
         frame = self.python_operator(policy.BINARY[sign.rstrip("=")], a, b)
         if frame is not None:
             return frame
@@ -674,6 +693,8 @@ class World(Concrete):
     def compare(self, a: Any, b: Any, sign: str) -> Any:
         if type(a) in policy.ATOMS and type(b) in policy.ATOMS:
             return super().compare(a, b, sign)
+        if isinstance(a, Slots):
+            self.apart(a, b)
         frame = self.python_operator(policy.COMPARE[sign], a, b)
         if frame is not None:
             return frame
@@ -686,7 +707,17 @@ class World(Concrete):
         self.expose(b)
         return super().compare(a, b, sign)
 
+    def choose(self, found: Any, candidates: Any, born: int) -> None:
+        """A tensor stands for one of two from now on: nobody may write to any of them, or tell it from them."""
+        before = [self.chosen[id(t)] for t in candidates if id(t) in self.chosen]
+        cells = {id(t._a.cell) for t in candidates}.union(*[c.cells for c in before])
+        self.chosen[id(found)] = choices.Chosen(found, cells, min([born, *[c.born for c in before]]))
+        for t in (found, *candidates):
+            self.tracer.copied(t)
+
     def is_(self, a: Any, b: Any, negated: Any) -> bool:
+        if (id(a) in self.chosen or id(b) in self.chosen) and isinstance(a, Slots) and isinstance(b, Slots) or Choice in (type(a), type(b)):
+            refuse("PX017", "the result of min() or max()")
         one, two = self.sources.get(id(a)), self.sources.get(id(b))
         if a is not b and one is not None and two is not None:
             self.rely(one[1], "alike", (two[1], False))

@@ -246,6 +246,12 @@ def readable(a: np.ndarray) -> np.ndarray:
     return a
 
 
+def values(a: np.ndarray) -> np.ndarray:
+    """`readable`, or the constant that a traced tensor holds."""
+    known = a.constant() if type(a) is Fake else None
+    return readable(a) if known is None else known
+
+
 def check_keeps(t, where: str) -> None:
     """Refuse to keep a tensor without values, which was computed in a traced function, where that function's caller looks."""
     if interpreted.place is not None:                       # a capture puts everything back, and makes the write again

@@ -127,6 +127,11 @@ class Fake(ndarray):
             self.value, self.stamp = cell.tracer.follow(cell.value, self.chain), cell.stamp
         return self.value
 
+    def constant(self) -> ndarray | None:
+        """What it holds, if that is a constant of the graph."""
+        cell = self.cell
+        return None if self.chain or cell.value is None else cell.tracer.graph.consts.get(cell.value)
+
     def write(self, v) -> None:
         """Put the values of the array `v` here: from now on the memory holds another value."""
         self.cell.tracer.write(self, v)

@@ -14,7 +14,7 @@ from ..core.late import late
 from ..ops.dispatch import add_slow, local, state
 from ..ops.op import REGISTRY, F, Op, install
 from . import autograd, convert, engine, entries, hooks, html, indexing
-from .core import DROPPED, Invalid, PLAIN, Slots, UNTRACKED, Untracked, new, readable, touch, wrap
+from .core import DROPPED, Invalid, PLAIN, Slots, UNTRACKED, Untracked, new, readable, touch, values, wrap
 from .inplace import make_inplace, make_relabel
 from .size import Size
 
@@ -395,7 +395,7 @@ class Tensor(Slots):
         indexing.set(self, index, value)
 
     def __bool__(self) -> bool:
-        a = self._a if not state.slow else readable(self._a)
+        a = self._a if not state.slow else values(self._a)
         if a.size == 1:
             return bool(a.item() if a.dtype.kind != "V" else float(a.item()))
         if a.size == 0:
@@ -406,7 +406,7 @@ class Tensor(Slots):
 
     def item(self):
         """The value of a one-element tensor as a Python number."""
-        a = self._a if not state.slow else readable(self._a)
+        a = self._a if not state.slow else values(self._a)
         if a.size != 1:
             fail(RuntimeError, "P361", f"a Tensor with {a.size} elements cannot be converted to Scalar", got=describe(self),
                  fix="index one element first, or use .tolist()")
@@ -426,14 +426,14 @@ class Tensor(Slots):
         if self._a.size != 1 or dt._OF_NP[self._a.dtype].category > dt.INT:
             fail(TypeError, "P392", "only integer tensors of a single element can be converted to an index",
                  got=describe(self), fix="convert it: int(x), or x.long() for many")
-        return int(readable(self._a).item())
+        return int(values(self._a).item())
 
     def __format__(self, spec: str) -> str:
         return self.item().__format__(spec) if self._a.ndim == 0 else object.__format__(self, spec)
 
     def tolist(self):
         """Nested Python lists of the values (a number for a 0-d tensor)."""
-        return convert.to_list(readable(self._a))
+        return convert.to_list(values(self._a))
 
     def __repr__(self, *, tensor_contents=None) -> str:
         return convert.tensor_repr(self, tensor_contents=tensor_contents)
