@@ -29,13 +29,14 @@ from ..native.execute import BeingTraced
 from ..nn import Module
 from ..ops.dispatch import local, state
 from ..optim._traced import FirstStep
-from ..tensor.tracing import TraceError, trace as trace_function, turn
+from ..tensor.tracing import TraceError, quiet, trace as trace_function, turn, undisturbed
 from . import backends
 from .entry import Entry
 from .guards import MISS
 from .making import make_entry
 from .modules import share
 from .report import Report
+from .sizes import Sizes, timed
 from .why import Recompile, why
 
 __all__: list[str] = []
@@ -51,6 +52,7 @@ class Stance:
 
 
 LIMIT = 16                          # compiled versions of one function; past it the function runs as it is
+PATIENCE = 1.0                      # seconds that a trace waits for functions that run as plain Python in other threads
 
 
 class Compiled:
@@ -75,7 +77,7 @@ class Compiled:
 
     def _begin(self, dynamic: bool | None) -> None:
         """No version yet, and nothing learnt."""
-        self.numbers = Numbers(dynamic)
+        self.numbers, self.sizes = Numbers(dynamic), Sizes(dynamic)
         self.varying: frozenset = frozenset()       # places outside the arguments whose numbers were seen to change
         self.promoted: frozenset = frozenset()      # and whose tensors were replaced
         self.fixed: frozenset = frozenset()         # and those whose values a capture needed
@@ -110,9 +112,20 @@ class Compiled:
             if r is not MISS:
                 return r
         if self.gave_up is not None:
-            return self.plainly(args, kwargs)
+            return undisturbed(self.plainly, args, kwargs)
+        entries = self.entries.get(key)
+        if entries and Stance.now == "default":
+            met = self.sizes.plainly(key, tuple(entries), args, kwargs, self.numbers.fixed, self._full())
+            if met is not None:
+                return undisturbed(timed, met, self.plainly, args, kwargs)
+        return self._made(key, args, kwargs)
+
+    def _made(self, key: tuple, args: tuple, kwargs: dict) -> Any:
+        """Call a version made for this, once no other thread runs as plain Python what a trace would take the values from."""
         with turn():
-            return self._miss(key, args, kwargs)
+            if quiet(PATIENCE):
+                return self._miss(key, args, kwargs)
+        return undisturbed(self.plainly, args, kwargs)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method, `compile` as a decorator in a class: bound to the instance, which becomes the first argument."""
@@ -127,7 +140,7 @@ class Compiled:
             r = call(args, kwargs)
             if r is not MISS:
                 return r
-        if sum(map(len, self.entries.values())) >= LIMIT:
+        if self._full():
             return self._give_up(f"it was compiled {LIMIT} times for different arguments or states", args, kwargs)
         self._learn(key, args, kwargs)
         if Stance.now != "default" and self.entries:
@@ -203,6 +216,9 @@ class Compiled:
         self.entries.setdefault(key, []).insert(0, entry)
         self._calls.setdefault(key, []).insert(0, entry.call)
 
+    def _full(self) -> bool:
+        return sum(map(len, tuple(self.entries.values()))) >= LIMIT
+
     @staticmethod
     def _key() -> tuple:
         """The modes that every version depends on."""
@@ -215,7 +231,7 @@ class Compiled:
         if isinstance(error, (BeingTraced, TraceError)):
             with turn():                            # another thread has finished tracing
                 r = call(args, kwargs)
-                return self._miss(self._key(), args, kwargs) if r is MISS else r
+            return self._made(self._key(), args, kwargs) if r is MISS else r
         entry = next((e for e in self.versions if e.call is call), None)
         if entry is None or not getattr(error, "refused", False):
             raise error
@@ -287,6 +303,7 @@ class Compiled:
         """Forget all compiled versions."""
         self.entries.clear()
         self._calls.clear()
+        self.sizes = Sizes(self.numbers.dynamic)
         self.points.clear()
         self.breaks.clear()
         self.recompiles.clear()
@@ -408,8 +425,10 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
         backend: "llvm", native code; "python", the printed kernels; "eager", the operators' references; or a function that
             takes a Graph and returns a function from a list of arrays to a list of arrays.
         fullgraph: raise TraceError, with the line and the reason, instead of cutting the function.
-        dynamic: numbers among the arguments become run-time numbers once they are seen to change (None), at once (True), or never
-            (False). Every shape is compiled for itself.
+        dynamic: what is done about numbers among the arguments, and about sizes, that change. None: such numbers become run-time
+            numbers; of a dimension the first two sizes are compiled, and any other one once running it as plain Python has taken
+            longer than compiling it would. True: numbers are run-time numbers at once, and only the first size is compiled before it
+            pays. False: all are compiled as they come. `mark_dynamic` and `mark_static` say so of one dimension.
         keep_grads: store the gradients that are in `.grad` when a step ends; with False they are dropped, which saves
             memory traffic, and reading `.grad` raises. A step that sets them to None at its end stores none either way.
         options: for the backend ("isa", "threads", ...).

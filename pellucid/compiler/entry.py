@@ -31,8 +31,11 @@ from ..tensor.core import DROPPED, wrap
 from ..tensor.tracing import Traced, flatten
 from .guards import Writer, module_guards, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .history import Finished
+from .sizes import sizes_of
 
 __all__: list[str] = []
+
+GONE = "(AttributeError, IndexError, KeyError, TypeError, ValueError)"       # what guards raise on what is not there any more
 
 _serial = count(1)
 
@@ -54,6 +57,8 @@ class Entry:
         self.lines = attempt.lines()
         self.number_paths, self.constant, self.fixed, self.ties = number_paths, constant, fixed, ties
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
+        self.sizes = sizes_of(*arguments[:2])
+        self._otherwise: tuple[int, Any] = -1, None
         self.source = self._write()
         self.call = self._compile()
         self._forget()
@@ -65,6 +70,28 @@ class Entry:
         finalize(self, linecache.cache.pop, file, None)
         exec(compile(self.source, file, "exec"), self.writer.space)
         return self.writer.space["call"]
+
+    def otherwise(self, args: tuple, kwargs: dict, fixed: set) -> bool:
+        """Whether the version fits a call but for the sizes of its tensors and the integers at the paths `fixed`."""
+        known, check = self._otherwise
+        if check is None or known != len(fixed):
+            lines, dropped = list(self.guard_lines), set()
+            for g in self.writer.guards:
+                if g.but_sizes is not None:
+                    lines[g.line] = f"    if {g.but_sizes}:"
+                elif g.size in fixed and g.line < len(lines):
+                    dropped |= {g.line, g.line + 1}
+            check = self.checker([line for k, line in enumerate(lines) if k not in dropped], "True")
+            self._otherwise = len(fixed), check
+        return check(args, kwargs) is True
+
+    def checker(self, lines: Sequence[str], result: str) -> Any:
+        """A function of (args, kwargs) from these lines of the guard, which gives `result` where they pass, else MISS."""
+        body = "\n    ".join(lines)
+        text = f"def check(args, kwargs):\n    try:\n    {body}\n        return {result}\n    except {GONE}:\n        return MISS\n"
+        space: dict[str, Any] = {}
+        exec(compile(text, "<guard>", "exec"), self.writer.space, space)
+        return space["check"]
 
     def early(self, places: Sequence[int], args: tuple, kwargs: dict) -> list[np.ndarray]:
         """The arrays of these inputs of the graph."""
@@ -93,6 +120,7 @@ class Entry:
             self.sources.check(check)
         numbers = self.numbers = self._numbers(w)
         self._state(w)
+        self.guard_lines = tuple(w.lines)
         for step in (*self.recipe.steps, *self.recipe.writes, Step(None, "", (self.recipe.result,))):
             for part in step.parts:
                 if part.kind == "source":
@@ -113,6 +141,7 @@ class Entry:
             unpack(w, f"args[{i}]", value, found, w.paths, (0, i))
         for key, value in kwargs.items():
             unpack(w, f"kwargs[{key!r}]", value, found, w.paths, (1, key))
+        own = len(found)
         for k, (place, value) in enumerate(zip(self.promoted, extras)):
             unpack(w, self.sources.name(place), value, found, w.paths, (2, k))
         arrays: dict[int, str] = {}
@@ -126,7 +155,7 @@ class Entry:
             if place in self.fixed:
                 w.miss_if(f"{variable} is not {w.name(t, 'o')}", "the function holds this tensor too")
             arrays[place] = f"a{place}"
-            tensor_guard(w, variable, f"a{place}", t)
+            tensor_guard(w, variable, f"a{place}", t, place < own)
         self.variables = {p: v for p, (v, _) in enumerate(found)}
         for place in [p for p in arrays if p not in inputs]:
             self._part(w, place, found[place])
@@ -268,7 +297,7 @@ class Entry:
     def end_of_guards(self, w: Writer) -> None:
         """Put what has been written so far under one `try`: what is not there any more does not fit."""
         w.lines = ["    try:", *["    " + line for line in w.lines],
-                   "    except (AttributeError, IndexError, KeyError, TypeError, ValueError):",
+                   f"    except {GONE}:",
                    "        return MISS"]
 
     def _written(self, w: Writer) -> None:

@@ -17,7 +17,7 @@ from .driver import Compiled, compile, name_of
 
 __all__: list[str] = []
 
-VERSION = 1
+VERSION = 2                         # 2: "sizes"
 LINES = 40
 
 
@@ -99,6 +99,8 @@ def describe(compiled: Compiled) -> dict[str, Any]:
         "lines": lines_of(compiled, versions),
         "breaks": breaks,
         "guards": [{"what": str(c.source), "kind": c.kind, "where": c.where} for e in versions for c in e.checks],
+        "sizes": [row for part in (compiled, *compiled.points.values()) for row in part.sizes.told(
+            [e for entries in part.entries.values() for e in reversed(entries)])],
         "recompiles": [r._asdict() for r in compiled.recompiles],
         "kernels": [kernel_of(k) for k in compiled.kernels],
         "not_fused": [str(w) for w in report.whynot],
@@ -138,6 +140,26 @@ def kernel_of(kernel: Any) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------- text
+def sizes_text(rows: list[dict[str, Any]]) -> list[str]:
+    """Which sizes have native code, and when the others, most often met first, get it: at most 4 lines."""
+    def some(texts: list[str]) -> str:
+        return ", ".join(texts[:8]) + (f" and {len(texts) - 8} more" if len(texts) > 8 else "")
+
+    def spelt(row: dict[str, Any]) -> str:
+        return " ".join(f"{place} = {n}" for place, n in list(row["sizes"].items())[:3])
+
+    compiled = dict.fromkeys(spelt(row) for row in rows if row["status"] == "compiled")
+    plain = sorted((row for row in rows if row["status"] == "plain"), key=lambda row: -row["plain_calls"])
+    if not rows:
+        return []
+    out = [f"  sizes vary; compiled for {some(list(compiled))}"]
+    out += [f"  plain Python for {spelt(row)} ({row['plain_calls']} calls, {row['plain_seconds'] * 1e3:.1f} ms; compiled {row['compiled_when']})"
+            for row in plain[:2]]
+    if len(plain) > 2:
+        out.append(f"  and for {len(plain) - 2} more sizes (see .data)")
+    return out
+
+
 def text(data: dict[str, Any]) -> list[str]:
     """At most 40 lines."""
     counts = data["counts"]
@@ -160,6 +182,7 @@ def text(data: dict[str, Any]) -> list[str]:
                    + (f"; {r['remedy']}" if r["remedy"] else ""))
     if len(data["recompiles"]) > 3:
         out.append(f"  and {len(data['recompiles']) - 3} more recompiles (see .data)")
+    out += sizes_text(data["sizes"])
     marks = {"compiled": "|", "break": "X"}
     room = LINES - len(out) - 1
     lines = data["lines"]

@@ -8,7 +8,9 @@ each call, never remembered by value.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..capture.policy import plain
 from ..nn.modules.module import Changes
@@ -23,19 +25,32 @@ _RELATIONS = {"add": "({} + {})", "sub": "({} - {})", "mul": "({} * {})", "div":
               "abs": "abs({})", "floor_divide": "({} // {})", "remainder": "({} % {})", "sqrt": "({}) ** 0.5"}
 
 
+class Checked(NamedTuple):
+    """One guard as it was written: at which line, what it checks and why; see Writer.miss_if."""
+
+    line: int
+    condition: str
+    why: str
+    but_sizes: str | None
+    size: tuple | None
+
+
 class Writer:
     """Lines of Python, and the objects they refer to by name."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.space: dict[str, Any] = {"MISS": MISS, "Tensor": Tensor}
+        self.space: dict[str, Any] = {"MISS": MISS, "Tensor": Tensor, "order": order_of}
         self.names: dict[int, str] = {}
         self.depth = 1
+        self.guards: list[Checked] = []
 
     def put(self, line: str) -> None:
         self.lines.append("    " * self.depth + line)
 
-    def miss_if(self, condition: str, why: str = "") -> None:
+    def miss_if(self, condition: str, why: str = "", but_sizes: str | None = None, size: tuple | None = None) -> None:
+        """A guard. `but_sizes`: what it checks beside sizes, if it checks sizes; `size`: the path of the number that it checks."""
+        self.guards.append(Checked(len(self.lines), condition, why, but_sizes, size))
         self.put(f"if {condition}:" + (f"  # {why}" if why else ""))
         self.put("    return MISS")
 
@@ -82,37 +97,46 @@ def unpack(w: Writer, expr: str, value: Any, leaves: list[tuple[str, Tensor]], n
         for k, x in value.items():
             unpack(w, f"{v}[{w.name(k, 'k')}]" if not isinstance(k, str) else f"{v}[{k!r}]", x, leaves, numbers, (*path, k))
     elif value is None or type(value) in (bool, *_BY_VALUE):
-        same_value(w, expr, value)
+        same_value(w, expr, value, path if type(value) is int else None)
         w.given[path] = expr
     else:
         v = w.given[path] = w.variable("c")
         w.put(f"{v} = {expr}")
 
 
-def same_value(w: Writer, expr: str, value: Any) -> None:
-    """Check that `expr` is the value that the trace saw: numbers and strings by value, other objects by identity."""
+def same_value(w: Writer, expr: str, value: Any, size: tuple | None = None) -> None:
+    """Check that `expr` is the value that the trace saw: numbers and strings by value, other objects by identity. `size`: the path of an
+    integer, which may be a size."""
     if value is None or value is True or value is False:
         w.miss_if(f"{expr} is not {value}")
     elif type(value) in _BY_VALUE and value == value:
         v = w.variable("v")
         w.put(f"{v} = {expr}")
         sign = f" or str({v}) != {str(value)!r}" if type(value) is float and not value else ""
-        w.miss_if(f"type({v}) is not {type(value).__name__} or {v} != {w.name(value, 'k')}{sign}")
+        w.miss_if(f"type({v}) is not {type(value).__name__} or {v} != {w.name(value, 'k')}{sign}", size=size)
     elif isinstance(value, (dict, list, set)):
         w.miss_if(f"{expr} is not {w.name(value, 'o')} or len({w.name(value, 'o')}) != {len(value)}")
     else:
         w.miss_if(f"{expr} is not {w.name(value, 'o')}")
 
 
-def tensor_guard(w: Writer, variable: str, array: str, t: Tensor) -> None:
-    """Check class, shape, dtype, strides and requires_grad, and put the array into `array`."""
+def tensor_guard(w: Writer, variable: str, array: str, t: Tensor, sized: bool) -> None:
+    """Check class, shape, dtype, strides and requires_grad, and put the array into `array`. `sized`: another shape is another size."""
     a = t._a
     w.put(f"{array} = {variable}._a" if type(t) is Tensor else f"{array} = getattr({variable}, '_a', None)")
     shape, dtype, strides = (w.name(x, stem) for x, stem in ((a.shape, "shape"), (a.dtype, "dtype"), (a.strides, "strides")))
     layout = f"{array}.strides != {strides}"
     if a.flags.c_contiguous:
         layout = f"{layout} and not {array}.flags.c_contiguous"
-    w.miss_if(f"{array}.shape != {shape} or {array}.dtype != {dtype} or {variable}._rg is not {t._rg} or ({layout})")
+    other = f"{array}.dtype != {dtype} or {variable}._rg is not {t._rg}"
+    order = f"not {array}.flags.c_contiguous" if a.flags.c_contiguous else f"order({array}) != {order_of(a)}"
+    w.miss_if(f"{array}.shape != {shape} or {other} or ({layout})", "shape, dtype, strides or requires_grad of an argument",
+              f"{array}.ndim != {a.ndim} or {other} or {order}" if sized else None)
+
+
+def order_of(a: np.ndarray) -> list[int]:
+    """The dimensions by their strides."""
+    return sorted(range(a.ndim), key=lambda d: a.strides[d])
 
 
 def type_guard(w: Writer, variable: str, t: Tensor) -> None:

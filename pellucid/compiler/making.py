@@ -145,7 +145,7 @@ def stand_in(t: Tensor, apart: bool) -> Tensor:
     """What the trace sees for an argument: a tensor without base or history, with memory of its own (which nobody touches) or
     the real one. Thus what the function reaches otherwise, through a closure say, is told apart from its arguments."""
     plain = t._fn is None and (t._x is None or t._x.base is None)
-    if plain and (type(t) not in PLAIN or t.__dict__ or t._x is not None and t._x.__dict__.keys() - {"acc"}):
+    if plain and (type(t) not in PLAIN or t.__dict__ or t._x is not None and t._x.__dict__.keys() - {"acc", "marks"}):
         return t
     s = new(type(t) if plain else Tensor)
     s._a = like(t._a) if apart else t._a

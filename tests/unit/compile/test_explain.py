@@ -25,7 +25,7 @@ def test_an_explanation_has_everything_and_changes_nothing():
     found = explained(x, 2)
     assert isinstance(found, compiler.Explanation) and found.result.tolist() == branching(x, 2).tolist()
     data = json.loads(found.json())
-    assert data["version"] == 1 and data["counts"]["graphs"] == 2 and data["counts"]["breaks"] == 1
+    assert data["version"] == 2 and data["counts"]["graphs"] == 2 and data["counts"]["breaks"] == 1
     (b,) = data["breaks"]
     first = branching.__code__.co_firstlineno
     assert b["id"] == "PX001" and b["line"] == first + 2 and b["source"] == "if y.sum() > 0:" and b["fix"]
