@@ -127,8 +127,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     parser.add_argument("--scripts", action="store_true")
     parser.add_argument("--all", action="store_true")
+    parser.add_argument("--threads", type=int)
     options = parser.parse_args()
     torch = load("pellucid")
+    if options.threads:
+        torch.set_num_threads(options.threads)
     warnings.simplefilter("ignore")
     print(f"{'':50s} {'eager us':>10s} {'compiled':>10s} {'ratio':>6s}")
     found = []

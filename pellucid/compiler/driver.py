@@ -10,6 +10,7 @@ import functools
 import types
 import warnings
 import weakref
+from _thread import _count as other_threads         # threading.active_count takes longer than small functions do
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,7 @@ from ..native.execute import BeingTraced
 from ..nn import Module
 from ..ops.dispatch import local, state
 from ..optim._traced import FirstStep
+from ..tensor import Tensor
 from ..tensor.tracing import TraceError, quiet, trace as trace_function, turn, undisturbed
 from . import backends
 from .entry import Entry
@@ -38,6 +40,7 @@ from .modules import share
 from .report import Report
 from .sizes import Sizes, timed
 from .why import Recompile, why
+from .worth import Balance, elements
 
 __all__: list[str] = []
 
@@ -70,6 +73,7 @@ class Compiled:
         self.recompiles: list[Recompile] = []
         self.points: dict[Key, Resume] = {}
         self.calls_seen = False
+        self.whole = self
         self._begin(dynamic)
         every.add(self)
         if Compiled.made is not None:
@@ -82,28 +86,41 @@ class Compiled:
         self.promoted: frozenset = frozenset()      # and whose tensors were replaced
         self.fixed: frozenset = frozenset()         # and those whose values a capture needed
         self.compiles = 0
-        self.gave_up: str | None = None             # why the function runs as it is, if it does
+        self.gave_up: str | None = None             # why the function runs as it is where no version fits, if it does
+        self.plain: str | None = None               # why it runs as it is though there are versions
+        self.plain_size = 0                         # up to how many elements of an argument
+        self.fresh = False                          # whether there are versions of which it is not known whether they are worth it
+        self.balance, self.balance_size = Balance(), 0
         self.entries: dict[tuple, list[Entry]] = {}
         self._calls: dict[tuple, list[Callable]] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.plain is not None:
+            for a in args:
+                if type(a) is Tensor and a._a.size > self.plain_size:
+                    break
+            else:
+                return self.fn(*args, **kwargs) if not other_threads() else undisturbed(self.plainly, args, kwargs)
         if state.slow and watched():
             return self.fn(*args, **kwargs)
         if Stance.now != "default" and (Stance.now == "force_eager" or Stance.now == "eager_then_compile" and not self.calls_seen):
             self.calls_seen = True
             return self.fn(*args, **kwargs)
+        if self.fresh:
+            return self._judged(args, kwargs)
         r = self.segment(args, kwargs)
         while type(r) is Goto:
-            r = r.stop.proceed(r.values)
+            stop, values = r
+            r = stop.proceed(values)
             if type(r) is Finished:
                 return r.value
-            point, values = r
-            r = point.segment(values, NO_KEYWORDS)
+            r = r[0].segment(r[1], NO_KEYWORDS)
         return r
 
     def segment(self, args: tuple, kwargs: dict) -> Any:
         """Run up to the next break: the result, or a Goto."""
-        key = self._key()
+        cast = local.autocast
+        key = local.grad, local.inference, cast if cast is None else cast.dtype, dt.get_default_dtype()      # as _key
         for call in self._calls.get(key, ()):
             try:
                 r = call(args, kwargs)
@@ -119,6 +136,55 @@ class Compiled:
             if met is not None:
                 return undisturbed(timed, met, self.plainly, args, kwargs)
         return self._made(key, args, kwargs)
+
+    def _judged(self, args: tuple, kwargs: dict) -> Any:
+        """A call that notes which parts it goes through, and whether the function is worth running in them."""
+        size = elements(args, Tensor)
+        if not self.balance_size <= 4 * size <= 16 * self.balance_size:
+            self.balance, self.balance_size = Balance(), size
+        balance, known, stops = self.balance, True, False
+        entry, r = self._noted(args, kwargs)
+        part: Compiled = self
+        while True:
+            if entry is not None:
+                balance.part(entry)
+            elif part.gave_up is not None:
+                balance.rest()
+            else:
+                known = False
+            if type(r) is not Goto:
+                break
+            stops = True
+            balance.stop()
+            stop, values = r
+            r = stop.proceed(values)
+            if type(r) is Finished:
+                r = r.value
+                break
+            part, values = r
+            entry, r = part._noted(values, NO_KEYWORDS)
+        if known:
+            self.fresh = False
+            why = balance.verdict() if stops else None
+            if why is not None:
+                self.plain, self.plain_size = why, max(size, self.plain_size)
+                if not any(e.graph.nodes for e in self.versions):       # at no size: without a step in between
+                    self.__class__ = type("Compiled", (Compiled,), {"__call__": staticmethod(self.fn), "__module__": __name__})
+        return r
+
+    def _noted(self, args: tuple, kwargs: dict) -> tuple[Entry | None, Any]:
+        """`segment`, and the version that ran."""
+        entries = self.entries.get(self._key(), ())
+        for entry in tuple(entries):
+            try:
+                r = entry.call(args, kwargs)
+            except Exception as error:
+                return None, self._failed(entry.call, error, args, kwargs)
+            if r is not MISS:
+                return entry, r
+        before = self.compiles
+        r = self.segment(args, kwargs)
+        return entries[0] if entries and self.compiles > before else None, r
 
     def _made(self, key: tuple, args: tuple, kwargs: dict) -> Any:
         """Call a version made for this, once no other thread runs as plain Python what a trace would take the values from."""
@@ -213,6 +279,8 @@ class Compiled:
 
     def _enter(self, key: tuple, entry: Entry) -> None:
         self.compiles += 1
+        whole = self.whole
+        whole.fresh = whole.backend == "llvm" and not whole.fullgraph
         self.entries.setdefault(key, []).insert(0, entry)
         self._calls.setdefault(key, []).insert(0, entry.call)
 
@@ -304,6 +372,10 @@ class Compiled:
         self.entries.clear()
         self._calls.clear()
         self.sizes = Sizes(self.numbers.dynamic)
+        self.plain, self.plain_size, self.fresh = None, 0, False
+        if type(self) is not Resume:
+            self.__class__ = Compiled
+        self.balance, self.balance_size = Balance(), 0
         self.points.clear()
         self.breaks.clear()
         self.recompiles.clear()
@@ -323,7 +395,7 @@ class Resume(Compiled):
     """The rest of a function from a point on: called with the values that are live there."""
 
     def __init__(self, whole: Compiled, specs: tuple[Spec, ...]):
-        self.specs = specs
+        self.specs, self.whole = specs, whole
         self.fn, self.name, self.backend, self.options = whole.fn, whole.name, whole.backend, whole.options
         self.fullgraph, self.keep_grads = whole.fullgraph, whole.keep_grads
         self.breaks, self.recompiles, self.points = whole.breaks, whole.recompiles, {}

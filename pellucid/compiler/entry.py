@@ -29,9 +29,10 @@ from ..tensor import Tensor
 from ..tensor import eager
 from ..tensor.core import DROPPED, wrap
 from ..tensor.tracing import Traced, flatten
-from .guards import Writer, module_guards, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
+from .guards import Writer, implied, module_guards, module_kinds, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .history import Finished
 from .sizes import sizes_of
+from .worth import costs
 
 __all__: list[str] = []
 
@@ -47,7 +48,7 @@ class Entry:
     def __init__(self, traced: Traced, execute: Any, arguments: tuple[tuple, dict], given: list[Tensor], traced_as: list[Tensor],
                  modules: Sequence[Any], attempt: Attempt, reads: dict[int, tuple], joint: Any, number_paths: frozenset,
                  keep_grads: bool, constant: Constant | None = None, fixed: Iterable[int] = (),
-                 ties: Sequence[tuple[Tensor, int]] = ()):
+                 ties: Sequence[tuple[Tensor, int]] = (), nodes: Sequence[Any] = ()):
         self.traced, self.execute, self.joint = traced, execute, joint
         self.arguments, self.given, self.traced_as = arguments, given, traced_as
         self.modules, self.reads, self.keep_grads = modules, reads, keep_grads
@@ -61,6 +62,7 @@ class Entry:
         self._otherwise: tuple[int, Any] = -1, None
         self.source = self._write()
         self.call = self._compile()
+        self.costs = costs(self, nodes, attempt.interpreter.steps)
         self._forget()
 
     # ------------------------------------------------------------------------------------------------ the generated code
@@ -84,6 +86,10 @@ class Entry:
             check = self.checker([line for k, line in enumerate(lines) if k not in dropped], "True")
             self._otherwise = len(fixed), check
         return check(args, kwargs) is True
+
+    def guard(self) -> Any:
+        """The guard alone: True where the version fits."""
+        return self.checker(self.guard_lines, "True")
 
     def checker(self, lines: Sequence[str], result: str) -> Any:
         """A function of (args, kwargs) from these lines of the guard, which gives `result` where they pass, else MISS."""
@@ -116,8 +122,12 @@ class Entry:
                        DROPPED=DROPPED)
         self.sources = SourceWriter(w, self._given)
         arrays = self._arguments(w)
+        module_kinds(w, self.modules)
+        self.grouped = implied(self.checks, self.modules)
+        grouped = {id(c) for c in self.grouped}
         for check in self.checks:
-            self.sources.check(check)
+            if id(check) not in grouped:
+                self.sources.check(check)
         numbers = self.numbers = self._numbers(w)
         self._state(w)
         self.guard_lines = tuple(w.lines)

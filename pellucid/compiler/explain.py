@@ -17,7 +17,7 @@ from .driver import Compiled, compile, name_of
 
 __all__: list[str] = []
 
-VERSION = 2                         # 2: "sizes"
+VERSION = 2                         # 2: "sizes", "plain"
 LINES = 40
 
 
@@ -92,6 +92,7 @@ def describe(compiled: Compiled) -> dict[str, Any]:
         "function": name_of(compiled.fn),
         "file": file, "line": line,
         "gave_up": compiled.gave_up,
+        "plain": compiled.plain,
         "counts": {"graphs": sum(bool(e.graph.nodes) for e in versions), "segments": len(versions), "breaks": len(breaks),
                    "recompiles": len(compiled.recompiles), "kernels": report.kernels, "library_calls": report.library_calls,
                    "host_calls": report.host_calls, "guards": sum(len(e.checks) for e in versions)},
@@ -173,6 +174,8 @@ def text(data: dict[str, Any]) -> list[str]:
            f"compiling took {data['seconds']['all']:.1f} s"]
     if data["gave_up"]:
         out.append(f"  runs as plain Python: {data['gave_up']}")
+    if data["plain"]:
+        out.append(f"  runs as plain Python: {data['plain']}")
     for b in data["breaks"][:6]:
         out += [f"  break {b['id']}  {b['file']}:{b['line']} in {b['function']}", f"      {b['source']}", f"      {b['reason']}", f"      fix: {b['fix']}"]
     if len(data["breaks"]) > 6:

@@ -7,12 +7,15 @@ each call, never remembered by value.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..capture.policy import plain
+from ..capture.sources import Check
 from ..nn.modules.module import Changes
 from ..tensor import Tensor
 from ..tensor.tracing import Guard
@@ -162,9 +165,8 @@ def number(expr: Any, numbers: dict[int, str]) -> str:
     return numbers[rest[0]] if head == "input" else _RELATIONS[head].format(*[number(e, numbers) for e in rest])
 
 
-def module_guards(w: Writer, modules: Iterable[Any], lifted: dict[int, Tensor]) -> None:
-    """Check that modules whose own code ran are in the mode they were in, and hold the parameters and buffers they held."""
-    modules = list(modules)
+def module_kinds(w: Writer, modules: Sequence[Any]) -> None:
+    """Check that modules whose own code ran have the class, the attributes and the modules in them that they had: all at once."""
     if modules:
         spaces = [vars(m) for m in modules]
         w.miss_if(f"[*map(len, {w.name(spaces, 'D')})] != {w.name([*map(len, spaces)], 'k')}", "attributes of modules that came or went")
@@ -172,10 +174,33 @@ def module_guards(w: Writer, modules: Iterable[Any], lifted: dict[int, Tensor]) 
         known = w.name(Attributes(modules), "attributes")
         w.space["Changes"] = Changes
         w.miss_if(f"Changes.count != {known}.seen and {known}.changed()", "attributes of modules")
+    inner = [m._modules for m in modules if m._modules]
+    if inner:
+        within = [child for d in inner for child in d.values()]
+        w.space.update(is_=is_, flat=chain.from_iterable, values=dict.values)
+        w.miss_if(f"[*map(tuple, {w.name(inner, 'D')})] != {w.name([*map(tuple, inner)], 'k')} or not all(map(is_, flat(map(values, "
+                  f"{w.name(inner, 'D')})), {w.name(within, 'M')}))", "modules in modules")
+
+
+def implied(checks: Iterable[Check], modules: Iterable[Any]) -> list[Check]:
+    """Those of the checks that are part of `module_kinds`."""
+    known, registries = {id(m) for m in modules}, {id(m._modules) for m in modules}
+
+    def within(check: Check) -> bool:
+        kind, source, parent = check.kind, check.source, check.source.parent
+        if kind == "type":
+            return source.kind == "object" and id(source.key.value) in known
+        if parent is None or parent.kind != "object":
+            return False
+        if kind == "length":
+            return source.kind == "attribute" and source.key == "__dict__" and id(parent.key.value) in known
+        return kind == "identity" and source.kind == "item" and id(parent.key.value) in registries
+    return [c for c in checks if within(c)]
+
+
+def module_guards(w: Writer, modules: Sequence[Any], lifted: dict[int, Tensor]) -> None:
+    """Check that modules whose own code ran are in the mode they were in, and hold the parameters and buffers they held."""
     for m in modules:
-        if m._modules:
-            w.miss_if(f"{w.name(m._modules, 'd')} != {w.name(dict(m._modules), 'k')} or tuple({w.name(m._modules, 'd')}) != "
-                      f"{w.name(tuple(m._modules), 'K')}")
         if reads_training(type(m)):
             w.miss_if(f"{w.name(m, 'm')}.training is not {m.training}")
         for registry in (m._parameters, m._buffers):

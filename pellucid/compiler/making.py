@@ -83,7 +83,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
         check_unchanged(tracer, container, path)
     release(tracer)
     traced.outputs, extra = traced.outputs[0], work.extra
-    joint, graph = None, traced.graph
+    joint, graph, nodes = None, traced.graph, tuple(traced.graph.nodes)
     seconds = {"trace": time.perf_counter() - start}
     if not compiled.keep_grads:
         drop_gradients(traced)
@@ -100,7 +100,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     execute.graph = None                            # the function itself explains what went wrong
     fixed = {k for k, t in enumerate(leaves) if id(t) in themselves}
     entry = Entry(traced, execute, given, leaves, seen, modules, attempt, tracer.grad_uses, joint, paths, compiled.keep_grads, constant,
-                  fixed, ties)
+                  fixed, ties, nodes)
     attempt.release()
     seconds["all"] = time.perf_counter() - start
     entry.seconds, entry.graph = seconds, graph
