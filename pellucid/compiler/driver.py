@@ -137,13 +137,20 @@ class Compiled:
                 return undisturbed(timed, met, self.plainly, args, kwargs)
         return self._made(key, args, kwargs)
 
-    def _judged(self, args: tuple, kwargs: dict) -> Any:
+    def followed(self, args: tuple, kwargs: dict, seen: Callable) -> Any:
+        """A call; `seen` is told of each version that runs: (version, args, kwargs), or of None where it is not one that does."""
+        if self.plain is not None or Stance.now != "default" or state.slow and watched():
+            seen(None, args, kwargs)
+            return self(*args, **kwargs)
+        return self._judged(args, kwargs, seen)
+
+    def _judged(self, args: tuple, kwargs: dict, seen: Callable | None = None) -> Any:
         """A call that notes which parts it goes through, and whether the function is worth running in them."""
         size = elements(args, Tensor)
         if not self.balance_size <= 4 * size <= 16 * self.balance_size:
             self.balance, self.balance_size = Balance(), size
         balance, known, stops = self.balance, True, False
-        entry, r = self._noted(args, kwargs)
+        entry, r = self._noted(args, kwargs, seen)
         part: Compiled = self
         while True:
             if entry is not None:
@@ -162,8 +169,8 @@ class Compiled:
                 r = r.value
                 break
             part, values = r
-            entry, r = part._noted(values, NO_KEYWORDS)
-        if known:
+            entry, r = part._noted(values, NO_KEYWORDS, seen)
+        if known and self.fresh:
             self.fresh = False
             why = balance.verdict() if stops else None
             if why is not None:
@@ -172,10 +179,12 @@ class Compiled:
                     self.__class__ = type("Compiled", (Compiled,), {"__call__": staticmethod(self.fn), "__module__": __name__})
         return r
 
-    def _noted(self, args: tuple, kwargs: dict) -> tuple[Entry | None, Any]:
+    def _noted(self, args: tuple, kwargs: dict, seen: Callable | None) -> tuple[Entry | None, Any]:
         """`segment`, and the version that ran."""
         entries = self.entries.get(self._key(), ())
         for entry in tuple(entries):
+            if seen is not None and entry.guard()(args, kwargs) is True:
+                seen(entry, args, kwargs)
             try:
                 r = entry.call(args, kwargs)
             except Exception as error:
@@ -184,7 +193,11 @@ class Compiled:
                 return entry, r
         before = self.compiles
         r = self.segment(args, kwargs)
-        return entries[0] if entries and self.compiles > before else None, r
+        entries = self.entries.get(self._key(), ())
+        entry = entries[0] if entries and self.compiles > before else None
+        if seen is not None:
+            seen(entry, args, kwargs)
+        return entry, r
 
     def _made(self, key: tuple, args: tuple, kwargs: dict) -> Any:
         """Call a version made for this, once no other thread runs as plain Python what a trace would take the values from."""

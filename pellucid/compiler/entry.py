@@ -60,7 +60,9 @@ class Entry:
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
         self.sizes = sizes_of(*arguments[:2])
         self._otherwise: tuple[int, Any] = -1, None
+        self._guard: Any = None
         self.source = self._write()
+        self.pure = not (traced.graph.writebacks or self.recipe.writes or traced.grad_at or traced.flags or self.stop or self.modes_after)
         self.call = self._compile()
         self.costs = costs(self, nodes, attempt.interpreter.steps)
         self._forget()
@@ -89,7 +91,9 @@ class Entry:
 
     def guard(self) -> Any:
         """The guard alone: True where the version fits."""
-        return self.checker(self.guard_lines, "True")
+        if self._guard is None:
+            self._guard = self.checker(self.guard_lines, "True")
+        return self._guard
 
     def checker(self, lines: Sequence[str], result: str) -> Any:
         """A function of (args, kwargs) from these lines of the guard, which gives `result` where they pass, else MISS."""
@@ -127,7 +131,9 @@ class Entry:
         grouped = {id(c) for c in self.grouped}
         for check in self.checks:
             if id(check) not in grouped:
+                w.check = check
                 self.sources.check(check)
+        w.check = None
         numbers = self.numbers = self._numbers(w)
         self._state(w)
         self.guard_lines = tuple(w.lines)

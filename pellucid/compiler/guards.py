@@ -36,6 +36,7 @@ class Checked(NamedTuple):
     why: str
     but_sizes: str | None
     size: tuple | None
+    check: Check | None
 
 
 class Writer:
@@ -47,13 +48,14 @@ class Writer:
         self.names: dict[int, str] = {}
         self.depth = 1
         self.guards: list[Checked] = []
+        self.check: Check | None = None             # the one being written
 
     def put(self, line: str) -> None:
         self.lines.append("    " * self.depth + line)
 
     def miss_if(self, condition: str, why: str = "", but_sizes: str | None = None, size: tuple | None = None) -> None:
         """A guard. `but_sizes`: what it checks beside sizes, if it checks sizes; `size`: the path of the number that it checks."""
-        self.guards.append(Checked(len(self.lines), condition, why, but_sizes, size))
+        self.guards.append(Checked(len(self.lines), condition, why, but_sizes, size, self.check))
         self.put(f"if {condition}:" + (f"  # {why}" if why else ""))
         self.put("    return MISS")
 
