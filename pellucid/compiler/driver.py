@@ -7,6 +7,7 @@ of the function itself; what cannot be captured runs as it is, between the parts
 from __future__ import annotations
 
 import functools
+import sys
 import types
 import warnings
 import weakref
@@ -213,6 +214,16 @@ class Compiled:
     def __repr__(self) -> str:
         return f"<compiled {name_of(self.fn)}: {self.compiles} version{'s' * (self.compiles != 1)}>"
 
+    def __reduce__(self) -> Any:
+        """A function that its name leads to is pickled by that; any other compiled function is compiled again."""
+        found: Any = sys.modules.get(getattr(self, "__module__", None) or "")
+        for part in getattr(self, "__qualname__", "").split("."):
+            found = getattr(found, part, None)
+        if found is self:
+            return self.__qualname__
+        return functools.partial(compile, backend=self.backend, fullgraph=self.fullgraph, dynamic=self.numbers.dynamic,
+                                 keep_grads=self.keep_grads, options=self.options), (self.fn,)
+
     def _miss(self, key: tuple, args: tuple, kwargs: dict) -> Any:
         """Make an entry for these arguments and call it."""
         for call in tuple(self._calls.get(key, ())):            # another thread may have made it
@@ -363,7 +374,7 @@ class Compiled:
     def versions(self) -> list[Entry]:
         """The compiled versions: `.graph` is what was traced (`.joint.graph` its backward, cut off), `.source` the guard. Those of
         the function's start come first, then those from the points after breaks."""
-        return [e for part in (self, *self.points.values()) for entries in part.entries.values() for e in entries]
+        return [e for part in (self, *tuple(self.points.values())) for entries in tuple(part.entries.values()) for e in tuple(entries)]
 
     @property
     def graphs(self) -> list[Graph]:
