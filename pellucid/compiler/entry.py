@@ -30,10 +30,14 @@ from ..tensor import eager
 from ..tensor.core import DROPPED, wrap
 from ..tensor.engine import observed
 from ..tensor.tracing import Traced, flatten
-from .guards import Writer, module_guards, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
+from .guards import Writer, implied, module_guards, module_kinds, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .history import Finished
+from .sizes import sizes_of
+from .worth import costs
 
 __all__: list[str] = []
+
+GONE = "(AttributeError, IndexError, KeyError, TypeError, ValueError)"       # what guards raise on what is not there any more
 
 _serial = count(1)
 
@@ -45,7 +49,7 @@ class Entry:
     def __init__(self, traced: Traced, execute: Any, arguments: tuple[tuple, dict], given: list[Tensor], traced_as: list[Tensor],
                  modules: Sequence[Any], attempt: Attempt, reads: dict[int, tuple], joint: Any, number_paths: frozenset,
                  keep_grads: bool, constant: Constant | None = None, fixed: Iterable[int] = (),
-                 ties: Sequence[tuple[Tensor, int]] = (), met: dict[Tensor, Tensor] | None = None):
+                 ties: Sequence[tuple[Tensor, int]] = (), met: dict[Tensor, Tensor] | None = None, nodes: Sequence[Any] = ()):
         self.traced, self.execute, self.joint = traced, execute, joint
         self.arguments, self.given, self.traced_as = arguments, given, traced_as
         self.modules, self.reads, self.keep_grads = modules, reads, keep_grads
@@ -56,8 +60,13 @@ class Entry:
         self.lines = attempt.lines()
         self.number_paths, self.constant, self.fixed, self.ties, self.met = number_paths, constant, fixed, ties, met or {}
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
+        self.sizes = sizes_of(*arguments[:2])
+        self._otherwise: tuple[int, Any] = -1, None
+        self._guard: Any = None
         self.source = self._write()
+        self.pure = not (traced.graph.writebacks or self.recipe.writes or traced.grad_at or traced.flags or self.stop or self.modes_after)
         self.call = self._compile()
+        self.costs = costs(self, nodes, attempt.interpreter.steps)
         self._forget()
 
     # ------------------------------------------------------------------------------------------------ the generated code
@@ -67,6 +76,34 @@ class Entry:
         finalize(self, linecache.cache.pop, file, None)
         exec(compile(self.source, file, "exec"), self.writer.space)
         return self.writer.space["call"]
+
+    def otherwise(self, args: tuple, kwargs: dict, fixed: set) -> bool:
+        """Whether the version fits a call but for the sizes of its tensors and the integers at the paths `fixed`."""
+        known, check = self._otherwise
+        if check is None or known != len(fixed):
+            lines, dropped = list(self.guard_lines), set()
+            for g in self.writer.guards:
+                if g.but_sizes is not None:
+                    lines[g.line] = f"    if {g.but_sizes}:"
+                elif g.size in fixed and g.line < len(lines):
+                    dropped |= {g.line, g.line + 1}
+            check = self.checker([line for k, line in enumerate(lines) if k not in dropped], "True")
+            self._otherwise = len(fixed), check
+        return check(args, kwargs) is True
+
+    def guard(self) -> Any:
+        """The guard alone: True where the version fits."""
+        if self._guard is None:
+            self._guard = self.checker(self.guard_lines, "True")
+        return self._guard
+
+    def checker(self, lines: Sequence[str], result: str) -> Any:
+        """A function of (args, kwargs) from these lines of the guard, which gives `result` where they pass, else MISS."""
+        body = "\n    ".join(lines)
+        text = f"def check(args, kwargs):\n    try:\n    {body}\n        return {result}\n    except {GONE}:\n        return MISS\n"
+        space: dict[str, Any] = {}
+        exec(compile(text, "<guard>", "exec"), self.writer.space, space)
+        return space["check"]
 
     def early(self, places: Sequence[int], args: tuple, kwargs: dict) -> list[np.ndarray]:
         """The arrays of these inputs of the graph."""
@@ -91,10 +128,17 @@ class Entry:
                        DROPPED=DROPPED)
         self.sources = SourceWriter(w, self._given)
         arrays = self._arguments(w)
+        module_kinds(w, self.modules, self.called)
+        self.grouped = implied(self.checks, self.modules)
+        grouped = {id(c) for c in self.grouped}
         for check in self.checks:
-            self.sources.check(check)
+            if id(check) not in grouped:
+                w.check = check
+                self.sources.check(check)
+        w.check = None
         numbers = self.numbers = self._numbers(w)
         self._state(w)
+        self.guard_lines = tuple(w.lines)
         for step in (*self.recipe.steps, *self.recipe.writes, Step(None, "", (self.recipe.result,))):
             for part in step.parts:
                 if part.kind == "source":
@@ -115,6 +159,7 @@ class Entry:
             unpack(w, f"args[{i}]", value, found, w.paths, (0, i))
         for key, value in kwargs.items():
             unpack(w, f"kwargs[{key!r}]", value, found, w.paths, (1, key))
+        own = len(found)
         for k, (place, value) in enumerate(zip(self.promoted, extras)):
             unpack(w, self.sources.name(place), value, found, w.paths, (2, k))
         arrays: dict[int, str] = {}
@@ -128,7 +173,7 @@ class Entry:
             if place in self.fixed:
                 w.miss_if(f"{variable} is not {w.name(t, 'o')}", "the function holds this tensor too")
             arrays[place] = f"a{place}"
-            tensor_guard(w, variable, f"a{place}", t)
+            tensor_guard(w, variable, f"a{place}", t, place < own)
         self.variables = {p: v for p, (v, _) in enumerate(found)}
         for place in [p for p in arrays if p not in inputs]:
             self._part(w, place, found[place])
@@ -194,7 +239,7 @@ class Entry:
     def _state(self, w: Writer) -> None:
         """Guards of modules, of tensors that are no arguments, and of gradients that were read."""
         lifted = {id(i.tensor): i.tensor for i in self.traced.inputs if i.tensor is not None and i.place is None}
-        module_guards(w, self.modules, self.called, lifted)
+        module_guards(w, self.modules, lifted)
         facts = w.name(Facts({**{t: t for t in lifted.values()}, **self.met}), "facts")
         w.space["state"] = state
         w.miss_if(f"state.moves != {facts}.moves and not {facts}.hold()", "memory, requires_grad or hooks of a tensor")
@@ -265,7 +310,7 @@ class Entry:
     def end_of_guards(self, w: Writer) -> None:
         """Put what has been written so far under one `try`: what is not there any more does not fit."""
         w.lines = ["    try:", *["    " + line for line in w.lines],
-                   "    except (AttributeError, IndexError, KeyError, TypeError, ValueError):",
+                   f"    except {GONE}:",
                    "        return MISS"]
 
     def _written(self, w: Writer) -> None:

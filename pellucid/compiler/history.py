@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import fail
+from ..core.errors import fail, message
 from ..ops.dispatch import local
 from ..tensor import Tensor
 from ..tensor.core import Node, blank, new, next_seq, node_extras, wrap
+from ..tensor.fake import Fake, TraceError
 from ..tensor.saved import freed
 
 __all__: list[str] = []
@@ -54,6 +55,9 @@ class CompiledBackward(Node):
                      "operation",
                      got=f"version {memory.version} of it; expected version {version}", fix="clone() it before it is written, or after")
         gs = g if isinstance(g, tuple) else (g,)
+        if any(type(x._a) is Fake for x in gs):
+            raise TraceError(message("P3114", "backward() would go on into what an earlier part of a compiled function computed",
+                                     fix="compute the loss and call backward() in one part, without a break in between"))
         return self.joint.backward(self._saved, [x._a for x in gs])
 
 

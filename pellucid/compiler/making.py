@@ -88,7 +88,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
         check_unchanged(tracer, container, path)
     release(tracer)
     traced.outputs, extra = traced.outputs[0], work.extra
-    joint, graph = None, traced.graph
+    joint, graph, nodes = None, traced.graph, tuple(traced.graph.nodes)
     seconds = {"trace": time.perf_counter() - start}
     if not compiled.keep_grads:
         drop_gradients(traced)
@@ -105,7 +105,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     execute.graph = None                            # the function itself explains what went wrong
     fixed = {k for k, t in enumerate(leaves) if id(t) in themselves}
     entry = Entry(traced, execute, given, leaves, seen, modules, attempt, tracer.grad_uses, joint, paths, compiled.keep_grads, constant,
-                  fixed, ties, met)
+                  fixed, ties, met, nodes)
     attempt.release()
     seconds["all"] = time.perf_counter() - start
     entry.seconds, entry.graph = seconds, graph
@@ -150,7 +150,7 @@ def stand_in(t: Tensor, apart: bool) -> Tensor:
     """What the trace sees for an argument: a tensor without base or history, with memory of its own (which nobody touches) or
     the real one. Thus what the function reaches otherwise, through a closure say, is told apart from its arguments."""
     plain = t._fn is None and (t._x is None or t._x.base is None)
-    if plain and (type(t) not in PLAIN or t.__dict__ or t._x is not None and t._x.__dict__.keys() - {"acc"}):
+    if plain and (type(t) not in PLAIN or t.__dict__ or t._x is not None and t._x.__dict__.keys() - {"acc", "marks"}):
         return t
     s = new(type(t) if plain else Tensor)
     s._a = like(t._a) if apart else t._a

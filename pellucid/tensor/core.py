@@ -39,6 +39,7 @@ class Extras:
     retains = False
     detached = 0            # when detach_() cut its history; nodes made before may have saved it
     inference = False
+    marks = None            # {dimension: whether its size varies}, of mark_dynamic and mark_static
     acc = None              # a weak reference to the AccumulateGrad node, once somebody looked at it
     kept = None             # that node itself, once it has hooks
 
