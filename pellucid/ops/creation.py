@@ -401,7 +401,8 @@ def clone_ref(a, *, fmt):
     return r
 
 
-@primitive(EXTERN, args="input", ref=clone_ref, infer=lambda s, *, fmt: s, low=False, lower=lambda b, i, load, s, *, fmt: load(0, i), vjp={"input": lambda g: g},
+@primitive(EXTERN, args="input", ref=clone_ref, jvp="input",
+           batch=lambda b, x, *, fmt: F.clone(x.x, memory_format=fmt if fmt is preserve_format else contiguous_format), infer=lambda s, *, fmt: s, low=False, lower=lambda b, i, load, s, *, fmt: load(0, i), vjp={"input": lambda g: g},
            forms="function method", samples=lambda m: [((m.t(2, 3),), {}), ((m.t(0, 2),), {}),
                                                        ((m.t(2, 3, 4, 5),), {"memory_format": channels_last})])
 def clone(input, *, memory_format=None):
@@ -418,7 +419,11 @@ def contiguous(input, memory_format=contiguous_format):
 
 
 # `x.copy_(y)`, `x.fill_(v)` and `x.zero_()` are the in-place forms of these: results that forget their input's values.
-@primitive(EXTERN, args="input src", ref=lambda a, b: np.broadcast_to(b, a.shape).astype(a.dtype), low=False,
+def copy_batch(b, x, src):
+    return F.copy(b.full(x), F.basic_index(src.x, (slice(None), *(None,) * (x.ndim - src.ndim))) if src.batched else src.x)
+
+
+@primitive(EXTERN, args="input src", batch=copy_batch, ref=lambda a, b: np.broadcast_to(b, a.shape).astype(a.dtype), low=False,
            forms="inplace", infer=lambda a, b: a.like(), lower=lambda b, i, load, x, y: b.cast(load(1, b.broadcast(i, y.shape)), x.dtype),
            samples=lambda m: [((m.t(2, 3), m.t(2, 3)), {}), ((m.t(2, 3), m.t(3)), {}), ((m.t(0, 3), m.t(3)), {})],
            vjp={"input": lambda g: F.zeros_like(g), "src": lambda g, src_dtype: F.convert(g, src_dtype)})

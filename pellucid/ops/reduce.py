@@ -105,7 +105,12 @@ def sum_to_lower(b, s, *, shape):
     return b.reduction("add", s, dims, True, shape=shape)
 
 
-@primitive(REDUCE, args="input", ref=sum_to_ref, lower=sum_to_lower, infer=lambda s, *, shape: s.like(shape), forms="method",
+def sum_to_batch(b, x, *, shape):
+    lead = x.ndim - len(shape)
+    return F.reshape(F.sum_to_size(x.x, (b.size, *[1] * lead, *shape)), (b.size, *shape))
+
+
+@primitive(REDUCE, args="input", ref=sum_to_ref, batch=sum_to_batch, lower=sum_to_lower, infer=lambda s, *, shape: s.like(shape), forms="method",
            vjp={"input": lambda g, input_shape: F.expand(g, input_shape)},
            samples=lambda m: [((m.t(2, 3, 4), (3, 1)), {}), ((m.t(3, 4), 1, 4), {}), ((m.t(0, 3), (3,)), {})])
 def sum_to_size(input, *size):
