@@ -5,7 +5,8 @@ the batch as their first dimension. How, follows from what an operator says of i
 
 - `Op.batch`, where there is one: a function `(b, *operands, **attrs)` that makes the call, or one of the words
   "lead" (the operator works on its last dimensions; any in front are a batch), "rows" (its first dimension is a batch: the
-  examples' are joined), "parts" (what its body, or the function that `Op.batch` is, does with other operators);
+  examples' are joined), "shift" (its attributes name dimensions), "each" (example by example), "like" (a new tensor, one for each
+  example of the tensor it is modelled on);
 - views: `Op.batch(n, step, **attrs)` gives the attributes for n examples that lie `step` elements apart;
 - elementwise: dimensions are aligned from the right; reductions, scans, views and whatever else names dimensions by attributes
   (`dim`, `dims`, ...): they move by one;
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import describe, fail
+from ..core.layout import contiguous_format
 from ..ops.op import POINT, RANDOM, F, Op
 from ..tensor.core import Slots, readable, wrap
 from ..tensor.fake import asked, brief
@@ -107,15 +109,18 @@ class Vmap(Level):
         return found
 
     def by_parts(self, op: Op, flat: tuple) -> bool:
-        if op.batch == "parts":
-            return True
         if op.body is None or op.batch is not None:
             return False
-        return op.ref is None or any([isinstance(t, Slots) and self.parts(t)[1] for t in flat]) and not self.aligned_dims(op, flat)
+        return op.ref is None or any([isinstance(t, Slots) and self.parts(t)[1] for t in flat])
 
-    def aligned_dims(self, op: Op, flat: tuple) -> bool:
-        """Whether a composite can be called on whole batches because all it is told are dimensions of operands of one shape."""
-        return op.ref is not None and shifts(op) and len({tuple(t.shape) for t in flat if isinstance(t, Slots)}) == 1
+    def call(self, op: Op, args: tuple, kwargs: dict):
+        r = super().call(op, args, kwargs)
+        if op.batch == "like" and args and isinstance(r, Slots) and self.parts(args[0])[1] and not self.parts(r)[1]:
+            requires_grad = r._rg                       # a tensor for each example, since there is one given
+            with self.beneath():
+                r = self.lift(F.clone(F.expand(self.parts(r)[0], (self.size, *r.shape)), memory_format=contiguous_format), True)
+            r._rg = requires_grad
+        return r
 
     def compute(self, op: Op, flat: tuple, attrs: dict):
         operands = self.operands(flat)
@@ -221,14 +226,12 @@ def attribute_names(op: Op) -> tuple:
     return () if code is None else code.co_varnames[:code.co_argcount + code.co_kwonlyargcount]
 
 
-def moved(attrs: dict) -> dict | None:
-    """Attributes with every dimension moved by one; None if one of them is not named."""
+def moved(attrs: dict) -> dict:
+    """Attributes with every dimension moved by one."""
     out = dict(attrs)
     for name in _DIM:
         if name in out:
             d = out[name]
-            if d is None:
-                return None
             out[name] = d + 1 if isinstance(d, int) else tuple([x + 1 for x in d])
     return out
 
@@ -248,10 +251,23 @@ def point(b: Vmap, op: Op, operands: list[In], attrs: dict):
 
 def shifted(b: Vmap, op: Op, operands: list[In], attrs: dict):
     """The batch is one more dimension in front."""
+    if len(operands) == 1 and (operands[0].ndim == 0 or attrs.get("dim", 0) is None):
+        return over_line(b, op, operands[0], attrs)
+    if any([o.tensor and o.ndim == 0 for o in operands]) or unlike(operands) and op.args[0].startswith("*"):
+        return each(b, op, operands, attrs)
     new = moved(attrs)
-    if new is None or any([o.tensor and o.ndim == 0 for o in operands]) or unlike(operands) and op.args[0].startswith("*"):
+    if new.get("dims") == ():
         return each(b, op, operands, attrs)
     return b.run(op, tuple([b.full(o) if o.tensor else o.x for o in operands]), new)
+
+
+def over_line(b: Vmap, op: Op, o: In, attrs: dict):
+    """A reduction or scan of numbers, or of all elements in a row: each example is one line."""
+    new = {**attrs, **{k: (1,) if k == "dims" else 1 for k in attrs if k in _DIM}}
+    r = b.run(op, (F.reshape(o.x, (b.size, -1)),), new)
+    shape = (b.size, *[1] * o.ndim) if attrs.get("keepdim") else (b.size,)
+    outs = [F.reshape(t, shape) for t in (r if type(r) is tuple else (r,))]
+    return tuple(outs) if type(r) is tuple else outs[0]
 
 
 def unlike(operands: list[In]) -> bool:
@@ -261,13 +277,14 @@ def unlike(operands: list[In]) -> bool:
 
 def lead(b: Vmap, op: Op, operands: list[In], attrs: dict):
     """An operator on last dimensions takes the batch as it is."""
-    return b.run(op, tuple([b.full(o) if o.tensor else o.x for o in operands]), attrs)
+    n = max([o.ndim for o in operands if o.tensor])
+    return b.run(op, tuple([aligned(In(b.full(o), True), n) if o.tensor else o.x for o in operands]), attrs)
 
 
 def rows(b: Vmap, op: Op, operands: list[In], attrs: dict):
-    """The first dimension of an example is a batch already: all examples are joined in it. What has no batch is shared."""
+    """The first dimension of an example is a batch already: all examples are joined in it."""
     n = operands[0].shape[0]
-    joined = [F.flatten(b.full(o), 0, 1) if o.tensor and (o.batched or i == 0) else o.x for i, o in enumerate(operands)]
+    joined = [F.flatten(b.full(o), 0, 1) if o.tensor else o.x for o in operands]
     r = b.run(op, tuple(joined), attrs)
     split = [F.unflatten(t, 0, (b.size, n)) for t in (r if type(r) is tuple else (r,))]
     return tuple(split) if type(r) is tuple else split[0]

@@ -8,7 +8,7 @@ tangent follows, an operator says already:
   a tangent that is zero is None;
 - views: the same view of the tangent;
 - elementwise and real: the derivative of an element is a factor, so the rules of `Op.vjp` give the tangent as they give a gradient;
-- a composite: by its body;
+- a composite without derivative rules: by its body;
 - anything else: the gradient is linear in the gradient of the result, and the tangent is the transpose of that linear map. The
   tape transposes it: backward through the backward.
 
@@ -79,7 +79,7 @@ class Jvp(Level):
 
     # ------------------------------------------------------------------------------------------ calls
     def by_parts(self, op: Op, flat: tuple) -> bool:
-        return op.body is not None and (op.ref is None or op.jvp is None and any([isinstance(t, Slots) and self.parts(t)[1] is not None for t in flat]))
+        return op.body is not None and not op.plan
 
     def compute(self, op: Op, flat: tuple, attrs: dict):
         pairs = [self.parts(t) if isinstance(t, Slots) else (t, None) for t in flat]
@@ -111,13 +111,13 @@ def dual(level: Level, op: Op, primals: tuple, tangents: tuple, attrs: dict) -> 
         names = names_of(op, len(primals))
         groups = [g.split("+") for g in op.jvp.split()]
         if all([t is None or any([n in g for g in groups]) for n, t in zip(names, tangents)]):
-            return level.run(op, primals, attrs), linear(level, op, primals, tangents, attrs, names, groups)
+            r = level.run(op, primals, attrs)
+            return r, linear(level, op, primals, tangents, attrs, names, groups) if r.is_floating_point() or r.is_complex() else None
     real = not any([isinstance(p, Slots) and p.is_complex() for p in primals])
     if op.kind is POINT and op.nout == 1 and real and direct(op):
         r = level.run(op, primals, attrs)
-        if r.is_floating_point():
-            return r, elementwise(op, primals, tangents, attrs, r)
-        return r, None
+        if not r.is_complex():
+            return r, elementwise(op, primals, tangents, attrs, r) if r.is_floating_point() else None
     return transposed(level, op, primals, tangents, attrs)
 
 

@@ -278,7 +278,21 @@ def convolution_weight_batch(b, y, x, *, shape, groups, **geometry):
                                                groups=b.size * groups, **geometry))
 
 
-@primitive(EXTERN, args="input weight bias", ref=convolution_ref, batch=convolution_batch, infer=convolution_infer, cast="low", onnx="Conv",
+def affine_jvp(product):
+    """The tangent of `product(x, w, bias)`, which is linear in `x` and in `w` without `bias`, and adds that."""
+    def jvp(primals, tangents, **attrs):
+        (x, w, bias), (tx, tw, tb) = primals, tangents
+        total = None if tx is None else product(tx, w, None if tw is not None or tb is None else tb, **attrs)
+        if tw is not None:
+            part = product(x, tw, tb, **attrs)
+            total = part if total is None else F.add(total, part)
+        elif total is None:
+            total = product(F.zeros_like(x), w, tb, **attrs)
+        return total
+    return jvp
+
+
+@primitive(EXTERN, args="input weight bias", ref=convolution_ref, batch=convolution_batch, jvp=affine_jvp(lambda *a, **kw: F.convolution(*a, **kw)), infer=convolution_infer, cast="low", onnx="Conv",
            samples=conv_samples, vjp={"input": _conv_input_rule, "weight": _conv_weight_rule, "bias": _bias_rule})
 def convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
     """Convolution (cross-correlation) of (N, C, *spatial) with (O, C / groups, *kernel), or its transpose."""

@@ -353,7 +353,7 @@ def one_hot_lower(b, s, *, num_classes):
     return b.element(lambda i, load: b.cast(b.eq(b.value(b.guarded(load(0, i[:-1]), num_classes)), b.value(i[-1])), dt.int64))
 
 
-@primitive(SCATTER, args="input", ns="nn.functional", grads=False, ref=one_hot_ref, lower=one_hot_lower, infer=one_hot_infer, onnx="OneHot",
+@primitive(SCATTER, batch="lead", args="input", ns="nn.functional", grads=False, ref=one_hot_ref, lower=one_hot_lower, infer=one_hot_infer, onnx="OneHot",
            samples=lambda m: [((m.i(4, high=5), 5), {}), ((m.i(2, 3, high=4),), {"num_classes": 6}), ((m.i(0), 3), {})])
 def one_hot(input, num_classes=-1):
     """A last dimension of size `num_classes` (-1: one more than the largest value) that is 1 at the integer's place, else 0."""

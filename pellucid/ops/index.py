@@ -253,7 +253,10 @@ def check_bounds(x, tensors) -> None:
 def extremes(t) -> tuple[int, int]:
     """The least and the greatest index; (0, -1) while tracing, when values are not known."""
     a = getattr(t, "_a", None)
-    return (0, -1) if a is None or not values_known() else (int(a.min()), int(a.max()))
+    if a is None or not values_known():
+        return 0, -1
+    a = a.values() if hasattr(a, "values") else a       # a dual number's
+    return int(a.min()), int(a.max())
 
 
 def index_place(b, load, first, specs, shape, pattern, i):
@@ -421,7 +424,7 @@ def index_put_ref(a, value, *indices, pattern, accumulate):
     return r
 
 
-@primitive(SCATTER, args="input values *indices", ref=index_put_ref, batch=index_put_batch, lower=index_put_lower, low=False, forms="function method inplace",
+@primitive(SCATTER, jvp="input+values", args="input values *indices", ref=index_put_ref, batch=index_put_batch, lower=index_put_lower, low=False, forms="function method inplace",
            infer=lambda a, v, *i, pattern, accumulate: a.like(),
            vjp=lambda g, indices, pattern, accumulate, values_shape: (
                g if accumulate else F.index_put(g, fill_pattern(indices, pattern), F.zeros((), dtype=g.dtype)),

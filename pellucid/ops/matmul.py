@@ -315,9 +315,24 @@ def scaled(g, factor):
     return g if factor == 1 else F.mul(g, factor)
 
 
+def addend_jvp(primals, tangents, *, beta, alpha):
+    (c, x, y), (tc, tx, ty) = primals, tangents
+    parts = [p if alpha == 1 else F.mul(p, alpha) for p in (None if tx is None else F.matmul(tx, y), None if ty is None else F.matmul(x, ty))
+             if p is not None]
+    if tc is not None and beta != 0 or not parts:
+        parts.append(tc if beta == 1 else F.mul(tc, beta))
+    total = parts[0]
+    for p in parts[1:]:
+        total = F.add(total, p)
+    shape = (*x.shape[:-1], *y.shape[x.ndim - 1:]) if y.ndim > 1 else x.shape[:-1]
+    return total if tuple(total.shape) == tuple(shape) else F.expand(total, shape)
+
+
 def with_addend(product):
     """The batch rule of `beta * c + alpha * product(x, y)`."""
     def batch(b, c, x, y, *, beta, alpha):
+        if not (x.batched or y.batched):
+            x = b.item(b.full(x), True)
         r = product(b, x, y)
         r = r if alpha == 1 else F.mul(r, alpha)
         if beta == 0:
@@ -327,7 +342,7 @@ def with_addend(product):
     return batch
 
 
-@primitive(EXTERN, args="input mat1 mat2", batch=with_addend(product_batch), ref=lambda c, a, b, *, beta, alpha: plus(np.matmul(a, b), c, beta, alpha),
+@primitive(EXTERN, args="input mat1 mat2", batch=with_addend(product_batch), jvp=addend_jvp, ref=lambda c, a, b, *, beta, alpha: plus(np.matmul(a, b), c, beta, alpha),
            infer=addmm_infer, forms="function method inplace out", cast="low", onnx="Gemm",
            vjp={"input": lambda g, beta: scaled(g, conj_number(beta)),
                 "mat1": lambda g, mat2, alpha: scaled(F.gemm(g, conj(mat2), False, True), conj_number(alpha)),
@@ -361,7 +376,7 @@ def baddbmm_infer(c: Spec, a: Spec, b: Spec, *, beta, alpha) -> Spec:
     return r
 
 
-@primitive(EXTERN, args="input batch1 batch2", batch=with_addend(product_batch), ref=lambda c, a, b, *, beta, alpha: plus(np.matmul(a, b), c, beta, alpha),
+@primitive(EXTERN, args="input batch1 batch2", batch=with_addend(product_batch), jvp=addend_jvp, ref=lambda c, a, b, *, beta, alpha: plus(np.matmul(a, b), c, beta, alpha),
            infer=baddbmm_infer, forms="function method inplace out", cast="low",
            vjp={"input": lambda g, beta: scaled(g, conj_number(beta)),
                 "batch1": lambda g, batch2, alpha: scaled(F.bgemm(g, conj(batch2), False, True), conj_number(alpha)),
@@ -408,7 +423,7 @@ def addmv_infer(c: Spec, a: Spec, v: Spec, *, beta, alpha) -> Spec:
     return r
 
 
-@primitive(EXTERN, args="input mat vec", batch=with_addend(mv_batch), ref=lambda c, a, v, *, beta, alpha: plus(np.matmul(a, v), c, beta, alpha), infer=addmv_infer,
+@primitive(EXTERN, args="input mat vec", batch=with_addend(mv_batch), jvp=addend_jvp, ref=lambda c, a, v, *, beta, alpha: plus(np.matmul(a, v), c, beta, alpha), infer=addmv_infer,
            forms="function method inplace out", cast="low",
            vjp={"input": lambda g, beta: scaled(g, conj_number(beta)),
                 "mat": lambda g, vec, alpha: scaled(F.outer(g, conj(vec)), conj_number(alpha)),
@@ -528,6 +543,16 @@ def samples_linear(m):
             ((m.t(0, 4), m.t(2, 4), m.t(2)), {})]
 
 
+def linear_jvp(primals, tangents):
+    (x, w, bias), (tx, tw, tb) = primals, tangents
+    parts = [p for p in (None if tx is None else F.linear(tx, w), None if tw is None else F.linear(x, tw), tb) if p is not None]
+    total = parts[0]
+    for p in parts[1:]:
+        total = F.add(total, p)
+    shape = (*x.shape[:-1], w.shape[0]) if w.ndim == 2 else x.shape[:-1]
+    return total if tuple(total.shape) == tuple(shape) else F.expand(total, shape)
+
+
 def linear_batch(b, x, w, bias):
     if not w.batched and not bias.batched:
         return F.linear(x.x, w.x, bias.x)
@@ -543,7 +568,7 @@ def linear_batch(b, x, w, bias):
     return r if bias.x is None else F.add(r, b.aligned(bias, r.ndim - 1))
 
 
-@primitive(EXTERN, args="input weight bias", ref=linear_ref, batch=linear_batch, infer=linear_infer, ns="nn.functional", cast="low", onnx="Gemm",
+@primitive(EXTERN, args="input weight bias", ref=linear_ref, batch=linear_batch, jvp=linear_jvp, infer=linear_infer, ns="nn.functional", cast="low", onnx="Gemm",
            vjp={"input": linear_input, "weight": linear_weight, "bias": lambda g: g}, samples=samples_linear)
 def linear(input, weight, bias=None):
     """`input @ weight.T + bias` for an input (..., k), a weight (m, k) or (k) and a bias (m)."""

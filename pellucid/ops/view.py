@@ -179,7 +179,7 @@ def view_grad_batch(b, g, *, op, attrs, shape):
     return F.view_grad(g.x, op, batch_of_view(op, attrs, b.size, step), (b.size, *shape))
 
 
-@primitive(SCATTER, args="g", forms="", ref=view_grad_ref, batch=view_grad_batch, lower=view_grad_lower, infer=lambda g, *, op, attrs, shape: g.like(shape), low=False,
+@primitive(SCATTER, jvp="g", args="g", forms="", ref=view_grad_ref, batch=view_grad_batch, lower=view_grad_lower, infer=lambda g, *, op, attrs, shape: g.like(shape), low=False,
            vjp={"g": lambda g, op, attrs: F.apply_view(g, op, attrs)})
 def view_grad(g, op, attrs, shape):
     """The gradient of a view's input: `g` added through the view into zeros of `shape`."""
@@ -234,7 +234,7 @@ def view_scatter_batch(b, base, value, *, chain):
     return F.view_scatter(whole, v, new)
 
 
-@primitive(SCATTER, args="base value", forms="", ref=view_scatter_ref, batch=view_scatter_batch, lower=view_scatter_lower, infer=lambda base, value, *, chain: base.like(), low=False,
+@primitive(SCATTER, jvp="base+value", args="base value", forms="", ref=view_scatter_ref, batch=view_scatter_batch, lower=view_scatter_lower, infer=lambda base, value, *, chain: base.like(), low=False,
            vjp={"base": lambda g, chain: _zero_through(g, chain),
                 "value": lambda g, chain: F.clone(F.view_chain(own_memory(g, chain), chain))})
 def view_scatter(base, value, chain):
@@ -415,7 +415,7 @@ def spread_batch(b, g, *, shape, dims, keepdim):
     return F.spread(g.x, (b.size, *shape), tuple([d + 1 for d in dims]), keepdim)
 
 
-@primitive(GATHER, args="g", ref=spread_ref, batch=spread_batch, infer=lambda g, *, shape, dims, keepdim: g.like(shape), low=False, forms="", lower=spread_lower,
+@primitive(GATHER, jvp="g", args="g", ref=spread_ref, batch=spread_batch, infer=lambda g, *, shape, dims, keepdim: g.like(shape), low=False, forms="", lower=spread_lower,
            vjp={"g": lambda g, dims, keepdim: F.sum(g, dims, keepdim) if dims else g})
 def spread(g, shape, dims, keepdim):
     """The gradient of a sum's input: `g` repeated over the dimensions that were summed."""
