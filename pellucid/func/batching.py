@@ -28,6 +28,7 @@ from ..ops.op import POINT, RANDOM, F, Op
 from ..tensor.core import Slots, readable, wrap
 from ..tensor.fake import asked, brief
 from ..tensor.levels import Level, Lifted
+from .custom import mapped_forward
 
 _DIM = ("dim", "dims", "dim1", "dim2", "dimension")
 _ITEM = ("vmap: It looks like you're calling .item() on a Tensor. We don't support vmap over calling .item() on a Tensor, please try to "
@@ -163,6 +164,10 @@ class Vmap(Level):
     def each(self, op: Op, operands: tuple, attrs: dict):
         """Example by example."""
         return each(self, op, list(operands), attrs)
+
+    def forward_of(self, cls: type, args: tuple):
+        """The forward of a custom Function."""
+        return mapped_forward(self, cls, args)
 
     # ------------------------------------------------------------------------------------------ random numbers
     def draw(self, op: Op, operands: list[In], attrs: dict) -> tuple:

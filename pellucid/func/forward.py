@@ -18,6 +18,7 @@ and traced in turn; a tangent that is None is zero.
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from ..tensor import autograd
 from ..tensor.core import Slots, readable, wrap
 from ..tensor.inplace import living_views
 from ..tensor.levels import Level, Lifted
+from .custom import dual_forward
 from .gradients import differentiable, goes_on, plain, recording
 
 
@@ -35,6 +37,21 @@ class Jvp(Level):
 
     def __init__(self, inherits: bool = False):
         self.inherits = inherits
+        self.made: list = []            # weak references to the tensors of a level that ends while they live on
+
+    def record(self, op: Op, flat: tuple, attrs: dict):
+        r = super().record(op, flat, attrs)
+        if self.inherits:
+            self.made += [ref(t) for t in (r if type(r) is tuple else (r,))]
+        return r
+
+    def close(self) -> None:
+        """The level is over: its tensors are their values alone."""
+        self.closed = True
+        for weak in self.made:
+            t = weak()
+            if t is not None and isinstance(t._a, Lifted):
+                t._a = t._a.settled()
 
     # ------------------------------------------------------------------------------------------ lifting
     def refuse(self, a: Lifted, got: str):
@@ -93,6 +110,10 @@ class Jvp(Level):
         if type(r) is not tuple:
             return self.lift(r, tangent)
         return tuple([self.lift(p, t) for p, t in zip(r, tangent)])
+
+    def forward_of(self, cls: type, args: tuple):
+        """The forward of a custom Function."""
+        return dual_forward(self, cls, args)
 
     def view(self, op: Op, source, attrs: dict) -> Lifted:
         lower, tangent = self.parts(source)
@@ -191,8 +212,3 @@ def transposed(level: Level, op: Op, primals: tuple, tangents: tuple, attrs: dic
                     found[i] = t
         outs = [o if on or not o._rg else plain(o) for o in outs]
     return (tuple(outs), tuple(found)) if type(r) is tuple else (outs[0], found[0])
-
-
-def unpack(level: Level, t) -> tuple:
-    """(value, tangent or None) of a tensor, as those beneath the level see them."""
-    return level.parts(t)

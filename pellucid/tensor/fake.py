@@ -102,6 +102,10 @@ class Geometry(ndarray):
         """The array of values, where they are known."""
         self.refuse(brief(self))
 
+    def settled(self) -> ndarray:
+        """The array itself, or what it stands for where that is over."""
+        return self
+
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
         self.refuse(f"np.{ufunc.__name__} on {brief(self)}")
 

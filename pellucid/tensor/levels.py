@@ -41,6 +41,12 @@ class Lifted(Geometry):
     def values(self) -> ndarray:
         return self.level.values_of(self)
 
+    def settled(self) -> ndarray:
+        if not self.level.closed:
+            return self
+        a = self.lower._a
+        return a.settled() if isinstance(a, Geometry) else a
+
     def target(self, t) -> Lifted:
         """The array of the tensor `t`, which this array's value is about to be written to."""
         a = self.level.array_of(t)
@@ -74,6 +80,7 @@ class Level(Interpreter):
     """An interpreter that lifts. Subclasses say how: `shape_of` and `compute`, `view`, `write`, `refuse`, `values_of`."""
 
     stays = True
+    closed = False          # whether it is over
     inherits = False        # whether history of what is not lifted continues in what is (dual numbers outside of a transform)
 
     # ------------------------------------------------------------------------------------------ lifting
@@ -100,6 +107,12 @@ class Level(Interpreter):
         """(what lies beneath, what the level knows of it) of an operand."""
         a = t._a
         return (a.lower, a.extra) if type(a) is Lifted and a.level is self else (t, None)
+
+    def own(self, operands: tuple) -> tuple:
+        """The operands, those with a history from outside lifted: to this level they are constants."""
+        if self.inherits:
+            return operands
+        return tuple([self.lift(t) if isinstance(t, Slots) and t._rg and self.array_of(t) is None else t for t in operands])
 
     def captured(self, t, value: Lifted) -> Lifted:
         """The array of a tensor from outside that `value` is about to be written to."""
@@ -158,8 +171,7 @@ class Level(Interpreter):
         """A call in canonical form: compute beneath, lift the results, hang the history on them."""
         if any([type(t) is SymNumber for t in flat]):
             flat = tuple([t.fixed() if type(t) is SymNumber else t for t in flat])
-        if not self.inherits:
-            flat = tuple([self.lift(t) if isinstance(t, Slots) and t._rg and self.array_of(t) is None else t for t in flat])
+        flat = self.own(flat)
         if op.promote is not eager.NONE:
             promoted = eager.promote(op, flat)          # numbers stay numbers: beneath they are as weak as here
             flat = tuple([p if isinstance(p, Slots) else t for p, t in zip(promoted, flat)])
@@ -203,7 +215,8 @@ class Level(Interpreter):
             op.ref(source._a, **attrs)
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
             raise eager.explain(op, (source,), attrs, error) from None
-        return eager.view_result(op, source, (source, *flat[1:]), attrs, self.view(op, source, attrs))
+        past = flat[0] if self.inherits else source         # whose history goes on
+        return eager.view_result(op, past, (past, *flat[1:]), attrs, self.view(op, source, attrs))
 
     def explained(self, op: Op, flat: tuple, attrs: dict, error: Exception) -> Exception:
         """The error in terms of the shapes the user's function sees."""
