@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ..core.errors import fail
 from ..func.forward import Jvp
+from ..func.gradients import uncaptured
 from ..ops.dispatch import add_slow, local
 from ..ops.op import F
 from ..tensor import Tensor
@@ -22,6 +23,7 @@ def _levels() -> list[Jvp]:
     return [i for i in local.stack if isinstance(i, Jvp) and i.inherits]
 
 
+@uncaptured
 def enter_dual_level() -> int:
     """Begin a level; dual tensors are made and computed with until `exit_dual_level`. Returns its number."""
     local.stack.append(Jvp(inherits=True))
@@ -29,6 +31,7 @@ def enter_dual_level() -> int:
     return len(_levels()) - 1
 
 
+@uncaptured
 def exit_dual_level(*, level: int | None = None) -> None:
     """End a level: its tangents are gone. Only the last one entered can be ended (RuntimeError)."""
     found = _levels()
@@ -48,6 +51,7 @@ def _level(level: int | None) -> Jvp | None:
     return found[level] if 0 <= level < len(found) else None
 
 
+@uncaptured
 def make_dual(tensor: Tensor, tangent: Tensor, *, level: int | None = None) -> Tensor:
     """`tensor` as a dual tensor with the tangent `tangent`: a view of the same values.
 
@@ -82,6 +86,7 @@ class UnpackedDualTensor(NamedTuple):
     tangent: Tensor | None
 
 
+@uncaptured
 def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTensor:
     """`(primal, tangent)` of a tensor; the tangent is None if it has none on this level."""
     lv = _level(level)

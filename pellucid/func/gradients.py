@@ -28,6 +28,12 @@ __all__ = ["grad", "grad_and_value", "vjp"]
 Argnums = int | tuple[int, ...]
 
 
+def uncaptured(fn: Callable) -> Callable:
+    """Decorator: `compile` calls `fn` as it is, between what it compiles."""
+    fn._capture_disabled = "transforms run as they are"
+    return fn
+
+
 # ---------------------------------------------------------------------------------------------------- arguments
 def argnums_of(argnums: Argnums, n: int) -> Argnums:
     """`argnums`, counted from the front and checked against `n` arguments."""
@@ -130,6 +136,7 @@ def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
     structure of tensors. has_aux: `func` returns `(value, anything)`; then the result is `(gradient, (value, anything))`.
     Raises RuntimeError for a result that is no 0-d tensor, ValueError for arguments that are no tensors.
     """
+    @uncaptured
     @functools.wraps(func)
     def wrapper(*args, **kwargs):
         return value_and_grads(func, argnums, has_aux, args, kwargs)
@@ -139,6 +146,7 @@ def grad_and_value(func: Callable, argnums: Argnums = 0, has_aux: bool = False) 
 def grad(func: Callable, argnums: Argnums = 0, has_aux: bool = False) -> Callable:
     """A function that returns the gradient of `func`, whose result is a 0-d tensor. Arguments: see `grad_and_value`; with
     `has_aux` the result is `(gradient, anything)`."""
+    @uncaptured
     @functools.wraps(func)
     def wrapper(*args, **kwargs):
         found, value = value_and_grads(func, argnums, has_aux, args, kwargs)
@@ -175,6 +183,7 @@ def pair(out: Any, what: str) -> tuple:
     return out
 
 
+@uncaptured
 def vjp(func: Callable, *primals: Any, has_aux: bool = False) -> tuple:
     """`(func(*primals), vjp_fn)`: `vjp_fn(cotangents)` is the product of `cotangents`, structured like the results, with the
     Jacobian: a tuple of one gradient (or structure of them) per primal.
@@ -208,6 +217,7 @@ def vjp_of(func: Callable, primals: tuple, argnums: Argnums | None, has_aux: boo
         on = before and goes_on([*outs, *[t for t in pytree.tree_leaves(aux) if isinstance(t, Slots)]], inputs)
         results, extra = released(out, on), released(aux, on)
 
+    @uncaptured
     def vjp_fn(cotangents: Any, retain_graph: bool = True, create_graph: bool | None = None):
         """The gradients for `cotangents`, which are structured like the results."""
         flat, given = pytree.tree_flatten(cotangents)

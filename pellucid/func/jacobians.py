@@ -17,7 +17,7 @@ from ..ops.op import F
 from ..tensor.core import Slots
 from ..utils import _pytree as pytree
 from .forward import Jvp
-from .gradients import Argnums, argnums_of, check_outputs, chosen, gradients, pair, recording, released, replaced, vjp_of
+from .gradients import Argnums, argnums_of, check_outputs, chosen, gradients, pair, recording, released, replaced, uncaptured, vjp_of
 from .gradients import differentiable
 from .mapping import vmap
 
@@ -27,6 +27,7 @@ _JVP = "jvp(f, primals, tangents)"
 
 
 # ---------------------------------------------------------------------------------------------------- one direction
+@uncaptured
 def jvp(func: Callable, primals: tuple, tangents: tuple, *, strict: bool = False, has_aux: bool = False) -> tuple:
     """`(func(*primals), tangent)`: the value, and the product of the Jacobian with `tangents`, structured like `primals`.
 
@@ -97,6 +98,7 @@ def check_tangent(x, t) -> None:
         fail(ValueError, "P4033", f"Expected tangent to be floating point or complex, but got: {t.dtype}", fix="convert it: t.float()")
 
 
+@uncaptured
 def linearize(func: Callable, *primals: Any) -> tuple:
     """`(func(*primals), jvp_fn)`: `jvp_fn(*tangents)` is the product of the Jacobian at `primals` with `tangents`, structured like
     the primals, without running the function again.
@@ -114,6 +116,7 @@ def linearize(func: Callable, *primals: Any) -> tuple:
         back = gradients([o for o in outs if o._rg], inputs, live, True, True) if live else [F.zeros_like(x) for x in inputs]
         values = released(pytree.tree_unflatten(outs, out_spec), before and any([x._fn is not None for x in inputs]))
 
+    @uncaptured
     def jvp_fn(*tangents: Any):
         """The derivative along `tangents`."""
         flat, given = pytree.tree_flatten(tangents)
@@ -159,6 +162,7 @@ def jacrev(func: Callable, argnums: Argnums = 0, *, has_aux: bool = False, chunk
     if not (chunk_size is None or chunk_size > 0):
         raise ValueError("jacrev: `chunk_size` should be greater than 0.")
 
+    @uncaptured
     @functools.wraps(func)
     def wrapper(*args):
         refuse_complex("jacrev", args, "inputs")
@@ -193,6 +197,7 @@ def jacfwd(func: Callable, argnums: Argnums = 0, has_aux: bool = False, *, rando
 
     randomness: of random operators in `func`, as in `vmap`. Other arguments and the result: see `jacrev`.
     """
+    @uncaptured
     @functools.wraps(func)
     def wrapper(*args):
         refuse_complex("jacfwd", args, "inputs")

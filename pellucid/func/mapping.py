@@ -18,6 +18,7 @@ from ..ops.op import F
 from ..tensor.core import Slots
 from ..utils import _pytree as pytree
 from .batching import Vmap
+from .gradients import uncaptured
 
 __all__ = ["vmap"]
 
@@ -39,6 +40,7 @@ def vmap(func: Callable, in_dims: Dims = 0, out_dims: Dims = 0, randomness: str 
     if not (chunk_size is None or isinstance(chunk_size, int) and chunk_size > 0):
         raise ValueError(f"vmap: chunk_size should be None or greater than 0. (got {chunk_size})")
 
+    @uncaptured
     @functools.wraps(func)
     def mapped(*args, **kwargs):
         for d in pytree.tree_leaves(out_dims, lambda d: d is None):
