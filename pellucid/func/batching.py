@@ -5,7 +5,7 @@ the batch as their first dimension. How, follows from what an operator says of i
 
 - `Op.batch`, where there is one: a function `(b, *operands, **attrs)` that makes the call, or one of the words
   "lead" (the operator works on its last dimensions; any in front are a batch), "rows" (its first dimension is a batch: the
-  examples' are joined), "shift" (its attributes name dimensions), "each" (example by example), "like" (a new tensor, one for each
+  examples' are joined), "shift" (its attributes name dimensions), "each" (example by example), "refuse" (not at all), "like" (a new tensor, one for each
   example of the tensor it is modelled on);
 - views: `Op.batch(n, step, **attrs)` gives the attributes for n examples that lie `step` elements apart;
 - elementwise: dimensions are aligned from the right; reductions, scans, views and whatever else names dimensions by attributes
@@ -304,10 +304,15 @@ def each(b: Vmap, op: Op, operands: list[In], attrs: dict):
     stacked = []
     for parts in zip(*results) if several else [results]:
         if len({tuple(t.shape) for t in parts}) > 1:
-            fail(RuntimeError, "P4008", f"vmap: It looks like you're calling {op.public}, whose result has another shape for each example. "
-                 "vmap over such operations is not supported", got=describe(*parts[:3]), fix="use where() or a mask of fixed shape")
+            refuse(b, op, operands, attrs)
         stacked.append(F.stack(list(parts)))
     return tuple(stacked) if several else stacked[0]
 
 
-_WORDS = {"lead": lead, "rows": rows, "each": each, "shift": shifted}
+def refuse(b: Vmap, op: Op, operands: list[In], attrs: dict):
+    """The shape of the result depends on values: it may differ from one example to the next."""
+    fail(RuntimeError, "P4008", f"vmap: It looks like you're attempting to use {op.public}, whose result may have another shape for each example. "
+         "We don't support vmap over such operations", got=describe(*[o.x for o in operands[:3]]), fix="use where(), or a mask of fixed shape")
+
+
+_WORDS = {"lead": lead, "rows": rows, "each": each, "shift": shifted, "refuse": refuse}

@@ -170,7 +170,7 @@ def value_and_grads(func: Callable, argnums: Argnums, has_aux: bool, args: tuple
             fail(RuntimeError, "P4022", f"{what} Expected f(*args) to return a scalar Tensor, got tensor with {out.ndim} dims. Maybe you wanted "
                  "to use the vjp or jacrev APIs instead?", fix="reduce the result to one number, as by .sum()")
         on = before and goes_on([out, *[t for t in pytree.tree_leaves(aux) if isinstance(t, Slots)]], inputs)
-        found = gradients([out], inputs, None, has_aux and on, on)
+        found = gradients([out], inputs, None, on, on)
         result = pytree.tree_unflatten(found, spec)
         value = released(out, on)
         return result, (value, released(aux, on)) if has_aux else value
