@@ -253,8 +253,6 @@ def _hessian_product(fn: str, func: Callable, inputs, v, create_graph: bool, str
         several, xs = _tuple(inputs, "inputs", fn)
         vs = _vectors(v, xs, several, "the input to the user-provided function", fn)
         xs = _fresh(xs, create_graph)
-        if outer_jacobian_strategy == "forward-mode":
-            ys = tuple([differentiable(y) for y in ys])
         (out,) = _run(lambda *a: _scalar(func(*a), fn), xs, fn, strict)[1]
         first = _grads((out.reshape(()),), xs, (T.ones((), dtype=out.dtype),), True)
         _fill(first, xs, strict, True, "The output of the user-provided function is independent of input {}.")

@@ -5,7 +5,7 @@ the batch as their first dimension. How, follows from what an operator says of i
 
 - `Op.batch`, where there is one: a function `(b, *operands, **attrs)` that makes the call, or one of the words
   "lead" (the operator works on its last dimensions; any in front are a batch), "rows" (its first dimension is a batch: the
-  examples' are joined), "shift" (its attributes name dimensions), "each" (example by example), "refuse" (not at all), "like" (a new tensor, one for each
+  examples' are joined), "shift" (its attributes name dimensions), "each" (example by example), "like" (a new tensor, one for each
   example of the tensor it is modelled on);
 - views: `Op.batch(n, step, **attrs)` gives the attributes for n examples that lie `step` elements apart;
 - elementwise: dimensions are aligned from the right; reductions, scans, views and whatever else names dimensions by attributes
@@ -17,6 +17,7 @@ What stays true: results have the batch in front; the memory order an example's 
 """
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 
 from ..core.errors import describe, fail
 from ..core.layout import contiguous_format
+from ..ops.dispatch import local
 from ..ops.op import POINT, RANDOM, F, Op
 from ..tensor.core import Slots, readable, wrap
 from ..tensor.fake import asked, brief
@@ -86,6 +88,11 @@ class Vmap(Level):
         if a.extra:
             self.refuse(a, brief(a))
         return readable(a.lower._a)
+
+    def shown(self, a: Lifted) -> str:
+        with self.beneath():
+            depth = len(local.stack) + 1
+            return f"BatchedTensor(lvl={depth}, bdim=0, value=\n{textwrap.indent(repr(a.lower), '    ')}\n)" if a.extra else repr(a.lower)
 
     def write(self, a: Lifted, v: np.ndarray, t) -> None:
         lower, batched = (v.lower, v.extra) if type(v) is Lifted and v.level is self else (wrap(v), None)
@@ -186,7 +193,7 @@ class Vmap(Level):
                 like = operands[0]
                 operands = [In(F.empty(like.shape, dtype=like.x.dtype), False), *operands[1:]]
             return self.run(op, tuple([o.x for o in operands]), attrs), None
-        if op.name.endswith("_fill") and not operands[0].batched:
+        if op.name.endswith("_fill") and not batched:
             fail(RuntimeError, "P4006", "vmap: Cannot ask for different inplace randomness on an unbatched tensor. This will appear like same "
                  "randomness. If this is necessary for your usage, please file an issue with functorch.", got=op.public + "_",
                  fix="make the tensor from a batched one, as by torch.empty_like(x), or draw by an out-of-place function")
@@ -196,12 +203,13 @@ class Vmap(Level):
             if type(order) is tuple:
                 new["order"] = (0, *[d + 1 for d in order])
             return self.run(op, (), new), True
-        if op.batch is None:
-            n = max([o.ndim for o in operands if o.tensor], default=0)
-            whole = [F.contiguous(self.full(o)) if o.tensor and i == 0 and not o.batched else
-                     aligned(o, n) if o.tensor else o.x for i, o in enumerate(operands)]
-            return self.run(op, tuple(whole), attrs), True
-        return each(self, op, operands, attrs), True
+        if op.batch is not None:
+            return rule_of(op)(self, op, operands, attrs), True
+        if not operands:
+            return each(self, op, operands, attrs), True
+        n = max([o.ndim for o in operands if o.tensor])
+        whole = [In(F.contiguous(self.full(o)), True) if o.tensor and not batched else o for o in operands]
+        return self.run(op, tuple([aligned(o, n) if o.tensor else o.x for o in whole]), attrs), True
 
 
 # ---------------------------------------------------------------------------------------------------- rules by kind
@@ -304,15 +312,10 @@ def each(b: Vmap, op: Op, operands: list[In], attrs: dict):
     stacked = []
     for parts in zip(*results) if several else [results]:
         if len({tuple(t.shape) for t in parts}) > 1:
-            refuse(b, op, operands, attrs)
+            fail(RuntimeError, "P4008", f"vmap: It looks like you're attempting to use {op.public}, whose result has another shape for each "
+                 "example. We don't support vmap over such operations", got=describe(*parts[:3]), fix="use where(), or a mask of fixed shape")
         stacked.append(F.stack(list(parts)))
     return tuple(stacked) if several else stacked[0]
 
 
-def refuse(b: Vmap, op: Op, operands: list[In], attrs: dict):
-    """The shape of the result depends on values: it may differ from one example to the next."""
-    fail(RuntimeError, "P4008", f"vmap: It looks like you're attempting to use {op.public}, whose result may have another shape for each example. "
-         "We don't support vmap over such operations", got=describe(*[o.x for o in operands[:3]]), fix="use where(), or a mask of fixed shape")
-
-
-_WORDS = {"lead": lead, "rows": rows, "each": each, "shift": shifted, "refuse": refuse}
+_WORDS = {"lead": lead, "rows": rows, "each": each, "shift": shifted}

@@ -116,7 +116,7 @@ def masked_scatter(input, mask, source):
     return F.index_put(x, tuple(F.select(places, 1, j) for j in range(len(shape))), F.reshape(source, (-1,))[:count])
 
 
-@primitive(GATHER, batch="refuse", args="input", ref=lambda a: np.argwhere(a.astype(bool) if a.dtype.kind == "V" else a).astype(np.int64), low=False,
+@primitive(GATHER, args="input", ref=lambda a: np.argwhere(a.astype(bool) if a.dtype.kind == "V" else a).astype(np.int64), low=False,
            infer=lambda s: fail(RuntimeError, "P269", "nonzero: the result's shape depends on the values"), forms="",
            samples=lambda m: [((m.b(3, 4),), {}), ((m.i(5),), {}), ((m.t(0, 2),), {})])
 def nonzero_places(input):

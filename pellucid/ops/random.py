@@ -438,7 +438,12 @@ def multinomial_ref(a, *, n, replacement, engine):
     return (engine or default_engine()).multinomial(a, n, replacement)
 
 
-@primitive(RANDOM, batch="each", args="input", forms="", ref=multinomial_ref, low=False, grads=False,
+def multinomial_batch(b, x, *, n, replacement, engine):
+    rows = F.contiguous(b.full(x))
+    return F.reshape(F.multinomial_of(F.reshape(rows, (-1, x.shape[-1])), n, replacement, engine), (b.size, *x.shape[:-1], n))
+
+
+@primitive(RANDOM, batch=multinomial_batch, args="input", forms="", ref=multinomial_ref, low=False, grads=False,
            infer=lambda s, *, n, replacement, engine: Spec((*s.shape[:-1], n), dt.int64))
 def multinomial_of(input, n, replacement, engine=None):
     """`n` indices drawn by the weights in each row of `input`."""

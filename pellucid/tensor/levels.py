@@ -41,6 +41,10 @@ class Lifted(Geometry):
     def values(self) -> ndarray:
         return self.level.values_of(self)
 
+    def shown(self) -> str:
+        """How a tensor with this array prints."""
+        return self.level.shown(self)
+
     def settled(self) -> ndarray:
         if not self.level.closed:
             return self
@@ -117,6 +121,10 @@ class Level(Interpreter):
     def captured(self, t, value: Lifted) -> Lifted:
         """The array of a tensor from outside that `value` is about to be written to."""
         return self.array(t, None)
+
+    def shown(self, a: Lifted) -> str:
+        """How a tensor of this level prints."""
+        return repr(a.lower)
 
     def copied_extra(self, extra):
         return extra

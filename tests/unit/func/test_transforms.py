@@ -172,6 +172,10 @@ def test_random_numbers(x) -> None:
     close(vmap(lambda a: torch.randn(3), randomness="different")(x), want)
     torch.manual_seed(1)
     close(vmap(lambda a: torch.randn_like(a), randomness="different")(x.float()), want)
+    assert vmap(lambda a: torch.normal(0.0, a.new_ones(3)), randomness="different")(x).shape == (5, 3)
+    assert vmap(lambda a: torch.normal(0.0, W.abs()), randomness="different")(x).shape == (5, 3)
+    orders = vmap(lambda a: torch.randperm(20), randomness="different")(x)
+    assert orders.shape == (5, 20) and (orders[0] != orders[1]).any()
     masks = vmap(lambda a: nn.functional.dropout(torch.ones_like(a)), randomness="same")(torch.ones(4, 50))
     close(masks[0], masks[3])
     with pytest.raises(RuntimeError, match="same randomness with a batched tensor"):
@@ -183,7 +187,7 @@ def test_random_numbers(x) -> None:
 @pytest.mark.parametrize("call, kind, text", [
     (lambda x: vmap(lambda a: a.item())(x[:, 0]), RuntimeError, r"calling .item\(\) on a Tensor"),
     (lambda x: vmap(lambda a: a if a > 0 else -a)(x[:, 0]), RuntimeError, "data-dependent control flow"),
-    (lambda x: vmap(lambda a: a.nonzero())(x), RuntimeError, "vmap"),
+    (lambda x: vmap(lambda a: (a > 0).nonzero())(x), RuntimeError, "another shape for each"),
     (lambda x: vmap(lambda a: a, in_dims="x")(x), ValueError, "expected `in_dims` to be int"),
     (lambda x: vmap(lambda: 1)(), ValueError, "got no inputs"),
     (lambda x: vmap(lambda a: a, in_dims=((0,),))(x), ValueError, "in_dims is not compatible"),
@@ -336,7 +340,15 @@ def test_dual_tensors(x) -> None:
         forward_ad.make_dual(torch.ones(2, dtype=torch.int64), torch.ones(2))
 
 
+def test_named_results_are_structures(x) -> None:
+    values, places = vmap(lambda a: torch.min(a, 0))(x)
+    close(values, x.min(1).values), close(places, x.min(1).indices)
+
+
 def test_looking_inside(x) -> None:
+    shown = []
+    vmap(lambda a: shown.append(str(a)) or a)(x)
+    assert shown[0].startswith("BatchedTensor(lvl=1, bdim=0, value=")
     seen = []
     vmap(lambda a: seen.append(debug_unwrap(a)) or a)(x)
     close(seen[0], x)
