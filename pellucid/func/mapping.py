@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ..core.errors import fail
+from ..core.rng import default_engine
 from ..ops.dispatch import interpreting
 from ..ops.op import F
 from ..tensor.core import Slots
@@ -169,7 +170,10 @@ def out_of_range(d: int, n: int) -> NoReturn:
 def in_chunks(func: Callable, size: int, dims: list, leaves: list, spec, out_dims: Dims, randomness: str, kwargs: dict, chunk_size: int):
     """`run` for at most `chunk_size` examples at a time; the results are joined."""
     chunks, shape = [], None
+    state = default_engine().get_state() if randomness == "same" else None
     for start in range(0, size, chunk_size):
+        if state is not None:
+            default_engine().set_state(state)           # the same numbers for all examples, whichever chunk they are in
         n = min(chunk_size, size - start)
         part = [x if d is None else F.narrow(x, d, start, n) for x, d in zip(leaves, dims)]
         found, shape = pytree.tree_flatten(run(func, n, dims, part, spec, out_dims, randomness, kwargs))

@@ -163,6 +163,8 @@ def test_random_numbers(x) -> None:
     with pytest.raises(RuntimeError, match="randomness error mode"):
         vmap(lambda a: a + torch.randn(3))(x)
     same = vmap(lambda a: torch.randn(3) + 0 * a, randomness="same")(x)
+    chunked = vmap(lambda a: torch.randn(3) + 0 * a, randomness="same", chunk_size=2)(x)
+    close(chunked[0], chunked[4])
     other = vmap(lambda a: torch.randn(3) + 0 * a, randomness="different")(x)
     close(same[0], same[1])
     assert (other[0] != other[1]).all()
