@@ -369,7 +369,7 @@ def common_type(tensors):
     return [x if x.dtype is d else F.convert(x, d) for x in tensors]
 
 
-@primitive(GATHER, args="*tensors", ref=cat_ref, infer=cat_infer, lower=cat_lower, low=False, forms="function out", aliases="concat concatenate",
+@primitive(GATHER, jvp="tensors", args="*tensors", ref=cat_ref, infer=cat_infer, lower=cat_lower, low=False, forms="function out", aliases="concat concatenate",
            vjp=cat_vjp, onnx="Concat",
            samples=lambda m: [(([m.t(2, 3), m.t(1, 3)],), {}), (([m.t(2, 3), m.t(2, 1), m.t(2, 2)], 1), {}), (([m.t(0, 3), m.t(2, 3)],), {})])
 def cat(tensors, dim=0):
@@ -515,7 +515,7 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     return F.index(input, (None,) * d + (F.index_tensor(np.repeat(np.arange(n), counts)),))
 
 
-@primitive(GATHER, args="input", ref=lambda a, *, dims: np.flip(a, dims).copy(), infer=lambda s, *, dims: s.like(), low=False,
+@primitive(GATHER, jvp="input", args="input", ref=lambda a, *, dims: np.flip(a, dims).copy(), infer=lambda s, *, dims: s.like(), low=False,
            lower=lambda b, i, load, s, *, dims: load(0, tuple([b.isub(s.shape[d] - 1, x) if d in dims else x for d, x in enumerate(i)])),
            forms="function method", vjp={"input": lambda g, dims: F.flip(g, dims)},
            samples=lambda m: [((m.t(2, 3), (0,)), {}), ((m.t(2, 3), (0, 1)), {}), ((m.t(0, 3), [1]), {})])
@@ -550,7 +550,7 @@ def roll_lower(b, i, load, s, *, shifts, dims):
     return load(0, tuple(at))
 
 
-@primitive(GATHER, args="input", lower=roll_lower, ref=lambda a, *, shifts, dims: np.roll(a, shifts, dims) if dims else np.roll(a, shifts[0] if shifts else 0),
+@primitive(GATHER, jvp="input", args="input", lower=roll_lower, ref=lambda a, *, shifts, dims: np.roll(a, shifts, dims) if dims else np.roll(a, shifts[0] if shifts else 0),
            infer=lambda s, *, shifts, dims: s.like(), low=False, forms="function method",
            vjp={"input": lambda g, shifts, dims: F.roll(g, tuple(-s for s in shifts), dims or None)},
            samples=lambda m: [((m.t(2, 3), 1), {}), ((m.t(4, 3), (1, -2), (0, 1)), {}), ((m.t(0, 3), 1, 0), {})])

@@ -65,7 +65,7 @@ def view_dtype(input, dtype):
 
 
 # ---------------------------------------------------------------------------------------------------- pieces that are no views
-@primitive(GATHER, args="input", ref=basic_index_ref, infer=view_infer(basic_index_ref), low=False, forms="", lower=basic_index_lower,
+@primitive(GATHER, args="input", ref=basic_index_ref, jvp="input", batch=lambda b, x, *, index: F.unsafe_piece(x.x, (slice(None), *index)), infer=view_infer(basic_index_ref), low=False, forms="", lower=basic_index_lower,
            vjp={"input": lambda g, input_shape, attrs_: F.view_grad(g, "basic_index", attrs_, input_shape)},
            samples=lambda m: [((m.t(4, 3), (slice(0, 2),)), {}), ((m.t(2, 5), (slice(None), slice(1, 4))), {}), ((m.t(0, 3), (slice(0, 0),)), {})])
 def unsafe_piece(input, index):

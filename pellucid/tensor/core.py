@@ -17,7 +17,7 @@ from ..core.errors import fail, interpreted
 from ..core.spec import TensorLike
 from ..core.storage import ARRAYS, Storage
 from ..ops.dispatch import local, state
-from .fake import Fake, TraceError, brief, refuse
+from .fake import Fake, Geometry, TraceError, brief, refuse
 
 new = object.__new__
 next_seq = count(1).__next__
@@ -241,8 +241,11 @@ def touch(t) -> None:
 
 
 def readable(a: np.ndarray) -> np.ndarray:
-    """`a`, unless a tracer watches: to it no tensor has values that may be looked at, neither fakes nor those it has yet to meet."""
-    if type(a) is Fake or local.stack and not local.stack[-1].values:
+    """The values of `a`. A tracer refuses: to it no tensor has values that may be looked at, neither fakes nor those it has yet to
+    meet."""
+    if isinstance(a, Geometry):
+        a = a.values()
+    if local.stack and not all([i.values for i in local.stack]):
         refuse(got=brief(a))
     return a
 

@@ -213,19 +213,30 @@ def run_forward(cls, args: tuple, kwargs: dict):
         bound = inspect.signature(cls.forward).bind(*args, **kwargs)
         bound.apply_defaults()
         args, kwargs = bound.args, bound.kwargs
+    level = local.stack[-1] if local.stack and hasattr(local.stack[-1], "forward_of") else None
+    if level is not None:                               # inside vmap or forward mode
+        if not separate:
+            fail(RuntimeError, "P33A", "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must "
+                 "override the setup_context staticmethod. For more details, please see "
+                 "https://pytorch.org/docs/main/notes/extending.func.html", got=cls.__name__,
+                 fix="define forward(*args) without ctx, and setup_context(ctx, inputs, output)")
+        args = level.own(args)
     live = tuple([isinstance(t, Slots) and t._rg for t in args])
-    grad_mode = local.grad
+    grad_mode, beneath = local.grad, local.beneath
     record = grad_mode and any(live)
     n.needs_input_grad = live if record else (False,) * len(args)
-    local.grad = False
+    local.grad, local.beneath = False, beneath or (len(local.stack), grad_mode)
     try:
-        if separate:
+        if level is not None:
+            out = level.forward_of(cls, args)
+            call_back(cls.setup_context, n, args, out)
+        elif separate:
             out = call_back(cls.forward, *args, **kwargs)
             call_back(cls.setup_context, n, args, out)
         else:
             out = call_back(cls.forward, n, *args, **kwargs)
     finally:
-        local.grad = grad_mode
+        local.grad, local.beneath = grad_mode, beneath
     n._seq = next_seq()
     if record:
         n._edges = tuple([(t if t._fn is None else t._fn) if rg else None for t, rg in zip(args, live)])

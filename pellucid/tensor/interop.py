@@ -19,7 +19,7 @@ from ..core.errors import describe, fail
 from ..ops.dispatch import local, state
 from ..ops.op import F
 from .core import Slots, readable, wrap
-from .fake import Fake
+from .fake import Geometry
 
 __all__ = ["as_tensor", "asarray", "from_dlpack", "from_numpy", "frombuffer", "tensor"]
 
@@ -49,7 +49,7 @@ def tensor(data: Any, *, dtype=None, device=None, requires_grad: bool = False, p
         warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
                       "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
                       UserWarning, stacklevel=2)
-        t = F.detach(F.clone(data) if d is None else F.to(data, d, copy=True)) if type(data._a) is Fake else \
+        t = F.detach(F.clone(data) if d is None else F.to(data, d, copy=True)) if isinstance(data._a, Geometry) else \
             wrap(data._a.copy() if d is None else _cast_array(data._a, d))
     elif d is None and type(data) in (int, float, bool) and -(1 << 63) <= data < 1 << 63:
         t = fresh(np.array(data, dt.of_number(data).np))          # the most common call

@@ -16,6 +16,7 @@ from ..core.storage import Storage
 from ..ops.dispatch import local
 from ..ops.op import F
 from .core import Node, Slots, wrap
+from .fake import Geometry
 
 
 class Packed:
@@ -117,7 +118,7 @@ def unpack_out(n: Node, s, j: int | None, version: int = 0):
     if type(s) is Packed:
         return s.open(n)
     a, st = s
-    t = wrap(a)
+    t = wrap(a.settled() if isinstance(a, Geometry) else a)
     if st.version != version:
         stale(n, t, version, st.version, j)
     t._st = st
