@@ -7,6 +7,7 @@ results are the user's own objects where the function returned them, else new te
 from __future__ import annotations
 
 import linecache
+import threading
 from collections.abc import Iterable, Sequence
 from itertools import count
 from operator import attrgetter, is_
@@ -138,7 +139,6 @@ class Entry:
         w.check = None
         numbers = self.numbers = self._numbers(w)
         self._state(w)
-        self.guard_lines = tuple(w.lines)
         for step in (*self.recipe.steps, *self.recipe.writes, Step(None, "", (self.recipe.result,))):
             for part in step.parts:
                 if part.kind == "source":
@@ -266,21 +266,25 @@ class Entry:
         """Run: all arrays in the order of the graph's inputs."""
         parts: list[str] = []
         run: list[Tensor] = []
+        if self.constant is not None:               # before the arrays are in a list, which counts as somebody else's
+            w.put(f"{w.name(self.constant, 'constant')}.check(run)")
 
         def flush() -> None:
+            """The arrays of tensors that the function holds."""
             if len(run) == 1:
                 parts.append(f"{w.name(run[0], 'p')}._a")
             elif run:
                 parts.append(f"*[t._a for t in {w.name(list(run), 'T')}]")
             run.clear()
 
-        memory = np.zeros(len(self.traced.inputs), np.float64)
+        cells = w.name(Cells(len(self.traced.inputs)), "cells") if numbers else ""
+        if numbers:
+            w.put(f"N = {cells}.memory")
         for place, i in enumerate(self.traced.inputs):
             if i.role == "scalar":
                 flush()
-                cell = memory[place:place + 1].reshape(())
-                w.put(f"{w.name(memory, 'N')}[{place}] = {numbers[place]}")
-                parts.append(w.name(cell, "s"))
+                w.put(f"N[{place}] = {numbers[place]}")
+                parts.append(f"{cells}.cells[{place}]")
             elif i.place is not None:
                 flush()
                 parts.append(arrays[i.place])
@@ -290,9 +294,8 @@ class Entry:
             else:
                 run.append(i.tensor)
         flush()
+        self.guard_lines = tuple(w.lines)
         self.end_of_guards(w)
-        if self.constant is not None:
-            w.put(f"{w.name(self.constant, 'constant')}.check(run)")
         self.store = None
         kept = ""
         if self.keep_grads and not self.joint and isinstance(self.execute, Executable):
@@ -433,6 +436,14 @@ class Entry:
 
 
 # ---------------------------------------------------------------------------------------------------- at run time
+class Cells(threading.local):
+    """Where the run-time numbers of a call lie: memory of each thread's own."""
+
+    def __init__(self, count: int):
+        self.memory = np.zeros(count, np.float64)
+        self.cells = [self.memory[k:k + 1].reshape(()) for k in range(count)]
+
+
 class Store:
     """The gradients that a step stores. Their memory is used again as long as nobody but the tensors and this store holds it."""
 

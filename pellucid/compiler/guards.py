@@ -186,9 +186,10 @@ def module_kinds(w: Writer, native: Iterable[Any], called: Iterable[Any]) -> Non
     inner = [m._modules for m in native if m._modules]
     if inner:
         within = [child for d in inner for child in d.values()]
-        w.space.update(is_=is_, flat=chain.from_iterable, values=dict.values)
-        w.miss_if(f"[*map(tuple, {w.name(inner, 'D')})] != {w.name([*map(tuple, inner)], 'k')} or not all(map(is_, flat(map(values, "
-                  f"{w.name(inner, 'D')})), {w.name(within, 'M')}))", "modules in modules")
+        names, D = [*chain.from_iterable(inner)], w.name(inner, "D")
+        w.space.update(is_=is_, flat=chain.from_iterable, values=dict.values, Changes=Changes)
+        w.miss_if(f"{D} != {w.name([*map(dict, inner)], 'k')} or [*flat({D})] != {w.name(names, 'k')} or Changes.equal and not all(map("
+                  f"is_, flat(map(values, {D})), {w.name(within, 'M')}))", "modules in modules")
 
 
 def implied(checks: Iterable[Check], modules: Iterable[Any]) -> list[Check]:

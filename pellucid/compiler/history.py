@@ -82,7 +82,7 @@ class Joint:
         n._attrs = n._x = n._shapes = None
         n._seq = next_seq()
         n._saved = [outs[k] if kind == "out" else inputs[k].copy() if k in self.numbers else inputs[k] for kind, k in self.saved] or [None]
-        memories = [t._storage() for t in kept]                 # not the tensors: a saved result would hold its own node
+        memories = [t._storage() if t._st is None else t._st for t in kept]                 # not the tensors: a saved result would hold its own node
         n._versions = [(memory, memory.version) for memory in memories]
         if n.nout > 1:
             node_extras(n).out_specs = self.specs

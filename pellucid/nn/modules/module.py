@@ -152,9 +152,10 @@ def _forward_unimplemented(self: Any, *input: Any) -> None:
 
 
 class Changes:
-    """How many attributes of modules were set so far: whoever relies on some looks again when this has moved."""
+    """How many attributes of modules were set so far: whoever relies on some looks again when this has moved. `equal`: how many classes
+    of modules say themselves what is equal to what; as long as there is none, equal modules are the same."""
 
-    count = 0
+    count = equal = 0
 
 
 class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
@@ -174,6 +175,10 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
 
     ``training`` says whether the module is in training mode (see ``train`` and ``eval``).
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        Changes.equal += "__eq__" in vars(cls)
 
     dump_patches: bool = False
     call_super_init: bool = False  # whether __init__ passes its arguments on to the next class of a mixed inheritance

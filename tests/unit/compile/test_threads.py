@@ -159,7 +159,6 @@ def test_threads_that_wait_for_each_other_go_on():
 
     outer = pellucid.compile(whole, backend="eager", dynamic=True)
     outer(pellucid.ones(1))
-    outer(pellucid.ones(3)) if False else None
 
     def first():
         assert pellucid.compile(whole, backend="eager")(pellucid.ones(3)).tolist() == [2, 2, 2]
@@ -172,6 +171,25 @@ def test_threads_that_wait_for_each_other_go_on():
         done.set()
 
     in_threads(first, second)
+
+
+def test_run_time_numbers_of_threads_are_their_own():
+    compiled = pellucid.compile(lambda x, s: x * s, dynamic=True)
+    x = pellucid.ones(4)
+    compiled(x, 1.5)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+
+    def scales(s):
+        def work():
+            assert all(compiled(x, s)[0].item() == s for _ in range(15_000))
+        return work
+
+    try:
+        in_threads(*[scales(k + 0.5) for k in range(3)])
+    finally:
+        sys.setswitchinterval(before)
+    assert compiled.compiles == 1
 
 
 def test_gradients_and_modes_of_threads_are_their_own():
