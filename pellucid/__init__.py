@@ -43,8 +43,8 @@ from .core.lazy import lazily as _lazily  # noqa: E402
 
 _known_by_other_names()
 
-_LATER = ("amp", "autograd", "backends", "compiler", "cuda", "distributed", "distributions", "fft", "fx", "jit", "linalg", "onnx", "optim",
-          "overrides", "random", "serialization", "special", "testing")
+_LATER = ("amp", "autograd", "backends", "compiler", "cuda", "distributed", "distributions", "fft", "fx", "jit", "linalg", "masked", "onnx", "optim",
+          "overrides", "random", "serialization", "signal", "special", "testing")
 _FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler"}
 __getattr__ = _lazily(__name__, _LATER, _FROM)
 
