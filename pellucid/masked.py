@@ -16,7 +16,8 @@ from .core.errors import unknown as _unknown
 from .ops.op import F, composite
 from .tensor.functions import namespace
 
-_REDUCES = "`dim`: an int, several, or None for all; `keepdim` keeps them as size 1; `dtype`: of the result; `mask`: bool, broadcasts to `input`."
+_REDUCES = ("`dim`: an int, several, or None for all; `keepdim` keeps them as size 1; `dtype`: of the result; `mask`: bool, broadcasts "
+            "to `input`.")
 _ALONG = "`dim`: an int; `dtype`: of the result; `mask`: bool, broadcasts to `input`."
 
 
@@ -31,7 +32,8 @@ def dims_of(dim, ndim: int) -> tuple[int, ...]:
             fail(IndexError, "P2800", f"Dimension out of range (expected to be in range of [{-n}, {n - 1}], but got {d})",
                  fix="dimensions count from 0, or from the end with negative numbers")
         if d % n in found:
-            fail(RuntimeError, "P2801", f"dim={d} appears multiple times in the list of dims", got=f"dim={dim}", fix="name each dimension once")
+            fail(RuntimeError, "P2801", f"dim={d} appears multiple times in the list of dims", got=f"dim={dim}",
+                 fix="name each dimension once")
         found.append(d % n)
     return tuple(sorted(found))
 
@@ -88,7 +90,8 @@ def counted(input, dim, keepdim, mask):
 def _masked(fn=None, *, samples=None, along=False):
     """Register a function of this module, with the argument text that all of them share."""
     def define(body):
-        composite(body, ns="masked", name="masked_" + body.__name__, public=body.__name__, doc=f"{body.__doc__}\n\n{_ALONG if along else _REDUCES}",
+        composite(body, ns="masked", name="masked_" + body.__name__, public=body.__name__,
+                  doc=f"{body.__doc__}\n\n{_ALONG if along else _REDUCES}",
                   samples=samples or (_lines if along else _whole))
         return body
     return define if fn is None else define(fn)
@@ -100,7 +103,8 @@ def _whole(m) -> list:
 
 
 def _lines(m) -> list:
-    return [((m.t(3, 4), 1), {"mask": m.b(3, 4)}), ((m.t(2, 3, 4), -2), {"mask": m.b(4)}), ((m.t(3, 4), 0), {}), ((m.t(0, 3), 1), {"mask": m.b(3)})]
+    return [((m.t(3, 4), 1), {"mask": m.b(3, 4)}), ((m.t(2, 3, 4), -2), {"mask": m.b(4)}), ((m.t(3, 4), 0), {}),
+            ((m.t(0, 3), 1), {"mask": m.b(3)})]
 
 
 # ---------------------------------------------------------------------------------------------------- sums and products
@@ -138,7 +142,8 @@ def mean(input, dim=None, *, keepdim=False, dtype=None, mask=None):
     """The mean of the elements where `mask` is True; nan where there are none. ValueError unless floating point or complex."""
     d = as_dtype(dtype, input.dtype)
     if d.category < dt.FLOAT:
-        fail(ValueError, "P2804", f"mean(): Could not infer output dtype. {'Input' if dtype is None else 'Optional'} dtype must be either a "
+        fail(ValueError, "P2804",
+             f"mean(): Could not infer output dtype. {'Input' if dtype is None else 'Optional'} dtype must be either a "
              f"floating point or complex dtype. Got: {d!r}", fix="convert with .float(), or pass dtype=")
     return F.div(F.masked_sum(input, dim, keepdim=keepdim, dtype=d, mask=mask), counted(input, dim, keepdim, mask))
 
@@ -161,7 +166,8 @@ def spread(input, dim, unbiased, correction, keepdim, dtype, mask):
     return F.to(F.div(total, count), d)
 
 
-_SPREADS = lambda m: [*_whole(m)[:3], ((m.t(3, 4), None, False), {"mask": m.b(3, 4)}), ((m.t(4),), {"correction": 2, "dtype": dt.float32})]   # noqa: E731
+_SPREADS = lambda m: [*_whole(m)[:3], ((m.t(3, 4), None, False), {"mask": m.b(3, 4)}),
+                      ((m.t(4),), {"correction": 2, "dtype": dt.float32})]   # noqa: E731
 
 
 @_masked(samples=_SPREADS)
@@ -180,7 +186,8 @@ def std(input, dim=None, unbiased=None, *, correction=None, keepdim=False, dtype
 @_masked
 def amax(input, dim=None, *, keepdim=False, dtype=None, mask=None):
     """The largest element where `mask` is True; the dtype's least value where there are none. Equal ones share the gradient."""
-    return F.to(F.amax(only("amax", input, mask, least(input.dtype)), dims_of(dim, input.ndim), bool(keepdim)), as_dtype(dtype, input.dtype))
+    return F.to(F.amax(only("amax", input, mask, least(input.dtype)), dims_of(dim, input.ndim), bool(keepdim)),
+                as_dtype(dtype, input.dtype))
 
 
 @_masked
@@ -189,7 +196,8 @@ def amin(input, dim=None, *, keepdim=False, dtype=None, mask=None):
     return F.to(F.amin(only("amin", input, mask, most(input.dtype)), dims_of(dim, input.ndim), bool(keepdim)), as_dtype(dtype, input.dtype))
 
 
-_WHERE = lambda m: [((m.t(3, 4),), {"mask": m.b(3, 4)}), ((m.t(2, 3, 4), -1), {"mask": m.b(4), "keepdim": True}), ((m.i(3, 4), 0), {})]      # noqa: E731
+_WHERE = lambda m: [((m.t(3, 4),), {"mask": m.b(3, 4)}), ((m.t(2, 3, 4), -1), {"mask": m.b(4), "keepdim": True}),
+                    ((m.i(3, 4), 0), {})]      # noqa: E731
 
 
 @_masked(samples=_WHERE)
@@ -204,7 +212,9 @@ def argmin(input, dim=None, *, keepdim=False, dtype=None, mask=None):
     return F.to(F.argmin(only("argmin", input, mask, most(input.dtype)), dim, bool(keepdim)), as_dtype(dtype, input.dtype))
 
 
-@_masked(along=True, samples=lambda m: [((m.t(3, 4), 1), {"mask": m.b(3, 4)}), ((m.t(2, 3, 4),), {"mask": m.b(4), "keepdim": True}), ((m.t(3, 4), 0), {})])
+@_masked(along=True,
+         samples=lambda m: [((m.t(3, 4), 1), {"mask": m.b(3, 4)}), ((m.t(2, 3, 4),), {"mask": m.b(4), "keepdim": True}),
+                            ((m.t(3, 4), 0), {})])
 def median(input, dim=-1, *, keepdim=False, dtype=None, mask=None):
     """The median of the elements where `mask` is True (of two middle ones the lower); nan where there are none, which is a
     ValueError for integers."""
@@ -228,7 +238,8 @@ def logsumexp(input, dim=None, *, keepdim=False, dtype=None, mask=None):
 
 
 @composite(ns="masked", name="masked_logaddexp", public="logaddexp", samples=lambda m: [
-    ((m.t(3, 4), m.t(3, 4)), {"input_mask": m.b(3, 4), "other_mask": m.b(4)}), ((m.t(3, 4), m.t(4)), {}), ((m.t(0), m.t(0)), {"input_mask": m.b(0)})])
+    ((m.t(3, 4), m.t(3, 4)), {"input_mask": m.b(3, 4), "other_mask": m.b(4)}), ((m.t(3, 4), m.t(4)), {}),
+    ((m.t(0), m.t(0)), {"input_mask": m.b(0)})])
 def logaddexp(input, other, *, dtype=None, input_mask=None, other_mask=None):
     """log(exp(input) + exp(other)), without the elements where `input_mask` or `other_mask` is False; -inf without both.
 
@@ -246,7 +257,8 @@ def softmax(input, dim, *, dtype=None, mask=None):
 @_masked(along=True)
 def log_softmax(input, dim, *, dtype=None, mask=None):
     """The logarithm of `softmax`, of the elements where `mask` is True."""
-    return F.log_softmax(only("log_softmax", input, mask, least(input.dtype)), dims_of(dim, input.ndim)[0], dtype=as_dtype(dtype, input.dtype))
+    return F.log_softmax(only("log_softmax", input, mask, least(input.dtype)), dims_of(dim, input.ndim)[0],
+                         dtype=as_dtype(dtype, input.dtype))
 
 
 @_masked(along=True)
@@ -265,7 +277,8 @@ def norm(input, ord=2.0, dim=None, *, keepdim=False, dtype=None, mask=None):
     return F.linalg_vector_norm(x, ord, dims_of(dim, input.ndim), bool(keepdim), dtype=d)
 
 
-@_masked(along=True, samples=lambda m: [((m.t(3, 4), 2.0, 1), {"mask": m.b(3, 4), "eps": 0.01}), ((m.t(2, 3, 4), 1, -2), {"mask": m.b(4), "eps": 0.01}),
+@_masked(along=True,
+         samples=lambda m: [((m.t(3, 4), 2.0, 1), {"mask": m.b(3, 4), "eps": 0.01}), ((m.t(2, 3, 4), 1, -2), {"mask": m.b(4), "eps": 0.01}),
                                         ((m.t(3, 4), math.inf, 0), {})])
 def normalize(input, ord, dim, *, eps=1e-12, dtype=None, mask=None):
     """x over its norm of order `ord` along `dim` (at least `eps`), of the elements where `mask` is True; 0 elsewhere."""

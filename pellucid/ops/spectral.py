@@ -65,7 +65,8 @@ def raised_cosine(alpha: float, beta: float):
     return lambda n, d: F.add(F.mul(F.cos(ramp(n, d, 2 * math.pi / (n - 1))), -beta), alpha)
 
 
-@composite(forms="function out", samples=lambda m: [((6,), {}), ((5, False, 0.6), {}), ((4, True, 0.5, 0.4), {"dtype": dt.float64}), ((0,), {})])
+@composite(forms="function out",
+           samples=lambda m: [((6,), {}), ((5, False, 0.6), {}), ((4, True, 0.5, 0.4), {"dtype": dt.float64}), ((0,), {})])
 def hamming_window(window_length, periodic=True, alpha=0.54, beta=0.46, *, dtype=None, layout=None, device=None, pin_memory=False,
                    requires_grad=False):
     """Hamming's window: alpha - beta cos(2 pi n / (N - 1)), N = window_length + 1 if `periodic`, else window_length."""
@@ -78,7 +79,8 @@ def hann_window(window_length, periodic=True, *, dtype=None, layout=None, device
     return window("hann_window", window_length, periodic, dtype, layout, device, requires_grad, raised_cosine(0.5, 0.5))
 
 
-@composite(forms="function out", samples=lambda m: [((6,), {}), ((5, False, 8.0), {"dtype": dt.float64}), ((4,), {"beta": 3.0}), ((0,), {})])
+@composite(forms="function out",
+           samples=lambda m: [((6,), {}), ((5, False, 8.0), {"dtype": dt.float64}), ((4,), {"beta": 3.0}), ((0,), {})])
 def kaiser_window(window_length, periodic=True, beta=12.0, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
     """Kaiser's window: I0(beta sqrt(1 - (2 n / (N - 1) - 1)^2)) / I0(beta), N = window_length + 1 if `periodic`.
 
@@ -115,7 +117,8 @@ def centred(window, n: int, length: int, d):
 
 
 _SIGNAL = lambda m: [      # noqa: E731
-    ((m.t(20), 8), {"return_complex": True, "window": m.t(8)}), ((m.t(2, 16), 6, 2, 4), {"return_complex": False, "window": m.t(4), "normalized": True}),
+    ((m.t(20), 8), {"return_complex": True, "window": m.t(8)}),
+    ((m.t(2, 16), 6, 2, 4), {"return_complex": False, "window": m.t(4), "normalized": True}),
     ((m.t(2, 12), 5), {"center": False, "onesided": False, "return_complex": True}), ((m.c(14), 4, 3), {"pad_mode": "constant"}),
     ((m.t(14), 6, 2, 4), {"center": False, "align_to_window": True, "return_complex": True})]
 
@@ -139,19 +142,22 @@ def stft(input, n_fft, hop_length=None, win_length=None, window=None, center=Tru
     if return_complex is None:
         return_complex = input.is_complex() or window is not None and window.is_complex()
         if not return_complex:
-            fail(RuntimeError, "P2816", "stft requires the return_complex parameter be given for real inputs, and will further require that "
+            fail(RuntimeError, "P2816",
+                 "stft requires the return_complex parameter be given for real inputs, and will further require that "
                  "return_complex=True in a future PyTorch release.", got=got, fix="pass return_complex=True")
     if input.dtype.category < dt.FLOAT:
         fail(RuntimeError, "P2817", "stft: expected a tensor of floating point or complex values", got=got, fix="convert with .float()")
     if not 1 <= input.ndim <= 2:
-        fail(RuntimeError, "P2818", "stft: expected a 1D or 2D tensor", got=got, fix="signals are (time) or (batch, time): reshape the rest into the batch")
+        fail(RuntimeError, "P2818", "stft: expected a 1D or 2D tensor", got=got,
+             fix="signals are (time) or (batch, time): reshape the rest into the batch")
     x = F.unsqueeze(input, 0) if input.ndim == 1 else input
     if center:
         half = as_int(n_fft, fn, "n_fft") // 2
         x = F.squeeze(F.pad(F.unsqueeze(x, 0), (half, half), pad_mode), 0)
     time = x.shape[1]
     if not 0 < as_int(n_fft, fn, "n_fft") <= time:
-        fail(RuntimeError, "P2819", f"stft: expected 0 < n_fft <= {time}, but got n_fft={n_fft}", got=got, fix="a frame has at most as many points as the signal")
+        fail(RuntimeError, "P2819", f"stft: expected 0 < n_fft <= {time}, but got n_fft={n_fft}", got=got,
+             fix="a frame has at most as many points as the signal")
     n, hop, length = frame_sizes(fn, n_fft, hop_length, win_length, window, got)
     if hop <= 0:
         fail(RuntimeError, "P2820", f"stft: expected hop_length > 0, but got hop_length={hop}", got=got, fix="give hop_length=1 or more")
@@ -179,7 +185,8 @@ def one_side_is_enough(is_complex: bool, got: str) -> None:
 
 _SPECTRUM = lambda m: [    # noqa: E731
     ((m.c(5, 6), 8), {"window": m.t(8, low=0.5)}), ((m.c(2, 4, 5), 6, 2, 4), {"window": m.t(4, low=0.5), "normalized": True, "length": 7}),
-    ((m.c(2, 5, 3), 5, 2), {"center": False, "window": m.t(5, low=0.5)}), ((m.c(4, 5), 4, 2), {"return_complex": True, "window": m.t(4, low=0.5)})]
+    ((m.c(2, 5, 3), 5, 2), {"center": False, "window": m.t(5, low=0.5)}),
+    ((m.c(4, 5), 4, 2), {"return_complex": True, "window": m.t(4, low=0.5)})]
 
 
 @composite(forms="function method", samples=_SPECTRUM)
@@ -193,14 +200,17 @@ def istft(input, n_fft, hop_length=None, win_length=None, window=None, center=Tr
     must nowhere be 0)."""
     fn, got = "istft", describe(need_tensor(input, "istft"))
     if not input.is_complex():
-        fail(RuntimeError, "P2822", "istft requires a complex-valued input tensor matching the output from stft with return_complex=True.", got=got,
+        fail(RuntimeError, "P2822",
+             "istft requires a complex-valued input tensor matching the output from stft with return_complex=True.", got=got,
              fix="use view_as_complex on a real tensor whose last dimension is (real, imaginary)")
     if input.ndim < 2:
-        fail(IndexError, "P2823", "istft: expected (frequencies, frames) or (batch, frequencies, frames)", got=got, fix="give the result of stft")
+        fail(IndexError, "P2823", "istft: expected (frequencies, frames) or (batch, frequencies, frames)", got=got,
+             fix="give the result of stft")
     if not input.numel():
         fail(RuntimeError, "P2824", "istft: input tensor cannot be empty.", got=got)
     if input.ndim > 3:
-        fail(RuntimeError, "P2825", f"istft: expected a tensor with 2 or 3 dimensions, but got {input.ndim}", got=got, fix="reshape the leading dimensions into one batch")
+        fail(RuntimeError, "P2825", f"istft: expected a tensor with 2 or 3 dimensions, but got {input.ndim}", got=got,
+             fix="reshape the leading dimensions into one batch")
     n, hop, win = frame_sizes(fn, n_fft, hop_length, win_length, window, got)
     frequencies, frames = input.shape[-2:]
     onesided = frequencies != n if onesided is None else onesided
@@ -214,7 +224,8 @@ def istft(input, n_fft, hop_length=None, win_length=None, window=None, center=Tr
     if window is None:
         window = F.ones((win,), dtype=input.dtype.to_real())
     if not return_complex and window.is_complex():
-        fail(RuntimeError, "P2828", "Complex windows are incompatible with return_complex=False", got=describe(window), fix="pass return_complex=True")
+        fail(RuntimeError, "P2828", "Complex windows are incompatible with return_complex=False", got=describe(window),
+             fix="pass return_complex=True")
     window = centred(window, n, win, window.dtype)
     x = F.transpose(F.unsqueeze(input, 0) if input.ndim == 2 else input, 1, 2)
     norm = "ortho" if normalized else None
@@ -234,8 +245,9 @@ def istft(input, n_fft, hop_length=None, win_length=None, window=None, center=Tr
     end = start + as_int(length, fn, "length") if length is not None else whole - start
     y, weight = y[:, start:end], weight[:, start:end]
     if values_known() and not bool(F.all(F.gt(F.abs(weight), 1e-11))):
-        fail(RuntimeError, "P2829", "istft: the windows leave points of the signal uncovered (window overlap add min: 0)", got=f"{got}, window "
-             f"{describe(window)}, hop_length={hop}", fix="choose window and hop_length so that the overlapping squared windows are nowhere 0")
+        fail(RuntimeError, "P2829", "istft: the windows leave points of the signal uncovered (window overlap add min: 0)",
+             got=f"{got}, window {describe(window)}, hop_length={hop}",
+             fix="choose window and hop_length so that the overlapping squared windows are nowhere 0")
     y = F.div(y, weight)
     y = F.squeeze(y, 0) if input.ndim == 2 else y
     if end <= whole:

@@ -24,7 +24,8 @@ _ARGUMENTS = ("`sym=False`: the periodic window, for spectral analysis. `dtype`:
 
 def _window(samples):
     def define(body):
-        composite(body, ns="signal.windows", name="signal_windows_" + body.__name__, public=body.__name__, doc=f"{body.__doc__}\n\n{_ARGUMENTS}", samples=samples)
+        composite(body, ns="signal.windows", name="signal_windows_" + body.__name__, public=body.__name__,
+                  doc=f"{body.__doc__}\n\n{_ARGUMENTS}", samples=samples)
         return body
     return define
 
@@ -38,7 +39,8 @@ def checked(fn: str, M, dtype, layout, device) -> dt.dtype:
     if layout not in (None, strided):
         fail(ValueError, "P2831", f"{fn} is implemented for strided tensors only, got: {layout!r}", fix="use layout=strided")
     if d not in (dt.float32, dt.float64):
-        fail(ValueError, "P2832", f"{fn} expects float32 or float64 dtypes, got: {d!r}", fix="convert the window afterwards, with .to(dtype)")
+        fail(ValueError, "P2832", f"{fn} expects float32 or float64 dtypes, got: {d!r}",
+             fix="convert the window afterwards, with .to(dtype)")
     return d
 
 
@@ -61,7 +63,8 @@ def exponential(M, *, center=None, tau=1.0, sym=True, dtype=None, layout=None, d
     """The exponential (Poisson) window: exp(-|n - center| / tau). `center` is the middle, and may be set with `sym=False` only."""
     d = checked("exponential", M, dtype, layout, device)
     if tau <= 0:
-        fail(ValueError, "P2833", f"Tau must be positive, got: {tau} instead.", fix="tau is the distance over which the window decays by a factor e")
+        fail(ValueError, "P2833", f"Tau must be positive, got: {tau} instead.",
+             fix="tau is the distance over which the window decays by a factor e")
     if sym and center is not None:
         fail(ValueError, "P2834", "Center must be None for symmetric windows", got=f"center={center}", fix="pass sym=False")
     middle = span(M, sym) / 2.0 if center is None else center
@@ -83,7 +86,8 @@ def gaussian(M, *, std=1.0, sym=True, dtype=None, layout=None, device=None, requ
     """The Gaussian window: exp(-((n - middle) / std)^2 / 2)."""
     d = checked("gaussian", M, dtype, layout, device)
     if std <= 0:
-        fail(ValueError, "P2835", f"Standard deviation must be positive, got: {std} instead.", fix="std is the width of the window in points")
+        fail(ValueError, "P2835", f"Standard deviation must be positive, got: {std} instead.",
+             fix="std is the width of the window in points")
     start, step = -span(M, sym) / 2.0, 1 / (std * math.sqrt(2))
     return finish(F.exp(F.neg(F.square(F.linspace(start * step, (start + (M - 1)) * step, M, dtype=d)))), requires_grad)
 
@@ -136,7 +140,8 @@ def general_cosine(M, *, a, sym=True, dtype=None, layout=None, device=None, requ
     if M < 2:
         return finish(F.ones((M,), dtype=d), requires_grad)
     if not isinstance(a, Iterable):
-        fail(TypeError, "P2837", "Coefficients must be a list/tuple", got=f"a={a!r}", fix="give one number for each cosine, as in a=[0.5, 0.5]")
+        fail(TypeError, "P2837", "Coefficients must be a list/tuple", got=f"a={a!r}",
+             fix="give one number for each cosine, as in a=[0.5, 0.5]")
     if not a:
         fail(ValueError, "P2838", "Coefficients cannot be empty", fix="give one number for each cosine, as in a=[0.5, 0.5]")
     k = spaced(M, 0, 2 * math.pi / span(M, sym), d)

@@ -58,7 +58,9 @@ def test_both_families_of_windows_agree():
     np.testing.assert_allclose(torch.hann_window(8, False).numpy(), np.hanning(8), atol=1e-6)
 
 
-@pytest.mark.parametrize("call", ["windows.hann(-1)", "windows.hann(3, dtype=torch.bfloat16)", "windows.exponential(3, center=1.0)", "windows.gaussian(3, std=0)",
+@pytest.mark.parametrize("call",
+                         ["windows.hann(-1)", "windows.hann(3, dtype=torch.bfloat16)", "windows.exponential(3, center=1.0)",
+                          "windows.gaussian(3, std=0)",
                                   "windows.exponential(3, tau=0)", "windows.kaiser(3, beta=-1)", "windows.general_cosine(3, a=[])"])
 def test_window_errors(call):
     with pytest.raises(ValueError):
@@ -85,10 +87,12 @@ def test_stft_is_the_transform_of_each_frame_and_istft_undoes_it():
 
 def test_stft_and_istft_errors():
     x, s = torch.ones(10), torch.ones(3, 4, dtype=torch.complex64)
-    for wrong, words in ((lambda: torch.stft(x, 4), "return_complex"), (lambda: torch.stft(x, 4, hop_length=0, return_complex=True), "hop_length > 0"),
+    for wrong, words in ((lambda: torch.stft(x, 4), "return_complex"),
+                         (lambda: torch.stft(x, 4, hop_length=0, return_complex=True), "hop_length > 0"),
                          (lambda: torch.stft(x, 4, window=torch.ones(3), return_complex=True), "1D window"),
                          (lambda: torch.istft(s, 6), "n_fft / 2"), (lambda: torch.istft(s.real, 4), "complex-valued"),
-                         (lambda: torch.istft(s, 4, window=torch.zeros(4)), "window overlap add min"), (lambda: torch.istft(s, 4, hop_length=5), "hop_length")):
+                         (lambda: torch.istft(s, 4, window=torch.zeros(4)), "window overlap add min"),
+                         (lambda: torch.istft(s, 4, hop_length=5), "hop_length")):
         with pytest.raises(RuntimeError, match=words):
             wrong()
     with pytest.warns(UserWarning, match="shorter than the length"):
