@@ -664,3 +664,22 @@ def as_strided_scatter(input, src, size, stride, storage_offset=None):
     """`input` with the elements of a strided view replaced by `src`."""
     return F.view_scatter(input, src, (("as_strided", {"size": as_ints(size), "stride": as_ints(stride), "offset": storage_offset or 0}),))
 
+
+@composite(samples=lambda m: [((m.t(2, 3), m.t(1, 2), m.t(2)), {}), ((m.t(2), m.t(), m.i(2, 1)), {}), ((m.t(0, 2), m.t(2, 2)), {}), ((), {})])
+def block_diag(*tensors):
+    """A matrix with the given ones (at most 2-d; vectors are rows) along its diagonal and zeros elsewhere, in their common dtype."""
+    blocks = []
+    for i, t in enumerate(tensors):
+        if not is_tensor(t):
+            fail(TypeError, "P2845", f"block_diag(): argument {i} must be Tensor, not {type(t).__name__}", fix="give the matrices one by one: block_diag(*matrices)")
+        if t.ndim > 2:
+            fail(RuntimeError, "P2846", f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t.ndim} dimensions",
+                 got=describe(*tensors), fix="call it for each matrix of the batch")
+        blocks.append(F.reshape(t, (1, -1)) if t.ndim < 2 and t.numel() else F.reshape(t, (1, 0)) if t.ndim < 2 else t)
+    if not blocks:
+        return F.zeros((1, 0))
+    width, left, rows = sum(b.shape[1] for b in blocks), 0, []
+    for b in blocks:
+        rows.append(F.pad(b, (left, width - left - b.shape[1])))
+        left += b.shape[1]
+    return F.cat(rows, 0)

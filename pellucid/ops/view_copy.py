@@ -7,7 +7,7 @@ looks at the rest). `view_copy` and its kin compute what the view looks at, in n
 from __future__ import annotations
 
 from ..core.layout import contiguous_format
-from ._common import Spec, dt, fail, np, wrap_dim
+from ._common import Spec, describe, dt, fail, np, wrap_dim
 from .op import GATHER, VIEW, F, composite, primitive
 from .shape import lead
 from .view import basic_index_lower, basic_index_ref, view_infer
@@ -196,7 +196,9 @@ def transpose_copy(input, dim0, dim1):
 
 @composite(forms="function", samples=_X(1))
 def unbind_copy(input, dim=0):
-    """Copies of the slices of `unbind`."""
+    """Copies of the slices of `unbind`. IndexError for a tensor of no dimensions."""
+    if input.ndim == 0:
+        fail(IndexError, "P2840", f"Dimension specified as {dim} but tensor has no dimensions", got=describe(input), fix="a 0-d tensor has no slices")
     return copied(F.unbind(input, dim))
 
 
