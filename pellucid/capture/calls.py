@@ -27,7 +27,7 @@ from .arrays import Array
 from .breaks import Break, refuse
 from .choices import Choice
 from .concrete import performed
-from .frame import Entering, Exhausted, Frame, Generator, Raised, first_step, frame_of
+from .frame import Entering, Exhausted, Frame, Generator, Raised, first_step, frame_of, handles
 from .interpreter import Interpreter
 from .sources import Same, Source, known
 from .tables import NULL
@@ -319,11 +319,7 @@ def call_generator(world: Any, method: GeneratorMethod, args: list) -> Any:
     if name in ("__next__", "send"):
         return advance(world, generator, args[0] if args else None, NULL)
     if name == "close":
-        if generator.frame is None or generator.frame.index == 0:
-            generator.frame = None
-            return None
-        handlers = generator.frame.program.handler
-        if not any(handlers):
+        if generator.frame is None or not generator.running and (generator.frame.index == 0 or not handles(generator.frame)):
             generator.frame = None
             return None
     return refuse("PX012", f"generator.{name}()")

@@ -160,8 +160,8 @@ def data_descriptor(x: Any) -> bool:
 
 
 def python_class(kind: type) -> bool:
-    """Whether a class is made by a class statement."""
-    return bool(kind.__flags__ & 1 << 9)
+    """Whether a class is made by a class statement: on the heap, as some of Python's own are from 3.12 on, and not immutable, as those are."""
+    return kind.__flags__ & (1 << 9 | 1 << 8) == 1 << 9
 
 
 @functools.lru_cache(None)

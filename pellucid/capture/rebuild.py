@@ -6,6 +6,7 @@ named by its place; one object is made once, however often it is met; containers
 from __future__ import annotations
 
 import collections
+import functools
 import sys
 import types
 import warnings
@@ -109,6 +110,8 @@ class Recipe:
             return self.step("getattr({}, {})", value.__self__, value.__name__)
         if policy.stable(value) and id(value) not in world.fresh:
             return Part("object", value)
+        if kind is functools.partial:
+            return self.step("partial({}, *{}, **{})", value.func, value.args, value.keywords)
         if kind is slice:
             return self.step("slice({}, {}, {})", value.start, value.stop, value.step)
         if kind in policy.ITERATORS:
@@ -342,6 +345,6 @@ def refill(owner: Any, content: Any) -> None:
         owner.update(content) if isinstance(owner, set) else owner.extend(content)
 
 
-SPACE = {"at_line": at_line, "ndarray": ndarray, "new": new, "make_function": make_function, "set_cell": set_cell, "set_field": set_field, "refill": refill, "CellType": types.CellType,
+SPACE = {"at_line": at_line, "partial": functools.partial, "ndarray": ndarray, "new": new, "make_function": make_function, "set_cell": set_cell, "set_field": set_field, "refill": refill, "CellType": types.CellType,
          "MethodType": types.MethodType, "deque": collections.deque, "defaultdict": collections.defaultdict,
          "OrderedDict": collections.OrderedDict}

@@ -115,7 +115,6 @@ class Double(nn.Module):
 x = pellucid.arange(12.0).reshape(4, 3) / 7 - 0.5
 """
 PRELUDE_CODE = compile(PRELUDE, "<prelude>", "exec", dont_inherit=True)
-COUNTER = [0]
 
 
 def run(source: str, space: dict) -> None:
@@ -125,8 +124,7 @@ def run(source: str, space: dict) -> None:
 
 def space_of(setup: str, body: str | None) -> dict:
     """A namespace with the case in it."""
-    COUNTER[0] += 1
-    space = {"__name__": f"case{COUNTER[0]}"}
+    space = {"__name__": "case"}
     pellucid.manual_seed(0)
     exec(PRELUDE_CODE, space)
     run(setup, space)
