@@ -8,6 +8,7 @@ from .tensor.tensor import Tensor as Tensor
 from .tensor.storages import TypedStorage as TypedStorage
 from .tensor.storages import UntypedStorage as UntypedStorage
 from . import amp as amp
+from . import array_api as array_api
 from .tensor.autocast import autocast as autocast
 from . import autograd as autograd
 from . import backends as backends
