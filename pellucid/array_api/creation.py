@@ -5,8 +5,8 @@ from ..core import dtype as dt
 from ..tensor import functions as P
 from .dtypes import result_type
 
-__all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "full", "full_like", "linspace", "meshgrid", "ones", "ones_like",
-           "tril", "triu", "zeros", "zeros_like"]
+__all__ = ["arange", "asarray", "empty", "empty_like", "eye", "from_dlpack", "full", "full_like", "linspace", "meshgrid", "ones",
+           "ones_like", "tril", "triu", "zeros", "zeros_like"]
 
 asarray, from_dlpack = P.asarray, P.from_dlpack
 

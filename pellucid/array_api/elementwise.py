@@ -6,12 +6,12 @@ from ..tensor import functions as P
 from .dtypes import of_two, promoted
 
 _ONE = """abs acos acosh asin asinh atan atanh bitwise_invert=bitwise_not ceil conj cos cosh exp expm1 floor imag isfinite isinf isnan
-log log1p log2 log10 logical_not negative positive real reciprocal round signbit sin sinh square sqrt tan tanh trunc""".split()
+log log1p log2 log10 logical_not negative positive real reciprocal signbit sin sinh square sqrt tan tanh trunc""".split()
 _TWO = """add atan2 bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copysign divide equal=eq floor_divide greater
 greater_equal hypot less less_equal logaddexp logical_and logical_or logical_xor maximum minimum multiply nextafter not_equal pow remainder
 subtract""".split()
 
-__all__ = ["clip", "sign"]
+__all__ = ["clip", "round", "sign"]
 for _pair in (*_ONE, *_TWO):
     _name, _, _ours = _pair.partition("=")
     _function = getattr(P, _ours or _name)
@@ -25,6 +25,11 @@ def clip(x, /, min=None, max=None):
     if isinstance(low, Tensor) or isinstance(high, Tensor):
         low, high = [None if v is None else promoted(x, v)[1] for v in (low, high)]
     return x.clone() if low is None and high is None else P.clip(x, low, high)
+
+
+def round(x, /):
+    """The nearest whole numbers, halves to even ones; of complex numbers, part by part."""
+    return P.complex(P.round(x.real), P.round(x.imag)) if x.is_complex() else P.round(x)
 
 
 def sign(x, /):

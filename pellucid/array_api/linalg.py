@@ -6,8 +6,9 @@ from ..tensor import functions as P
 from .dtypes import of_two, promoted
 from .reductions import sum
 
-__all__ = ["cholesky", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "matmul", "matrix_norm", "matrix_power",
-           "matrix_rank", "matrix_transpose", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals", "tensordot", "trace", "vecdot", "vector_norm"]
+__all__ = ["cholesky", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "matmul", "matrix_norm",
+           "matrix_power", "matrix_rank", "matrix_transpose", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals",
+           "tensordot", "trace", "vecdot", "vector_norm"]
 
 _L = P.linalg
 cholesky, det, eig, eigh, eigvals, eigvalsh, inv, matrix_power, qr, slogdet, svdvals = (
@@ -15,9 +16,16 @@ cholesky, det, eig, eigh, eigvals, eigvalsh, inv, matrix_power, qr, slogdet, svd
 matmul, outer = of_two(P.matmul), of_two(P.outer)
 
 
+def _vectors(x1, x2, axis: int) -> tuple:
+    """Operands of one dtype whose vectors have one length: all other dimensions broadcast."""
+    if x1.shape[axis] != x2.shape[axis]:
+        raise ValueError(f"vectors along axis {axis} need one length, got {x1.shape[axis]} and {x2.shape[axis]}")
+    return promoted(x1, x2)
+
+
 def cross(x1, x2, /, *, axis=-1):
     """Cross products of vectors of three elements along `axis`."""
-    return _L.cross(*promoted(x1, x2), dim=axis)
+    return _L.cross(*P.broadcast_tensors(*_vectors(x1, x2, axis)), dim=axis)
 
 
 def diagonal(x, /, *, offset=0):
@@ -72,7 +80,7 @@ def trace(x, /, *, offset=0, dtype=None):
 
 def vecdot(x1, x2, /, *, axis=-1):
     """Dot products of vectors along `axis`, the first conjugated."""
-    x1, x2 = promoted(x1, x2)
+    x1, x2 = _vectors(x1, x2, axis)
     if x1.dtype.category < dt.FLOAT:                # PyTorch's takes no integers
         return sum(x1 * x2, axis=axis, dtype=x1.dtype)
     return _L.vecdot(x1, x2, dim=axis)

@@ -22,13 +22,13 @@ def _accumulator(x, dtype):
 def all(x, /, *, axis=None, keepdims=False):
     """Whether all values are true."""
     axes = _axes(x, axis)
-    return P.all(x, axes, keepdims) if axes else x.bool()
+    return P.all(x.bool(), axes, keepdims) if axes else x.bool()       # PyTorch's of uint8 is uint8
 
 
 def any(x, /, *, axis=None, keepdims=False):
     """Whether any value is true."""
     axes = _axes(x, axis)
-    return P.any(x, axes, keepdims) if axes else x.bool()
+    return P.any(x.bool(), axes, keepdims) if axes else x.bool()       # PyTorch's of uint8 is uint8
 
 
 def count_nonzero(x, /, *, axis=None, keepdims=False):

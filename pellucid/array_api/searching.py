@@ -7,8 +7,8 @@ from ..tensor import Tensor
 from ..tensor import functions as P
 from .dtypes import promoted, result_type
 
-__all__ = ["argmax", "argmin", "argsort", "isin", "nonzero", "searchsorted", "sort", "take", "take_along_axis", "unique_all", "unique_counts",
-           "unique_inverse", "unique_values", "where"]
+__all__ = ["argmax", "argmin", "argsort", "isin", "nonzero", "searchsorted", "sort", "take", "take_along_axis", "unique_all",
+           "unique_counts", "unique_inverse", "unique_values", "where"]
 
 
 def argmax(x, /, *, axis=None, keepdims=False):
@@ -50,13 +50,12 @@ def searchsorted(x1, x2, /, *, side="left", sorter=None):
 
 
 def take(x, indices, /, *, axis=None):
-    """The elements of `x` at `indices` along `axis`, which only a vector may leave out."""
+    """The elements of `x` at `indices` (negative ones count from the end) along `axis`, which only a vector may leave out."""
     if axis is None:
         if x.ndim != 1:
             raise ValueError(f"axis must be given for a tensor of {x.ndim} dimensions; only with one it may be left out")
         axis = 0
-    y = P.index_select(x, axis, indices.reshape(-1))
-    return y if indices.ndim == 1 else P.unflatten(y, axis, indices.shape) if indices.ndim else P.squeeze(y, axis)
+    return x[(slice(None),) * (axis % x.ndim) + (indices,)]
 
 
 def take_along_axis(x, indices, /, *, axis=-1):

@@ -35,40 +35,48 @@ def both(name, *args, **kwargs):
 
 
 CASES = [
-    *[(n, A) for n in "abs atan ceil cos cosh exp expm1 floor isfinite isinf isnan negative positive reciprocal round sign signbit sin sinh "
-      "square tan tanh trunc logical_not asinh".split()],
+    *[(n, A) for n in "abs atan ceil cos cosh exp expm1 floor isfinite isinf isnan negative positive reciprocal round sign signbit sin "
+      "sinh square tan tanh trunc logical_not asinh".split()],
     *[(n, U) for n in "acos asin atanh log log1p log2 log10 sqrt".split()],
-    ("acosh", W), ("bitwise_invert", I), ("conj", Z), ("real", Z), ("imag", Z), ("sign", Z), ("sign", np.array([np.nan, -1.0])),
+    ("acosh", W), ("bitwise_invert", I), ("conj", Z), ("real", Z), ("imag", Z), ("sign", Z), ("round", Z * 0.5), ("sign", np.array([np.nan, -1.0])),
     *[(n, A, B) for n in "add subtract multiply divide floor_divide remainder maximum minimum atan2 copysign hypot logaddexp nextafter "
       "equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor".split()],
     ("add", I, np.array(2, np.uint16)), ("add", A, np.array(2.0)), ("multiply", A, 2.5), ("pow", W, V),
     *[(n, I, J) for n in "bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift".split()],
     ("clip", A, -1.0, 1.0), ("clip", A, B - 1, None), ("clip", A, None, None),
     ("sum", A), ("sum", np.array([200, 100], np.uint8)), ("sum", A, {"axis": ()}), ("sum", A, {"axis": (0, 1), "keepdims": True}),
-    ("prod", A, {"axis": 1}), ("prod", A), ("mean", A, {"axis": 0}), ("max", A, {"axis": 1}), ("min", A), ("std", A, {"axis": 1, "correction": 1}),
-    ("var", A), ("any", A > 2, {"axis": 0}), ("all", A > -5), ("count_nonzero", I, {"keepdims": True}),
-    ("cumulative_sum", I), ("cumulative_sum", A, {"axis": -1, "include_initial": True}), ("cumulative_prod", V, {"include_initial": True}),
+    ("prod", A, {"axis": 1}), ("prod", A), ("mean", A, {"axis": 0}), ("max", A, {"axis": 1}), ("min", A),
+    ("std", A, {"axis": 1, "correction": 1}),
+    ("var", A), ("any", A > 2, {"axis": 0}), ("all", A > -5), ("any", I.astype(np.uint8)), ("any", I, {"axis": ()}),
+    ("count_nonzero", I, {"keepdims": True}),
+    ("cumulative_sum", I), ("cumulative_sum", A, {"axis": -1, "include_initial": True}),
+    ("cumulative_prod", V, {"include_initial": True}),
     ("diff", V), ("diff", A, {"axis": 0}),
     ("argmax", A, {"axis": 1}), ("argmin", A), ("argsort", V), ("sort", V), ("isin", I, J), ("isin", I, J, {"invert": True}),
     ("nonzero", A > 1), ("searchsorted", W, V, {"side": "right"}), ("take", A, np.array([2, 0]), {"axis": 1}),
+    ("take", V, np.array([0, -1])),
     ("take", A, np.array([[2, 0], [1, 1]]), {"axis": 1}), ("take_along_axis", A, np.array([[0], [2]]), {"axis": 1}),
     *[(n, I) for n in "unique_all unique_counts unique_inverse".split()], ("where", A > 0, A, 0.0),
     ("broadcast_arrays", V, A.astype(float)), ("broadcast_to", V, (2, 3)), ("broadcast_shapes", (3, 1), (2,)),
     ("concat", [A, B.astype(np.float64)]), ("concat", [A, B], {"axis": None}), ("stack", [A, B], {"axis": 1}), ("expand_dims", A, (0, 2)),
-    ("flip", A), ("flip", A, {"axis": 0}), ("moveaxis", A, 0, 1), ("permute_dims", A, (1, 0)), ("repeat", A, 2, {"axis": 1}), ("repeat", V, 3),
+    ("flip", A), ("flip", A, {"axis": 0}), ("moveaxis", A, 0, 1), ("permute_dims", A, (1, 0)), ("repeat", A, 2, {"axis": 1}),
+    ("repeat", V, 3),
     ("reshape", A, (3, 2), {"copy": True}), ("roll", A, 1, {"axis": 1}), ("squeeze", A[None], 0), ("tile", V, (2, 2)), ("unstack", A),
     ("arange", 5), ("arange", 5, 0), ("arange", 1, 4, 2), ("linspace", 0, 1, 4, {"endpoint": False}), ("meshgrid", V, W[:2]),
     ("eye", 2, 3, {"k": 1}), ("tril", M, {"k": -1}), ("triu", M), ("full", 3, 2.5), ("full_like", A, 7), ("ones", (2,)), ("zeros", 2),
     ("ones_like", A), ("zeros_like", A), ("astype", A, np.float64), ("matmul", A, M.astype(np.float32)), ("matrix_transpose", A),
     ("tensordot", A, B, {"axes": ((1,), (1,))}), ("vecdot", I, J), ("vecdot", Z, Z),
-    ("linalg.cholesky", M), ("linalg.cross", V, W), ("linalg.det", M), ("linalg.diagonal", M, {"offset": 1}), ("linalg.eigh", M),
-    ("linalg.eigvalsh", M), ("linalg.inv", M), ("linalg.matmul", M, M), ("linalg.matrix_norm", M, {"ord": 1}), ("linalg.matrix_power", M, 3),
+    ("linalg.cholesky", M), ("linalg.cross", V, W), ("linalg.cross", M, V), ("linalg.det", M), ("linalg.diagonal", M, {"offset": 1}),
+    ("linalg.eigh", M),
+    ("linalg.eigvalsh", M), ("linalg.inv", M), ("linalg.matmul", M, M), ("linalg.matrix_norm", M, {"ord": 1}),
+    ("linalg.matrix_power", M, 3),
     ("linalg.matrix_rank", M), ("linalg.matrix_transpose", M), ("linalg.outer", V, W), ("linalg.pinv", M), ("linalg.slogdet", M),
     ("linalg.solve", M, V), ("linalg.svdvals", M), ("linalg.tensordot", M, M, {"axes": 1}), ("linalg.trace", M, {"offset": 1}),
     ("linalg.vecdot", V, W), ("linalg.vector_norm", V, {"ord": 1}), ("linalg.vector_norm", M, {"axis": (0, 1)}),
     ("linalg.solve", np.stack([M, M]), M),
     *[(f"fft.{n}", V) for n in "fft ifft rfft hfft ihfft fftn ifftn rfftn fftshift ifftshift".split()],
-    ("fft.irfft", Z), ("fft.irfftn", Z), ("fft.fftn", M, {"s": (2, 2), "axes": (0, 1)}), ("fft.fft", M, {"n": 4, "axis": 0, "norm": "ortho"}),
+    ("fft.irfft", Z), ("fft.irfftn", Z), ("fft.fftn", M, {"s": (2, 2), "axes": (0, 1)}),
+    ("fft.fft", M, {"n": 4, "axis": 0, "norm": "ortho"}),
 ]
 
 
@@ -125,7 +133,8 @@ def test_promotion_is_the_standards() -> None:
 
 def test_refusals_are_the_standards() -> None:
     for wrong in (lambda: xp.squeeze(xp.ones((2, 1)), 0), lambda: xp.nonzero(xp.asarray(1)), lambda: xp.broadcast_shapes((2,), (3,)),
-                  lambda: xp.cumulative_sum(xp.ones((2, 2))), lambda: xp.take(xp.ones((2, 2)), xp.asarray([0]))):
+                  lambda: xp.cumulative_sum(xp.ones((2, 2))), lambda: xp.take(xp.ones((2, 2)), xp.asarray([0])),
+                  lambda: xp.vecdot(xp.ones(3), xp.ones(1)), lambda: xp.linalg.cross(xp.ones(3), xp.ones((2, 1)))):
         with pytest.raises(ValueError):
             wrong()
     with pytest.raises(IndexError, match="distinct dimensions"):
