@@ -14,9 +14,10 @@ subtract""".split()
 __all__ = ["clip", "round", "sign"]
 for _pair in (*_ONE, *_TWO):
     _name, _, _ours = _pair.partition("=")
-    _function = getattr(P, _ours or _name)
-    globals()[_name] = of_two(_function) if _pair in _TWO else _function
-    __all__.append(_name)
+    _function = getattr(P, _ours or _name, None)
+    if _function is not None:                           # an operator that is not registered has no name here either
+        globals()[_name] = of_two(_function) if _pair in _TWO else _function
+        __all__.append(_name)
 
 
 def clip(x, /, min=None, max=None):
