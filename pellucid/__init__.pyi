@@ -8,6 +8,7 @@ from .tensor.tensor import Tensor as Tensor
 from .tensor.storages import TypedStorage as TypedStorage
 from .tensor.storages import UntypedStorage as UntypedStorage
 from . import amp as amp
+from . import array_api as array_api
 from .tensor.autocast import autocast as autocast
 from . import autograd as autograd
 from . import backends as backends
@@ -33,6 +34,7 @@ from .core.layout import layout as layout
 from . import linalg as linalg
 from . import masked as masked
 from .core.layout import memory_format as memory_format
+from . import multiprocessing as multiprocessing
 from . import native as native
 from . import nn as nn
 from .tensor.modes import no_grad as no_grad

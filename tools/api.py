@@ -17,7 +17,8 @@ TARGET = ROOT / "tests" / "golden" / "api.txt"
 SPACES = ("", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "nn.utils.parametrize", "nn.parallel", "optim", "optim.lr_scheduler", "optim.swa_utils",
           "autograd", "autograd.functional", "autograd.graph", "utils.data", "utils.checkpoint", "linalg", "special", "fft", "serialization",
           "serialization.safetensors", "random", "testing", "cuda", "backends", "compiler",
-          "jit", "onnx", "distributed", "overrides", "masked", "signal", "signal.windows", "distributions", "distributions.constraints", "distributions.transforms")
+          "jit", "onnx", "distributed", "overrides", "masked", "signal", "signal.windows", "array_api", "array_api.fft", "array_api.linalg",
+          "func", "amp", "multiprocessing", "distributions", "distributions.constraints", "distributions.transforms")
 
 
 def space(name: str):

@@ -473,6 +473,15 @@ class Tensor(Slots):
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
 
+    # the array API standard
+    def __array_namespace__(self, *, api_version: str | None = None):
+        """The module `pellucid.array_api`. Raises ValueError for a version of the standard that it does not serve."""
+        return late.array_namespace().of_version(api_version)
+
+    def to_device(self, device, /, *, stream=None) -> Tensor:
+        """The tensor on `device`: itself if it is there already."""
+        return F.to(self, device)
+
 
 def use_grad(t: Tensor, read: bool) -> None:
     """Tell a tracer that `t.grad` is about to be read or set."""
