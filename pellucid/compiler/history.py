@@ -56,7 +56,7 @@ class CompiledBackward(Node):
                      got=f"version {memory.version} of it; expected version {version}", fix="clone() it before it is written, or after")
         gs = g if isinstance(g, tuple) else (g,)
         if any(type(x._a) is Fake for x in gs):
-            raise TraceError(message("P3114", "backward() would go on into what an earlier part of a compiled function computed",
+            raise TraceError(message("P3115", "backward() would go on into what an earlier part of a compiled function computed",
                                      fix="compute the loss and call backward() in one part, without a break in between"))
         return self.joint.backward(self._saved, [x._a for x in gs])
 
