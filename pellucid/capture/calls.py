@@ -14,18 +14,24 @@ from typing import Any
 
 from ..nn import Module
 from ..nn.modules import module as modules_of_nn
+from ..optim import Optimizer
+from ..optim.lr_scheduler import LRScheduler
+from ..tensor import Tensor
 from ..tensor.core import Slots
+from ..tensor.interop import as_tensor, tensor
 from ..tensor.symbolic import SymNumber
-from . import forms, policy
+from . import forms, later, policy
 from .breaks import Break, refuse
 from .concrete import performed
 from .frame import Entering, Exhausted, Frame, Generator, Raised, frame_of
 from .interpreter import Interpreter
+from .later import Later
 from .sources import Source, known
 from .tables import NULL
 
 __all__: list[str] = []
 
+DEEPEST = 4                         # containers in containers, as far as C functions are taken to look
 DEPTH = 200                         # frames on the interpreter's stack
 
 
@@ -119,6 +125,8 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
     if special is not None:
         return special(world, fn, args, kwargs)
     what = policy.decide(fn)
+    if fn.__name__ == "step" and args and isinstance(args[0], LRScheduler) and policy.framework_file(fn.__code__.co_filename):
+        return later.schedules(world, fn, args, kwargs)
     if what == "inline":
         if len(world.interpreter.frames) >= DEPTH:
             refuse("PX008", fn.__qualname__)
@@ -129,6 +137,8 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
         return native(world, fn, args, kwargs)
     if what == "numpy":
         return call_numpy(world, fn, args, kwargs)
+    if later.logs(world, fn, args, kwargs):
+        return None
     module = fn.__globals__.get("__name__") or ""
     return refuse("PX015" if module == "random" else "PX003" if module.partition(".")[0] in policy.OUTPUT else "PX002", f"{module}.{fn.__qualname__}()")
 
@@ -172,10 +182,12 @@ def open_partial(world: Any, fn: functools.partial) -> None:
 
 def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     """Call what has no code of the user's in it. Functions among the arguments are interpreted when they are called back."""
+    if type(fn) is types.FunctionType:
+        args = [world.standing_in(a) for a in args]
     values = [*args, *kwargs.values()]
     if any(type(v) is Generator for v in values) and type(fn) is not types.BuiltinFunctionType:
         return frame_of(forms.with_lists, (fn, args, kwargs), {})
-    for v in values:
+    for v in values[getattr(fn, "__name__", "") in later.STILL and isinstance(args[0] if args else None, Optimizer):]:
         world.expose(v)
     if args and isinstance(args[0], Module) and getattr(fn, "__name__", "") not in policy.MODULE_READS:
         world.change_modules(args[0])
@@ -183,7 +195,7 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
         args = [nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for v in args]
         kwargs = {k: nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for k, v in kwargs.items()}
     if getattr(fn, "__name__", "") == "backward":
-        world.backwards.append(world.interpreter.steps - 1)
+        world.backwards.append((world.interpreter.steps - 1, world.place()))
     found = performed(fn, *args, **kwargs)
     return performed(settled, found) if type(found) is types.GeneratorType and policy.framework_file(found.gi_code.co_filename) else found
 
@@ -291,6 +303,8 @@ def construct(world: Any, cls: type, args: list, kwargs: dict) -> Any:
     meta = type(cls)
     if cls is type and len(args) == 1:
         kind = type(args[0])
+        if kind is Later:
+            return args[0].kind
         return types.GeneratorType if kind is Generator else type(args[0].now) if kind is SymNumber else kind
     if cls is super:
         return super(*(args or world.enclosing()))
@@ -303,6 +317,8 @@ def construct(world: Any, cls: type, args: list, kwargs: dict) -> Any:
         return frame_of(method, (cls, *args), kwargs)
     if cls.__module__.partition(".")[0] == "numpy":
         return call_numpy(world, cls, args, kwargs)
+    if issubclass(cls, LRScheduler):
+        refuse("PX020", f"{cls.__name__}() is made")
     if policy.framework_class(cls) or method is not None or not policy.python_class(cls):
         if not policy.framework_class(cls) and not policy.python_class(cls) and cls.__module__ not in policy.C_MODULES | {"re", "types", "_thread"}:
             refuse("PX002", f"{cls.__module__}.{cls.__qualname__}()")
@@ -360,8 +376,10 @@ def construct_builtin(world: Any, cls: type, args: list, kwargs: dict) -> Any:
             forms.with_list, (cls, *args), kwargs)
     if cls in forms.TAKES_FUNCTION and args and callable_in_python(args[0]):
         return frame_of(forms.map_one if cls is map and len(args) == 2 else forms.FORMS[cls], args, kwargs)
+    args = [world.standing_in(a) for a in args]
     for a in (*args, *kwargs.values()):
-        world.expose(a)
+        handed = cls in policy.HANDED
+        world.expose(a, (DEEPEST - (cls is dict)) * handed, handed)
     if cls in policy.ITERATORS or cls in (zip, enumerate, map, filter, reversed):
         for a in args:
             if id(a) in world.sources and type(a) in policy.ITERATORS:
@@ -386,6 +404,10 @@ def _number(world: Any, cls: type, args: list, kwargs: dict) -> Any:
     """int, float, complex."""
     if len(args) == 1:
         x = args[0]
+        if type(x) is Later:
+            return later.number(cls, x)
+        if type(x) is Tensor and x._a.size == 1 and (found := later.cast(world, cls, x)) is not NotImplemented:
+            return found
         if type(x) is SymNumber:
             if cls is float and isinstance(x.now, float) or cls is int and isinstance(x.now, int):
                 return x
@@ -429,12 +451,20 @@ def call_builtin(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             owner = args[0]                                     # list.append(x, y)
         else:
             owner = None
+    if type(owner) is str:
+        found = later.text_method(fn, args, kwargs)
+        if found is not NotImplemented:
+            return found
     if owner is not None and type(owner) not in policy.ATOMS:
         found = method_call(world, fn, owner, name, args, kwargs)
         if found is not NULL:
             return found
     if name in policy.ITERATE and any(runs_python(a) for a in args):
         return frame_of(forms.with_lists, (fn, args, kwargs), {})
+    if isinstance(owner, (list, dict, collections.deque)) and name in policy.HANDS_ON:
+        for v in (*args, *kwargs.values()):
+            world.expose(v, handed=True)
+        return performed(fn, *args, **kwargs)
     return native(world, fn, args, kwargs)
 
 
@@ -466,6 +496,12 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
         world.change(owner)
         if kwargs.get("key") is not None and callable_in_python(kwargs["key"]) or has_python_operators(owner):
             return frame_of(forms.sort_, (owner, *given), kwargs)
+    if name == "clear" and type(owner) is list and not given:
+        world.clear(owner)
+        return performed(fn, *args)
+    if name == "append" and type(owner) is list and world.unseen(owner) and len(given) == 1 and not kwargs:
+        world.journal.append(owner, given[0])
+        return None
     if isinstance(owner, (list, dict, set, collections.deque)) and name not in policy.READ_ONLY:
         world.change(owner)
         if name in policy.ITERATE and any(runs_python(a) for a in given):
@@ -473,7 +509,7 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
                 return frame_of(forms.into_list, (owner, *given), {})
             return frame_of(forms.with_lists, (fn, args, kwargs), {})
     elif isinstance(owner, (list, tuple, dict, set, frozenset, collections.deque)):
-        world.expose(owner)
+        world.expose(owner, DEEPEST * (name in policy.HANDS_ON), name in policy.HANDS_ON)
         if type(owner) is collections.OrderedDict and name == "move_to_end":
             world.change(owner)
     elif type(owner) in policy.ITERATORS and id(owner) in world.sources:
@@ -574,8 +610,8 @@ def _len(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             return world.enter(method, (x,), {})
         world.expose(x)
         return len(x)
-    if isinstance(x, (dict, set, frozenset)) and world.unseen(x):
-        world.rely(world.sources[id(x)][1], "length", len(x))
+    if isinstance(x, (dict, set, frozenset, list, collections.deque)) and world.unseen(x):
+        world.measure(x)
         return len(x)
     return native(world, len, args, kwargs)
 
@@ -585,6 +621,8 @@ def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
         return issubclass(types.GeneratorType, args[1])
     if type(args[0]) is SymNumber:
         return isinstance(args[0].now, args[1])
+    if type(args[0]) is Later:
+        return issubclass(args[0].kind, args[1])
     kinds = args[1] if isinstance(args[1], tuple) else (args[1],)
     for cls in kinds:
         method = policy.python_method(type(cls), "__instancecheck__") if isinstance(cls, type) else None
@@ -600,7 +638,7 @@ def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 def _id(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     x = args[0]
     found = world.sources.get(id(x))
-    if found is None and not policy.stable(x):
+    if type(x) is Later or found is None and not policy.stable(x):
         refuse("PX017", "id()")
     if found is not None:
         world.rely(found[1], "identity", x)
@@ -617,8 +655,14 @@ def _hash(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     return native(world, hash, args, kwargs)
 
 
-def _print(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    return refuse("PX003", "print()")
+def _tensor(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    found = later.tensor_of(world, fn, args, kwargs)
+    return native(world, fn, args, kwargs) if found is NotImplemented else found
+
+
+def _round(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    found = later.rounded(world, fn, args, kwargs)
+    return native(world, fn, args, kwargs) if found is NotImplemented else found
 
 
 def _vars(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -662,7 +706,8 @@ def _chain_from(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _delattr, object.__setattr__: _object_setattr,
            object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, id: _id, hash: _hash,
-           print: _print, vars: _vars, repr: _repr, format: _format, globals: _globals, locals: _locals, eval: _only_python, exec: _only_python,
+           print: later.prints, round: _round, vars: _vars, repr: _repr, format: _format, globals: _globals,
+           locals: _locals, eval: _only_python, exec: _only_python,
            dir: _only_python, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
 FUNCTIONS: dict[Any, Any] = {forms.enter: _enter, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
 
@@ -672,5 +717,7 @@ def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     return world.set_plainly(args[0], args[1], args[2], fn)
 
 
+FUNCTIONS[Tensor.item] = later.item
+FUNCTIONS[tensor] = FUNCTIONS[as_tensor] = _tensor
 FUNCTIONS[Module.__setattr__] = _setter_of_modules
 FUNCTIONS[Module._any_hook_left] = lambda world, fn, args, kwargs: True      # whoever asks has found out

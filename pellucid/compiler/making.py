@@ -15,14 +15,17 @@ from ..autograd import grad as gradients
 from ..capture.attempt import Attempt, Located
 from ..capture.breaks import Break
 from ..capture.sources import Source, evaluate
-from ..core.errors import fail, message
+from ..core.errors import fail
+from ..core.layout import preserve_format
 from ..core.spec import Spec
 from ..graph.ir import Graph
 from ..graph.partition import partition
 from ..nn import Module
 from ..ops.dispatch import local
+from ..ops.op import REGISTRY
 from ..tensor import Tensor
 from ..tensor.core import PLAIN, Node, new
+from ..tensor.fake import Fake
 from ..tensor.tracing import TraceError, Traced, Tracer, flatten, rebuild, trace as trace_function
 from . import backends
 from .entry import Constant, Entry, own_memory
@@ -42,6 +45,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     start = time.perf_counter()
     leaves: list[Tensor] = []
     tracer = Tracer(compiled.name)
+    tracer.apart = True
     places, extras = promoted(compiled.promoted, (args, kwargs))
     given = args, kwargs, extras
     template = flatten(lifted(given, (), paths, tracer, given), leaves)
@@ -52,8 +56,13 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     watch = [p for m in reachable(compiled.fn) for p in m.parameters()]
     try:
         traced = trace_function(work, rebuild(template, seen), name=tracer.graph.name, tracer=tracer, watch=watch)
+    except TraceError as error:
+        error.places = needed(tracer, error, given)
+        raise
     except Break as error:                          # in what autograd calls back
         raise TraceError(f"{error.reason} ({error.remedy})") from error
+    except Lost as lost:
+        return make_entry(compiled, args, kwargs, paths, apart, themselves, before_backward(compiled, attempt, end, lost.reason))
     except Located as located:
         if compiled.fullgraph and located.error.number in ("PX013", "PX014"):
             raise located.__cause__ from None       # the function's own error
@@ -67,17 +76,15 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
         again = None
     if again is not None:
         return make_entry(compiled, args, kwargs, paths, apart, themselves, again)
+    if compiled.vary(*attempt.rewritten):
+        attempt.release()
+        return make_entry(compiled, args, kwargs, paths, apart, themselves, end)
     also = met_otherwise(tracer, leaves, stands)
     if also or apart and shared(traced, leaves, seen):
         return make_entry(compiled, args, kwargs, paths, apart and bool(also), themselves | also, end)
-    if any(t._fn is not None and traced.grads.get(stands[id(t)]) is not None for t in leaves):
-        where = attempt.world.backwards
-        if where and (end is None or where[0] < end.steps):
-            error = attempt.place(Break("PX009"))
-            compiled.met(error)
-            return make_entry(compiled, args, kwargs, paths, apart, themselves, Located(error, where[0]))
-        fail(TraceError, "P3108", "backward() inside the function would go on into the history of an argument",
-             fix="call backward() outside, on what the function returns, or detach() the argument")
+    if any(t._fn is not None and traced.grads.get(stands[id(t)]) is not None for t in leaves) or any(
+            s.fn is not None and traced.grads.get(s.tensor) is not None for s in tracer.saved.values()):
+        return make_entry(compiled, args, kwargs, paths, apart, themselves, before_backward(compiled, attempt, end))
     ties = met_within(tracer, seen)
     for container, path in (i.source for i in traced.inputs if i.source is not None and type(i.source[0]) is dict):
         check_unchanged(tracer, container, path)
@@ -105,6 +112,43 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     seconds["all"] = time.perf_counter() - start
     entry.seconds, entry.graph = seconds, graph
     return entry
+
+
+class Lost(Exception):
+    """Something of a history that goes on was written before the segment ended."""
+
+    def __init__(self, reason: str):
+        self.reason = reason
+
+
+def before_backward(compiled: Any, attempt: Attempt, end: Located | None, what: str = "") -> Located:
+    """The segment must end before the first backward(), which runs on its own then."""
+    where = attempt.world.backwards
+    if not where or end is not None and where[0][0] >= end.steps:
+        fail(TraceError, "P3108", "backward() inside the function would go on into what was computed before it", got=what or None,
+             fix="call backward() outside, on what the function returns, or detach() what was computed before")
+    step, place = where[0]
+    error = Break("PX009", what)
+    error.file, error.line, error.function = place
+    compiled.met(error)
+    return Located(error, step)
+
+
+def needed(tracer: Tracer, error: TraceError, given: tuple) -> tuple[set, set]:
+    """The run-time numbers that a capture needed the values of: paths in the arguments, and places outside of them."""
+    paths, places = set(), set()
+    stack = [error.number] if error.number is not None else []
+    while stack:
+        expr = stack.pop()
+        if type(expr) is tuple and expr[0] == "input":
+            container, path = tracer.sources.get(tracer.graph.inputs[expr[1]], (None, ()))
+            if container is given:
+                paths.add(path)
+            elif type(container) is Source:
+                places.add(container)
+        elif type(expr) is tuple:
+            stack += expr[1:]
+    return paths, places
 
 
 def promoted(places: frozenset, given: tuple[tuple, dict]) -> tuple[tuple[Source, ...], tuple[Tensor, ...]]:
@@ -207,23 +251,24 @@ class Work:
         flatten(out, leaves)
         if local.grad:
             self.live = [k for k, t in enumerate(leaves) if isinstance(t._fn, Node) and alive(t._fn)]
-        cut = self.fn.stop is not None
-        if cut and self.live and self.stepped():
-            raise TraceError(message("P3112", "backward() ran before a break, and other results go on into a later backward()",
-                                     fix="remove the break between them, or compile the two parts as functions of their own"))
-        if not self.live or self.stepped():
-            self.live = []
+        if not self.live:
             return out, []
         tracer = self.tracer
         live = [leaves[k] for k in self.live]
         lifted = [t for t in tracer.lifted.values() if t._rg]
-        self.wrt = list({id(t): t for t in [*[t for t in self.arguments if t._rg], *lifted]}.values())
+        own = [t for t in leaves if t._rg and t._fn is None and (       # made in here, to be differentiated by
+            id(t) not in tracer.saved or tracer.saved[id(t)].fake is None and type(tracer.saved[id(t)].array) is Fake)]
+        self.wrt = list({id(t): t for t in [*[t for t in self.arguments if t._rg], *lifted, *own]}.values())
         tangents = [tracer.tensor(tracer.graph.input(Spec(tuple(t.shape), t.dtype), "g", "tangent")) for t in live]
-        own = self.fn.stop is not None and any(t._rg and t._fn is None and id(t) not in tracer.saved for t in leaves)
-        if own or not self.wrt:
-            raise TraceError(message("P3113", "a tensor that wants a gradient is made before a break, and is used after it",
-                                     fix="make it outside the compiled function, or remove the break"))
-        found = gradients(live, self.wrt, tangents, allow_unused=True)
+        try:
+            found = gradients(live, self.wrt, tangents, allow_unused=True) if self.wrt else ()
+        except RuntimeError as error:
+            if not self.stepped() or isinstance(error, TraceError):
+                raise
+            if self.fn.stop is not None:
+                raise Lost(str(error).partition("\n")[0]) from None
+            self.live = []                          # as in eager, it cannot be differentiated any more
+            return out, []
         self.given = [g is not None for g in found]
         self.extra = sum(self.given)
         return out, [g for g in found if g is not None]
@@ -258,6 +303,8 @@ def joint_of(compiled: Any, traced: Traced, work: Work, extra: int) -> tuple[Gra
     forward, backward, saved = partition(backends.prepare(g) if native else g, count)
     inputs = {v: k for k, v in enumerate(forward.inputs)}
     results = {v: k for k, v in reversed(list(enumerate(forward.outputs[:count])))}
+    written = {v for v, _ in forward.writebacks}
+    saved = [forward.add(REGISTRY["clone"], (v,), {"fmt": preserve_format}, (v.spec,), None).outs[0] if v in written else v for v in saved]
     forward.outputs[count:] = [v for v in saved if v not in inputs and v not in results]
     made = results | {v: k for k, v in enumerate(forward.outputs) if k >= count}
     sources = [("in", inputs[v]) if v in inputs else ("out", made[v]) for v in saved]
