@@ -39,14 +39,17 @@ globals().update({n: v for n, v in vars(_layout).items() if isinstance(v, (layou
 
 from . import nn, utils, version  # noqa: E402
 from .core.alias import install as _known_by_other_names  # noqa: E402
+from .core.late import late as _late  # noqa: E402
 from .core.lazy import lazily as _lazily  # noqa: E402
 
 _known_by_other_names()
 
-_LATER = ("amp", "autograd", "backends", "compiler", "cuda", "distributed", "distributions", "fft", "fx", "jit", "linalg", "onnx", "optim",
-          "overrides", "random", "serialization", "special", "testing")
-_FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler"}
+_LATER = ("__future__", "amp", "array_api", "autograd", "backends", "compiler", "cuda", "distributed", "distributions", "fft", "func", "fx",
+          "jit", "linalg", "masked", "multiprocessing", "onnx", "optim", "overrides", "random", "serialization", "signal", "special",
+          "testing")
+_FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func"}
 __getattr__ = _lazily(__name__, _LATER, _FROM)
+_late.array_namespace = lambda: __getattr__("array_api")
 
 
 def __dir__():

@@ -4,6 +4,8 @@ from __future__ import annotations
 from .core.errors import unknown as _unknown
 from .tensor.functions import namespace
 
-globals().update(namespace("fft"))
+_OPERATORS = namespace("fft")
+globals().update(_OPERATORS)
+__all__ = sorted(_OPERATORS)
 
 __getattr__ = _unknown(globals())

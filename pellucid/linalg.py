@@ -5,6 +5,8 @@ from .core.errors import unknown as _unknown
 from .ops._linalg import LinAlgError as LinAlgError
 from .tensor.functions import namespace
 
-globals().update(namespace("linalg"))
+_OPERATORS = namespace("linalg")
+globals().update(_OPERATORS)
+__all__ = ["LinAlgError", *sorted(_OPERATORS)]
 
 __getattr__ = _unknown(globals())

@@ -4,6 +4,8 @@ from __future__ import annotations
 from .core.errors import unknown as _unknown
 from .tensor.functions import namespace
 
-globals().update(namespace("special"))
+_OPERATORS = namespace("special")
+globals().update(_OPERATORS)
+__all__ = sorted(_OPERATORS)
 
 __getattr__ = _unknown(globals())

@@ -25,7 +25,8 @@ for name in dir(pellucid):        # what loads on first use is public too
     getattr(pellucid, name)
 
 HEADER = '"""Written by tools/stubs.py from the operator registry; do not edit."""\n'
-SPACES = {"linalg": "linalg.pyi", "special": "special.pyi", "fft": "fft.pyi", "nn.functional": "nn/functional.pyi"}
+SPACES = {"linalg": "linalg.pyi", "special": "special.pyi", "fft": "fft.pyi", "nn.functional": "nn/functional.pyi", "masked": "masked.pyi",
+          "signal.windows": "signal/windows.pyi"}
 
 
 def default_text(value) -> str:

@@ -1,4 +1,7 @@
-"""Mixed precision: `amp.autocast("cpu")` is `autocast`, under PyTorch's module path."""
+"""Mixed precision: `autocast` and `GradScaler`, under PyTorch's module path."""
+from ..core.lazy import lazily
 from ..tensor.autocast import autocast, is_autocast_available
 
-__all__ = ["autocast", "is_autocast_available"]
+__all__ = ["GradScaler", "autocast", "is_autocast_available"]
+
+__getattr__ = lazily(__name__, ("autocast_mode", "grad_scaler"), {"GradScaler": "grad_scaler"})

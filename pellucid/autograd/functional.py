@@ -10,6 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..core.errors import describe, fail
+from ..func.gradients import differentiable, gradients
+from ..func.jacobians import basis, jacfwd
+from ..func.mapping import vmap
+from ..ops.dispatch import local
 from ..tensor import Tensor, enable_grad
 from ..tensor import functions as T
 from ..tensor.autograd import grad
@@ -138,14 +142,18 @@ def jvp(func: Callable, inputs: Tensors, v: Tensors | None = None, create_graph:
 
 def jacobian(func: Callable, inputs: Tensors, create_graph: bool = False, strict: bool = False, vectorize: bool = False,
              strategy: str = "reverse-mode"):
-    """The Jacobian: for each output and each input a tensor of shape `output.shape + input.shape`, one reverse sweep per
-    element of the outputs. `vectorize` and `strategy` are accepted; the result is the same."""
+    """The Jacobian: for each output and each input a tensor of shape `output.shape + input.shape`.
+
+    One backward pass per element of the outputs; with `vectorize`, all of them at once (by `func.vmap`), or, with
+    `strategy="forward-mode"`, one batched forward pass for all elements of the inputs."""
     _check_ways("jacobian", strategy, strict, vectorize)
+    if strategy == "forward-mode":
+        return _by_columns(func, inputs, create_graph, vectorize)
     with enable_grad():
         several, xs = _tuple(inputs, "inputs", "jacobian")
         xs = _fresh(xs, create_graph)
         many, outs = _run(func, xs, "jacobian", strict)
-        rows = [_jacobian_of(i, o, xs, create_graph, strict) for i, o in enumerate(outs)]
+        rows = _all_rows(outs, xs, create_graph) if vectorize else [_jacobian_of(i, o, xs, create_graph, strict) for i, o in enumerate(outs)]
     result = tuple([r if several else r[0] for r in rows])
     return result if many else result[0]
 
@@ -156,6 +164,37 @@ def _check_ways(fn: str, strategy: str, strict: bool, vectorize: bool) -> None:
     if strict and vectorize:
         raise RuntimeError(f"torch.autograd.functional.{fn}: `strict=True` and `vectorize=True` are not supported together. Please either "
                            "set `strict=False` or `vectorize=False`.")
+
+
+def _all_rows(outs: tuple, xs: tuple, create_graph: bool) -> list:
+    """The Jacobians of all outputs, by one batched backward pass."""
+    depth = len(local.stack)
+    numels = [o.numel() for o in outs]
+    if not sum(numels):
+        return [tuple([T.zeros((*o.shape, *x.shape), dtype=x.dtype) for x in xs]) for o in outs]
+    stacked = vmap(lambda *gs: tuple(gradients(list(outs), list(xs), list(gs), True, create_graph, depth)))(*basis(list(outs), 0, sum(numels)))
+    split = [T.split(s if create_graph else s.detach(), numels) for s in stacked]
+    return [tuple([split[k][i].reshape(*o.shape, *x.shape) for k, x in enumerate(xs)]) for i, o in enumerate(outs)]
+
+
+def _by_columns(func: Callable, inputs: Tensors, create_graph: bool, vectorize: bool):
+    """The Jacobian by forward mode."""
+    if create_graph:
+        raise NotImplementedError("torch.autograd.functional.jacobian: `create_graph=True` and `strategy=\"forward-mode\"` are not supported "
+                                  "together (yet). Please either set `create_graph=False` or `strategy=\"reverse-mode\"`.")
+    if not vectorize:
+        raise NotImplementedError("Computing Jacobian using forward-AD or forward-over-reverse Hessian is only implemented for `vectorize=True`.")
+    several, xs = _tuple(inputs, "inputs", "jacobian")
+    many: list = []
+    with enable_grad():
+
+        def run(*a):
+            kind, outs = _run(func, a, "jacobian", False)
+            many.append(kind)
+            return outs
+        rows = jacfwd(run, tuple(range(len(xs))))(*[x.detach() for x in xs])
+    result = tuple([tuple([r.detach() for r in row]) if several else row[0].detach() for row in rows])
+    return result if many[0] else result[0]
 
 
 def _jacobian_of(i: int, o: Tensor, xs: tuple, create_graph: bool, strict: bool) -> tuple:
@@ -180,12 +219,14 @@ def hessian(func: Callable, inputs: Tensors, create_graph: bool = False, strict:
     several, xs = _tuple(inputs, "inputs", "hessian")
 
     def gradient(*ys):
+        if outer_jacobian_strategy == "forward-mode":
+            ys = tuple([differentiable(y) for y in ys])
         (out,) = _run(lambda *a: _scalar(func(*a), "hessian"), ys, "hessian", strict)[1]
         gs = _grads((out.reshape(()),), ys, (T.ones((), dtype=out.dtype),), True)
         _check_varies(gs, strict)
         return tuple([T.zeros_like(y) if g is None else g for g, y in zip(gs, ys)])
 
-    r = jacobian(gradient, xs, create_graph=create_graph)
+    r = jacobian(gradient, xs, create_graph=create_graph, vectorize=vectorize, strategy=outer_jacobian_strategy)
     return r if several else r[0][0]
 
 

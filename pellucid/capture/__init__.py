@@ -6,6 +6,8 @@
     concrete.py    what operations do on plain values
     world.py       what they do during a capture: every look at the world outside is noted
     calls.py       calls: interpreted, run as they are, or a break
+    arrays.py      NumPy on values that only the run knows
+    choices.py     what min() and max() choose of tensors
     forms.py       builtins that call back, in Python, to be interpreted
     policy.py      which is which
     sources.py     places in the world outside, and what is relied on about them

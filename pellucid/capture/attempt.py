@@ -6,7 +6,8 @@ was there before is as it was; a run that meets a break says after how many inst
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..core import dtype as dt
@@ -16,7 +17,7 @@ from ..tensor.core import Slots
 from ..tensor.fake import TraceError
 from . import calls
 from .breaks import Break
-from .frame import Frame, Generator, Raised
+from .frame import Frame, Raised, first_step
 from .interpreter import Interpreter, Stopped
 from .journal import ABSENT, Change
 from .rebuild import Recipe
@@ -50,36 +51,50 @@ class Attempt:
     def __call__(self, args: tuple, kwargs: dict, extras: tuple) -> list:
         """Run; the tensors of the recipe. `extras`: what stands for the tensors at the `promoted` places."""
         world, before = self.world, modes()
-        outer, interpreted.place = interpreted.place, world.place
         try:
-            for k, value in enumerate(args):
-                world.adopt(value, (0, k), self.given[0][k])
-            for key, value in kwargs.items():
-                world.adopt(value, (1, key), self.given[1][key])
-            for k, (place, value) in enumerate(zip(self.promoted, extras)):
-                world.adopt(value, (2, k), value)
-                world.standing[place] = value
-            value = self.run(args, kwargs)
-            recipe = self.recipe
-            changes = world.journal.changes()
-            try:
-                recipe.result = recipe.part(value if self.stop is None else tuple(self.stop.values))
-                recipe.settle()
-                for change in changes:
-                    recipe.write(change)
-                for waiting in world.waiting:
-                    recipe.call(*waiting)
-                recipe.settle()
-            except Break as error:
-                self.cannot_rebuild(error)
-            self.rewritten = rewritten(world, changes)
-            now = modes()
-            self.modes_after = None if now == before else now
-            return recipe.tensors
+            with self.watching():
+                return self.outcome(args, kwargs, extras, before)
         finally:
-            interpreted.place = outer
             set_modes(*before)
             world.journal.restore()
+
+    def outcome(self, args: tuple, kwargs: dict, extras: tuple, before: tuple) -> list:
+        world = self.world
+        for k, value in enumerate(args):
+            world.adopt(value, (0, k), self.given[0][k])
+        for key, value in kwargs.items():
+            world.adopt(value, (1, key), self.given[1][key])
+        for k, (place, value) in enumerate(zip(self.promoted, extras)):
+            world.adopt(value, (2, k), self.given[2][k])
+            world.standing[place] = value
+        value = self.run(args, kwargs)
+        recipe = self.recipe
+        changes = world.journal.changes()
+        try:
+            recipe.result = recipe.part(value if self.stop is None else tuple(self.stop.values))
+            recipe.settle()
+            for change in changes:
+                recipe.write(change)
+            for waiting in world.waiting:
+                recipe.call(*waiting)
+            recipe.settle()
+            recipe.told_apart(self.stop is not None)
+        except Break as error:
+            self.cannot_rebuild(error)
+        self.rewritten = rewritten(world, changes)
+        now = modes()
+        self.modes_after = None if now == before else now
+        return recipe.tensors
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Inside, what the user's functions look at is noted, also where code that is not interpreted calls them."""
+        world, outer = self.world, (interpreted.place, interpreted.call)
+        interpreted.place, interpreted.call = world.place, lambda fn, args, kwargs: calls.nested(world, fn)(*args, **kwargs)
+        try:
+            yield
+        finally:
+            interpreted.place, interpreted.call = outer
 
     def release(self) -> None:
         """Let go of the values of this call: they hold each other."""
@@ -178,14 +193,6 @@ def rewritten(world: World, changes: list[Change]) -> tuple[set[Source], set[Sou
 
 def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0][:200]
-
-
-def first_step(frames: list[Frame], step: int) -> int:
-    """Where a segment that cannot go past `step` must end: frames that nobody can go on with are not entered at all."""
-    for frame in frames:
-        if frame.then is not None or frame.owner is not None or frame.awaits is not None or any(type(v) is Generator and v.running for v in frame.stack):
-            return frame.entered
-    return step
 
 
 def modes() -> tuple:

@@ -37,9 +37,10 @@ KINDS: dict[str, Kind] = {
     "PX015": Kind("random numbers of Python or NumPy", "use pellucid's random functions, or draw outside the compiled function"),
     "PX016": Kind("a value that cannot be built again", "finish with this object before the break, or make it after it"),
     "PX017": Kind("the identity of an object is used", "compare with `is`, or use a number of your own"),
-    "PX020": Kind("a learning-rate scheduler", "let scheduler.step() be the last that the function does with the optimizer, or call it "
-                  "outside the compiled function"),
     "PX019": Kind("an instruction that only Python itself runs", "move this into a function of its own, outside the compiled one"),
+    "PX020": Kind("a hook is put on a tensor", "register hooks outside the compiled function, or call backward() in it too"),
+    "PX021": Kind("a learning-rate scheduler", "let scheduler.step() be the last that the function does with the optimizer, or call it "
+                  "outside the compiled function"),
     "PX018": Kind("NumPy computes with a tensor's values", "use the tensor operation of the same name"),
 }
 

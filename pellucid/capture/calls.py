@@ -12,27 +12,35 @@ import itertools
 import types
 from typing import Any
 
+from ..core.errors import interpreted
+from ..distributed import groups
 from ..nn import Module
-from ..nn.modules import module as modules_of_nn
+from ..nn.modules.module import CALL_HOOKS, GLOBAL_HOOKS
+from ..ops.dispatch import below, local
 from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler
-from ..tensor import Tensor
-from ..tensor.core import Slots
-from ..tensor.interop import as_tensor, tensor
+from ..tensor import interop
+from ..tensor.core import Node, Slots
+from ..tensor.function import Function
 from ..tensor.symbolic import SymNumber
-from . import forms, later, policy
+from ..tensor.tensor import Tensor
+from . import arrays, choices, forms, later, policy
+from .arrays import Array
 from .breaks import Break, refuse
+from .choices import Choice
 from .concrete import performed
-from .frame import Entering, Exhausted, Frame, Generator, Raised, frame_of
+from .frame import Entering, Exhausted, Frame, Generator, Raised, first_step, frame_of, handles
 from .interpreter import Interpreter
 from .later import Later
-from .sources import Source, known
+from .sources import Same, Source, known
 from .tables import NULL
 
 __all__: list[str] = []
 
 DEEPEST = 4                         # containers in containers, as far as C functions are taken to look
 DEPTH = 200                         # frames on the interpreter's stack
+C_FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
+               types.ClassMethodDescriptorType)
 
 
 class GeneratorMethod:
@@ -82,7 +90,7 @@ def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             open_partial(world, fn)
             fn, args, kwargs = fn.func, [*fn.args, *args], {**fn.keywords, **kwargs}
         elif kind is functools._lru_cache_wrapper:
-            fn = fn.__wrapped__
+            return call_cached(world, fn, args, kwargs)
         else:
             break
     if kind is types.FunctionType:
@@ -96,8 +104,7 @@ def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     special = SPECIAL.get(fn) if isinstance(fn, collections.abc.Hashable) and kind in (types.BuiltinFunctionType, types.WrapperDescriptorType) else None
     if special is not None:
         return special(world, fn, args, kwargs)
-    if isinstance(fn, (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
-                       types.ClassMethodDescriptorType, type(str.join), type(len))):
+    if isinstance(fn, C_FUNCTIONS):
         return call_builtin(world, fn, args, kwargs)
     if kind.__name__ == "Compiled" and policy.framework_class(kind):         # a compiled function inside another
         return call(world, fn.fn, args, kwargs)
@@ -121,6 +128,8 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
     if getattr(fn, "_capture_disabled", False):
         why = fn._capture_disabled
         refuse("PX004", fn.__qualname__ + (f" ({why})" if isinstance(why, str) else ""))
+    if fn.__name__ in policy.FACTS and args and isinstance(args[0], Slots) and policy.framework_file(fn.__code__.co_filename):
+        return world.fact(args[0], fn)
     special = FUNCTIONS.get(fn)
     if special is not None:
         return special(world, fn, args, kwargs)
@@ -134,6 +143,11 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
             look_at_function(world, fn)
         return frame_of(fn, args, kwargs)
     if what == "native":
+        if fn.__module__.startswith(groups.__package__):                    # what is asked or done depends on the groups there are
+            world.rely(Source("attribute", "default", known(groups.STATE)), "identity", groups.STATE.default)
+            for v in (*args, *kwargs.values()):
+                if type(v) is groups.ProcessGroup:
+                    world.rely(Source("attribute", "groups", known(groups.STATE)), "contains", (id(v), id(v) in groups.STATE.groups))
         return native(world, fn, args, kwargs)
     if what == "numpy":
         return call_numpy(world, fn, args, kwargs)
@@ -141,6 +155,32 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
         return None
     module = fn.__globals__.get("__name__") or ""
     return refuse("PX015" if module == "random" else "PX003" if module.partition(".")[0] in policy.OUTPUT else "PX002", f"{module}.{fn.__qualname__}()")
+
+
+def call_cached(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """A function behind functools.lru_cache runs as it is, once, and so does each later call ask: its result is a place."""
+    args, kwargs = [plainly(a) for a in args], {k: plainly(a) for k, a in kwargs.items()}
+    for a in (*args, *kwargs.values()):
+        place = world.source_of(a)
+        if isinstance(a, Slots) or not policy.plain(a) and place is None or not isinstance(a, collections.abc.Hashable):
+            refuse("PX002", f"{fn.__qualname__}(), which is cached,")
+        if not policy.plain(a):
+            world.rely(place, "identity", a)
+    key = (id(fn), *map(Same, args), *kwargs, *map(Same, kwargs.values()))
+    if key not in world.cached:
+        world.cached[key] = Source("call", Same((tuple(args), kwargs)), known(fn))
+        before = interpreted.place, interpreted.call
+        interpreted.place = interpreted.call = None
+        try:
+            with below(len(local.stack)):
+                performed(fn, *args, **kwargs)
+        finally:
+            interpreted.place, interpreted.call = before
+    return world.admit(fn(*args, **kwargs), world.cached[key])
+
+
+def plainly(x: Any) -> Any:
+    return x.fixed() if type(x) is SymNumber else x
 
 
 def look_at_function(world: Any, fn: types.FunctionType) -> None:
@@ -185,6 +225,8 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if type(fn) is types.FunctionType:
         args = [world.standing_in(a) for a in args]
     values = [*args, *kwargs.values()]
+    if not isinstance(fn, C_FUNCTIONS) and getattr(fn, "__module__", "") not in (arrays.__name__, choices.__name__) and any(type(v) in (Array, Choice) for v in flat(values)):
+        refuse("PX018", f"{getattr(fn, '__name__', fn)}() of an array")
     if any(type(v) is Generator for v in values) and type(fn) is not types.BuiltinFunctionType:
         return frame_of(forms.with_lists, (fn, args, kwargs), {})
     for v in values[getattr(fn, "__name__", "") in later.STILL and isinstance(args[0] if args else None, Optimizer):]:
@@ -194,10 +236,30 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if any(callable_in_python(v) and not isinstance(v, (type, Module)) for v in values):
         args = [nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for v in args]
         kwargs = {k: nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for k, v in kwargs.items()}
-    if getattr(fn, "__name__", "") == "backward":
+    name = getattr(fn, "__name__", "")
+    if name == "backward":
         world.backwards.append((world.interpreter.steps - 1, world.place()))
-    found = performed(fn, *args, **kwargs)
+    elif name == "apply" and args and isinstance(args[0], type) and issubclass(args[0], Function):
+        for part in ("forward", "backward", "vjp", "setup_context"):
+            world.rely(Source("attribute", part, known(args[0])), "identity", getattr(args[0], part))
+    elif name in policy.HOOKS and args and isinstance(args[0], (Slots, Node)):
+        look_at_hook(world, name, args[0])
+    try:
+        found = performed(fn, *args, **kwargs)
+    except Raised:
+        if any(type(v) in (Array, Choice) for v in flat(values)):
+            refuse("PX018", f"{getattr(fn, '__name__', fn)}() of an array")       # whose error may be another
+        raise
     return performed(settled, found) if type(found) is types.GeneratorType and policy.framework_file(found.gi_code.co_filename) else found
+
+
+def look_at_hook(world: Any, name: str, owner: Any) -> None:
+    """A hook is put on a tensor. One that was there before keeps it; others need it when their gradient is computed."""
+    error = Break("PX020", f"{name}()")
+    if id(owner) in world.sources or isinstance(owner, Node) or owner.is_leaf:
+        raise error
+    error.file, error.line, error.function = world.place()
+    world.hooked.append((world.interpreter.steps - 1, error))
 
 
 def settled(found: Any) -> Any:
@@ -207,11 +269,10 @@ def settled(found: Any) -> Any:
 
 def nested(world: Any, fn: Any) -> Any:
     """A function that interprets `fn` when code that is not interpreted calls it."""
-    @functools.wraps(fn, updated=())
     def interpreted(*args: Any, **kwargs: Any) -> Any:
         outer = world.interpreter
         try:
-            inner = Interpreter(world, [])
+            inner = Interpreter(world, [], nested=True)
             found = call(world, fn, list(args), kwargs)
             if type(found) is not Frame:
                 return found
@@ -221,7 +282,7 @@ def nested(world: Any, fn: Any) -> Any:
             raise raised.value from None
         finally:
             world.interpreter = outer
-    return interpreted
+    return functools.update_wrapper(interpreted, fn, updated=())
 
 
 def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
@@ -242,7 +303,7 @@ def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
     if policy.native_module(module):
         world.use_module(module)
         return native(world, module, args, kwargs)
-    if module._has_hooks and module._any_hook_left():
+    if module._any_hook_left():
         return frame_of(Module._call_impl, (module, *args), kwargs)
     forward = world.get_attr(module, "forward")
     if type(forward) is Frame:
@@ -251,20 +312,14 @@ def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
     return call(world, forward, args, kwargs)
 
 
-HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-
-
 def look_at_hooks(world: Any, module: Module) -> None:
-    """Rely on the hooks that a module and its parts have, and on its class."""
-    world.rely(known(module), "type", type(module))
-    world.rely(Source("attribute", "__dict__", known(module)), "length", len(module.__dict__))
-    world.rely(Source("attribute", "_has_hooks", known(Module)), "value", Module._has_hooks)
-    if Module._has_hooks:
-        for hooks in modules_of_nn.GLOBAL_HOOKS:
+    """Rely on a module's class and on the hooks that its calls run."""
+    world.called[id(module)] = module
+    if module._any_hook_left():
+        for hooks in GLOBAL_HOOKS:
             world.rely(known(hooks), "length", len(hooks))
-        for m in module.modules():
-            for name in HOOKS:
-                world.rely(Source("field", name, known(m)), "length", len(m.__dict__[name]))
+        for name in CALL_HOOKS:
+            world.rely(Source("field", name, known(module)), "length", len(module.__dict__[name]))
 
 
 def call_generator(world: Any, method: GeneratorMethod, args: list) -> Any:
@@ -274,11 +329,7 @@ def call_generator(world: Any, method: GeneratorMethod, args: list) -> Any:
     if name in ("__next__", "send"):
         return advance(world, generator, args[0] if args else None, NULL)
     if name == "close":
-        if generator.frame is None or generator.frame.index == 0:
-            generator.frame = None
-            return None
-        handlers = generator.frame.program.handler
-        if not any(handlers):
+        if generator.frame is None or not generator.running and (generator.frame.index == 0 or not handles(generator.frame)):
             generator.frame = None
             return None
     return refuse("PX012", f"generator.{name}()")
@@ -298,14 +349,26 @@ def _enter(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------- classes
+STAND_INS = (Generator, SymNumber, Array, Choice, Later)
+
+
+def seen_type(x: Any) -> type:
+    """The type of a value as the program knows it."""
+    kind = type(x)
+    if kind is Generator:
+        return types.GeneratorType
+    if kind is Later:
+        return x.kind
+    if kind is Choice:
+        refuse("PX001", "the type of what min() or max() gives")
+    return type(x.now) if kind is SymNumber else arrays.stands_for(x) if kind is Array else kind
+
+
 def construct(world: Any, cls: type, args: list, kwargs: dict) -> Any:
     """A call of a class."""
     meta = type(cls)
     if cls is type and len(args) == 1:
-        kind = type(args[0])
-        if kind is Later:
-            return args[0].kind
-        return types.GeneratorType if kind is Generator else type(args[0].now) if kind is SymNumber else kind
+        return seen_type(args[0])
     if cls is super:
         return super(*(args or world.enclosing()))
     if cls in TYPE_FORMS:
@@ -318,7 +381,7 @@ def construct(world: Any, cls: type, args: list, kwargs: dict) -> Any:
     if cls.__module__.partition(".")[0] == "numpy":
         return call_numpy(world, cls, args, kwargs)
     if issubclass(cls, LRScheduler):
-        refuse("PX020", f"{cls.__name__}() is made")
+        refuse("PX021", f"{cls.__name__}() is made")
     if policy.framework_class(cls) or method is not None or not policy.python_class(cls):
         if not policy.framework_class(cls) and not policy.python_class(cls) and cls.__module__ not in policy.C_MODULES | {"re", "types", "_thread"}:
             refuse("PX002", f"{cls.__module__}.{cls.__qualname__}()")
@@ -414,6 +477,8 @@ def _number(world: Any, cls: type, args: list, kwargs: dict) -> Any:
             x.fixed()
             return cls(x.now)
         for name in (f"__{cls.__name__}__", "__index__"):
+            if policy.python_class(type(x)) and not isinstance(x, Slots):
+                world.method_of(type(x), name)
             method = policy.python_method(type(x), name)
             if method is not None and policy.inlined(method) and not isinstance(x, Slots):
                 return world.enter(method, (x,), {})
@@ -442,7 +507,8 @@ def call_builtin(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             refuse("PX015" if module in ("random", "_random") else "PX002", f"{name}()" if module in ("builtins", None) else f"{module}.{name}()")
     form = forms.FORMS.get(fn)
     if form is not None and (any(runs_python(a) for a in args) or fn in forms.TAKES_FUNCTION and any(
-            callable_in_python(v) for v in (*args, *kwargs.values())) or any(has_python_operators(a) for a in args)):
+            callable_in_python(v) for v in (*args, *kwargs.values())) or any(has_python_operators(a) for a in args)
+                             or fn in (min, max) and any(type(v) in (Tensor, Choice) for v in flat(args))):
         return frame_of(form, args, kwargs)
     owner = getattr(fn, "__self__", None)
     name = fn.__name__
@@ -479,7 +545,7 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
     """A method of a builtin container; NULL if it is nothing special."""
     bound = getattr(fn, "__self__", None) is owner
     given = args if bound else args[1:]
-    if isinstance(owner, dict) and id(owner) in world.sources and name in ("get", "__contains__", "setdefault") and given and policy.plain(given[0]):
+    if isinstance(owner, policy.MAPPINGS) and id(owner) in world.sources and name in ("get", "__contains__", "setdefault") and given and policy.plain(given[0]):
         key = given[0]
         if name == "__contains__":
             return world.contains(key, owner, 0)
@@ -488,7 +554,7 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
         if name == "get":
             world.check_key(owner, key, False)
             return given[1] if len(given) > 1 else None
-    if name == "__getitem__" and bound:
+    if name == "__getitem__" and isinstance(owner, (list, tuple, dict, collections.deque)):
         return world.get_item(owner, *given)
     if name == "__setitem__" and bound:
         return world.store_item(given[1], owner, given[0])
@@ -508,7 +574,7 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
             if name == "extend":
                 return frame_of(forms.into_list, (owner, *given), {})
             return frame_of(forms.with_lists, (fn, args, kwargs), {})
-    elif isinstance(owner, (list, tuple, dict, set, frozenset, collections.deque)):
+    elif isinstance(owner, (list, tuple, *policy.MAPPINGS, set, frozenset, collections.deque, *policy.BUFFERS)):
         world.expose(owner, DEEPEST * (name in policy.HANDS_ON), name in policy.HANDS_ON)
         if type(owner) is collections.OrderedDict and name == "move_to_end":
             world.change(owner)
@@ -523,9 +589,14 @@ def call_numpy(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if "random" in (getattr(fn, "__module__", "") or "") or "random" in type(getattr(fn, "__self__", None)).__name__.lower():
         refuse("PX015", f"numpy.{name}()")
     values = [*args, *kwargs.values()]
-    if any(isinstance(v, Slots) for v in flat(values)):
-        refuse("PX018", f"numpy.{name}()")
-    if any(policy.array(v) and id(v) in world.sources for v in flat(values)) and name not in ("dtype", "finfo", "iinfo"):
+    if any(isinstance(v, (Slots, Array)) for v in flat(values)):
+        for v in values:
+            world.expose(v)
+        try:
+            return performed(arrays.numpy_call, fn, args, kwargs)
+        except Break as error:
+            refuse("PX018", f"numpy.{name}(): {error.what}")
+    if any(policy.numpy_array(v) and id(v) in world.sources for v in flat(values)) and name not in ("dtype", "finfo", "iinfo"):
         pass                                                    # its contents are relied on
     return native(world, fn, args, kwargs)
 
@@ -535,6 +606,8 @@ def flat(values: Any) -> list:
     for v in values:
         if isinstance(v, (list, tuple)):
             found += flat(v)
+        elif isinstance(v, dict):
+            found += flat(v.values())
         else:
             found.append(v)
     return found
@@ -563,7 +636,7 @@ def _hasattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             return False
         raise
     except Break:
-        return hasattr(*args)
+        return hasattr(*args) if type(args[0]) is not Array else hasattr(seen_type(args[0]), args[1])
     return frame_of(forms.has_attribute, args, {}) if type(found) is Frame else True
 
 
@@ -610,19 +683,17 @@ def _len(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             return world.enter(method, (x,), {})
         world.expose(x)
         return len(x)
-    if isinstance(x, (dict, set, frozenset, list, collections.deque)) and world.unseen(x):
+    if policy.python_class(type(x)) and not isinstance(x, Slots):
+        world.method_of(type(x), "__len__")
+    if isinstance(x, (*policy.MAPPINGS, set, frozenset, list, collections.deque)) and world.unseen(x):
         world.measure(x)
         return len(x)
     return native(world, len, args, kwargs)
 
 
 def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    if type(args[0]) is Generator:
-        return issubclass(types.GeneratorType, args[1])
-    if type(args[0]) is SymNumber:
-        return isinstance(args[0].now, args[1])
-    if type(args[0]) is Later:
-        return issubclass(args[0].kind, args[1])
+    if type(args[0]) in STAND_INS:
+        return performed(issubclass, seen_type(args[0]), args[1])
     kinds = args[1] if isinstance(args[1], tuple) else (args[1],)
     for cls in kinds:
         method = policy.python_method(type(cls), "__instancecheck__") if isinstance(cls, type) else None
@@ -635,10 +706,16 @@ def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     return performed(isinstance, *args)
 
 
+def _callable(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if policy.python_class(type(args[0])) and not isinstance(args[0], Slots):
+        world.method_of(type(args[0]), "__call__")
+    return performed(callable, *args)
+
+
 def _id(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     x = args[0]
     found = world.sources.get(id(x))
-    if type(x) is Later or found is None and not policy.stable(x):
+    if found is None and (not policy.stable(x) or type(x) in (Array, Choice)) or type(x) is Later:
         refuse("PX017", "id()")
     if found is not None:
         world.rely(found[1], "identity", x)
@@ -653,11 +730,6 @@ def _hash(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if type(x).__hash__ is object.__hash__ and not policy.stable(x):
         return _id(world, fn, args, kwargs) and hash(x)
     return native(world, hash, args, kwargs)
-
-
-def _tensor(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    found = later.tensor_of(world, fn, args, kwargs)
-    return native(world, fn, args, kwargs) if found is NotImplemented else found
 
 
 def _round(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -705,11 +777,22 @@ def _chain_from(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 
 SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _delattr, object.__setattr__: _object_setattr,
-           object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, id: _id, hash: _hash,
+           object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, callable: _callable, id: _id, hash: _hash,
            print: later.prints, round: _round, vars: _vars, repr: _repr, format: _format, globals: _globals,
            locals: _locals, eval: _only_python, exec: _only_python,
            dir: _only_python, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
-FUNCTIONS: dict[Any, Any] = {forms.enter: _enter, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
+
+
+def _extreme(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    run = world.interpreter
+    born = first_step(run.frames, run.steps - 1)
+    found = None if run.nested else performed(choices.choose, *args, born)
+    if isinstance(found, Slots):
+        world.choose(found, args[:2], born)
+    return frame_of(forms.compared, args, kwargs) if found is None else found
+
+
+FUNCTIONS: dict[Any, Any] = {forms.enter: _enter, forms.extreme: _extreme, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
 
 
 def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -718,6 +801,23 @@ def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 
 FUNCTIONS[Tensor.item] = later.item
-FUNCTIONS[tensor] = FUNCTIONS[as_tensor] = _tensor
 FUNCTIONS[Module.__setattr__] = _setter_of_modules
 FUNCTIONS[Module._any_hook_left] = lambda world, fn, args, kwargs: True      # whoever asks has found out
+
+
+# ---------------------------------------------------------------------------------------------------- to and from NumPy
+def _numpy(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if len(args) != 1 or kwargs.keys() - {"force"}:
+        return native(world, fn, args, kwargs)
+    return performed(arrays.of_tensor, args[0], **kwargs)
+
+
+def _from_array(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if len(args) == 1 and type(args[0]) is Array and not kwargs.keys() - {"dtype"}:
+        return performed(arrays.to_tensor, fn, args[0], **kwargs)
+    found = later.tensor_of(world, fn, args, kwargs) if fn in (interop.tensor, interop.as_tensor) else NotImplemented
+    return native(world, fn, args, kwargs) if found is NotImplemented else found
+
+
+FUNCTIONS[Tensor.numpy] = _numpy
+FUNCTIONS |= dict.fromkeys((interop.from_numpy, interop.as_tensor, interop.asarray, interop.tensor), _from_array)

@@ -199,12 +199,19 @@ def best(name: str, below: bool, args: tuple, key: Any, default: Any) -> Any:
     chosen = None
     empty = True
     for item in items:
-        value = item if key is None else key(item)
+        if key is None:
+            found, empty = item if empty else extreme(found, item, below), False
+            continue
+        value = key(item)
         if empty or (value < chosen if below else value > chosen):
             found, chosen, empty = item, value, False
     if empty and default is NULL:
         raise ValueError(f"{name}() iterable argument is empty")
     return found
+
+
+def compared(found: Any, item: Any, below: bool) -> Any:
+    return item if (item < found if below else item > found) else found
 
 
 def min_(*args: Any, key: Any = None, default: Any = NULL) -> Any:
@@ -279,6 +286,11 @@ def has_attribute(owner: Any, name: str) -> bool:
 
 
 # ---------------------------------------------------------------------------------------------------- answered by the interpreter
+def extreme(found: Any, item: Any, below: bool) -> Any:
+    """The lesser of two, or the greater: `choices.choose` answers for tensors."""
+    return compared(found, item, below)
+
+
 def iterates(x: Any) -> Any:
     """Whether iterating over a value runs interpreted code: `calls.runs_python` answers."""
 

@@ -90,6 +90,20 @@ class Generator:
         self.name, self.running, self.born = name, False, frame.entered      # `born`: the step of the call that made it
 
 
+def handles(frame: Frame) -> bool:
+    """Whether a suspended generator's own code would notice being ended. (From 3.12 on all of it is in a handler that Python adds.)"""
+    handler = frame.program.handler[frame.index - 1]
+    return handler is not None and frame.program.ins[handler[0]].arg != "STOPITERATION_ERROR"
+
+
+def first_step(frames: list[Frame], step: int) -> int:
+    """Where a segment that cannot go past `step` must end: frames that nobody can go on with are not entered at all."""
+    for frame in frames:
+        if frame.then is not None or frame.owner is not None or frame.awaits is not None or any(type(v) is Generator and v.running for v in frame.stack):
+            return frame.entered
+    return step
+
+
 def frame_of(fn: types.FunctionType, args: Sequence, kwargs: dict) -> Frame:
     """A frame for a call of a Python function."""
     code = fn.__code__

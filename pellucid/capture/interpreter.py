@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from .frame import DROPPED, Entering, Exhausted, Frame, Generator, Raised, chained, check_count, dropped, free_name, unbound_local
+from .frame import DROPPED, Entering, Exhausted, Frame, Generator, Raised, chained, check_count, dropped, free_name, handles, unbound_local
 from .tables import NULL, UNBOUND
 
 __all__: list[str] = []
@@ -27,10 +27,11 @@ class Stopped(Exception):
 
 
 class Interpreter:
-    """Runs `frames`, the last one first. `stop`: the number of instructions after which it stops."""
+    """Runs `frames`, the last one first. `stop`: the number of instructions after which it stops; `nested`: for code that another one
+    has called."""
 
-    def __init__(self, domain: Any, frames: list[Frame], stop: int = -1):
-        self.domain, self.frames, self.stop, self.steps = domain, frames, stop, 0
+    def __init__(self, domain: Any, frames: list[Frame], stop: int = -1, nested: bool = False):
+        self.domain, self.frames, self.stop, self.steps, self.nested = domain, frames, stop, 0, nested
         self.seen: set[tuple] = set()               # (code, line) of what has run
         self.origins: dict[int, tuple] = {}         # id of an exception -> (code, line) of where it was raised
         domain.interpreter = self
@@ -117,7 +118,7 @@ class Interpreter:
 HANDLERS: dict[str, Callable] = {}
 
 
-def handles(name: str) -> Callable:
+def handler_of(name: str) -> Callable:
     def register(fn: Callable) -> Callable:
         HANDLERS[name] = fn
         return fn
@@ -125,51 +126,51 @@ def handles(name: str) -> Callable:
 
 
 # ---------------------------------------------------------------------------------------------------- stack and names
-@handles("POP_TOP")
+@handler_of("POP_TOP")
 def _pop_top(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     left = stack[-1]
-    if type(left) is Generator and left.frame is not None and left.frame.index and left.frame.program.handler[left.frame.index - 1]:
+    if type(left) is Generator and left.frame is not None and left.frame.index and handles(left.frame):
         run.domain.refuse("PX012", "a generator that is left inside try or with")
     stack.pop()
 
 
-@handles("PUSH_NULL")
+@handler_of("PUSH_NULL")
 def _push_null(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     stack.append(NULL)
 
 
-@handles("COPY")
+@handler_of("COPY")
 def _copy(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     stack.append(stack[-arg])
 
 
-@handles("SWAP")
+@handler_of("SWAP")
 def _swap(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     stack[-1], stack[-arg] = stack[-arg], stack[-1]
 
 
-@handles("LOAD_CONST")
+@handler_of("LOAD_CONST")
 def _load_const(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     stack.append(arg)
 
 
-@handles("LOAD_GLOBAL")
+@handler_of("LOAD_GLOBAL")
 def _load_global(run: Interpreter, frame: Frame, stack: list, arg: str) -> None:
     stack.append(run.domain.load_global(frame.space, arg))
 
 
-@handles("STORE_GLOBAL")
+@handler_of("STORE_GLOBAL")
 def _store_global(run: Interpreter, frame: Frame, stack: list, arg: str) -> None:
     run.domain.set_item(frame.space, arg, stack[-1])
     stack.pop()
 
 
-@handles("DELETE_GLOBAL")
+@handler_of("DELETE_GLOBAL")
 def _delete_global(run: Interpreter, frame: Frame, stack: list, arg: str) -> None:
     run.domain.delete_global(frame.space, arg)
 
 
-@handles("LOAD_FAST")
+@handler_of("LOAD_FAST")
 def _load_fast(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     value = frame.slots[arg]
     if value is UNBOUND:
@@ -177,31 +178,31 @@ def _load_fast(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     stack.append(value)
 
 
-@handles("LOAD_FAST_AND_CLEAR")
+@handler_of("LOAD_FAST_AND_CLEAR")
 def _load_fast_and_clear(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     stack.append(frame.slots[arg])
     frame.slots[arg] = UNBOUND
 
 
-@handles("STORE_FAST")
+@handler_of("STORE_FAST")
 def _store_fast(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     frame.slots[arg] = stack.pop()
 
 
-@handles("DELETE_FAST")
+@handler_of("DELETE_FAST")
 def _delete_fast(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     if frame.slots[arg] is UNBOUND:
         raise Raised(unbound_local(frame, arg))
     frame.slots[arg] = UNBOUND
 
 
-@handles("MAKE_CELL")
+@handler_of("MAKE_CELL")
 def _make_cell(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     value = frame.slots[arg]
     frame.slots[arg] = types.CellType() if value is UNBOUND else types.CellType(value)
 
 
-@handles("LOAD_DEREF")
+@handler_of("LOAD_DEREF")
 def _load_deref(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     value = run.domain.cell_get(frame.slots[arg])
     if value is UNBOUND:
@@ -209,13 +210,13 @@ def _load_deref(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     stack.append(value)
 
 
-@handles("STORE_DEREF")
+@handler_of("STORE_DEREF")
 def _store_deref(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     run.domain.cell_set(frame.slots[arg], stack[-1])
     stack.pop()
 
 
-@handles("DELETE_DEREF")
+@handler_of("DELETE_DEREF")
 def _delete_deref(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     if run.domain.cell_get(frame.slots[arg]) is UNBOUND:
         raise Raised(free_name(frame, arg))
@@ -278,7 +279,7 @@ _build("BUILD_STRING", "build_string")
 _build("BUILD_SLICE", "build_slice")
 
 
-@handles("BUILD_MAP")
+@handler_of("BUILD_MAP")
 def _build_map(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     at = len(stack) - 2 * arg
     values = stack[at:]
@@ -287,7 +288,7 @@ def _build_map(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     stack.append(result)
 
 
-@handles("BUILD_CONST_KEY_MAP")
+@handler_of("BUILD_CONST_KEY_MAP")
 def _build_const_key_map(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     at = len(stack) - arg - 1
     result = run.domain.build_map(stack[-1], stack[at:-1])
@@ -315,18 +316,18 @@ _into("MAP_ADD", "map_add", 2)
 _into("DICT_UPDATE", "dict_update")
 
 
-@handles("DICT_MERGE")
+@handler_of("DICT_MERGE")
 def _dict_merge(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     run.domain.dict_merge(stack[-1 - arg], stack[-1], stack[-1 - arg - 2])
     stack.pop()
 
 
-@handles("UNPACK_SEQUENCE")
+@handler_of("UNPACK_SEQUENCE")
 def _unpack_sequence(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     _unpack(run, frame, arg, -1)
 
 
-@handles("UNPACK_EX")
+@handler_of("UNPACK_EX")
 def _unpack_ex(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     _unpack(run, frame, arg & 255, arg >> 8)
 
@@ -347,7 +348,7 @@ def _spread(frame: Frame, items: list) -> Any:
     return DROPPED
 
 
-@handles("FORMAT")
+@handler_of("FORMAT")
 def _format(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     spec = stack[-1] if arg else ""
     result = run.domain.format(stack[-1 - arg], spec)
@@ -356,24 +357,24 @@ def _format(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- control
-@handles("JUMP")
+@handler_of("JUMP")
 def _jump(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     frame.index = arg
 
 
-@handles("POP_JUMP_IF_FALSE")
+@handler_of("POP_JUMP_IF_FALSE")
 def _pop_jump_if_false(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     if not stack.pop():
         frame.index = arg
 
 
-@handles("POP_JUMP_IF_TRUE")
+@handler_of("POP_JUMP_IF_TRUE")
 def _pop_jump_if_true(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     if stack.pop():
         frame.index = arg
 
 
-@handles("FOR_ITER")
+@handler_of("FOR_ITER")
 def _for_iter(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     it = stack[-1]
     if type(it) is Generator:
@@ -390,7 +391,7 @@ def _for_iter(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
         stack.append(result)
 
 
-@handles("RETURN_VALUE")
+@handler_of("RETURN_VALUE")
 def _return_value(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     value = stack.pop()
     run.frames.pop()
@@ -442,7 +443,7 @@ def finish_generator(run: Interpreter, frame: Frame, value: Any) -> None:
     end_iteration(run, awaits, value)
 
 
-@handles("RETURN_GENERATOR")
+@handler_of("RETURN_GENERATOR")
 def _return_generator(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     if frame.program.code.co_flags & ASYNC:
         run.domain.refuse("PX011", "an async function")
@@ -452,7 +453,7 @@ def _return_generator(run: Interpreter, frame: Frame, stack: list, arg: Any) -> 
     run.returned(frame, generator)
 
 
-@handles("YIELD_VALUE")
+@handler_of("YIELD_VALUE")
 def _yield_value(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     value = stack.pop()
     run.frames.pop()
@@ -465,7 +466,7 @@ def _yield_value(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
         below.stack.append(value)
 
 
-@handles("SEND")
+@handler_of("SEND")
 def _send(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     it, value = stack[-2], stack[-1]
     if type(it) is Generator:
@@ -482,7 +483,7 @@ def _send(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
         stack[-1] = result
 
 
-@handles("CLEANUP_THROW")
+@handler_of("CLEANUP_THROW")
 def _cleanup_throw(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     value = stack[-1]
     if isinstance(value, StopIteration):
@@ -504,7 +505,7 @@ def operands(stack: list, count: int) -> tuple[Any, list]:
     return first, [second, *args]
 
 
-@handles("CALL")
+@handler_of("CALL")
 def _call(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     fn, args = operands(stack, arg)
     result = run.domain.call(fn, args, {})
@@ -512,7 +513,7 @@ def _call(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     run.give(frame, result)
 
 
-@handles("CALL_KW")
+@handler_of("CALL_KW")
 def _call_kw(run: Interpreter, frame: Frame, stack: list, arg: tuple) -> None:
     count, names = arg
     fn, args = operands(stack, count)
@@ -522,7 +523,7 @@ def _call_kw(run: Interpreter, frame: Frame, stack: list, arg: tuple) -> None:
     run.give(frame, result)
 
 
-@handles("CALL_FUNCTION_EX")
+@handler_of("CALL_FUNCTION_EX")
 def _call_function_ex(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     kwargs = run.domain.star_kwargs(stack[-1]) if arg else {}
     args = run.domain.unpack(stack[-1 - arg], None, -1)
@@ -539,7 +540,7 @@ def _call_function_ex(run: Interpreter, frame: Frame, stack: list, arg: int) -> 
     run.give(frame, result)
 
 
-@handles("MAKE_FUNCTION")
+@handler_of("MAKE_FUNCTION")
 def _make_function(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     code = stack[-1]
     cells = tuple([types.CellType() for _ in code.co_freevars])
@@ -547,7 +548,7 @@ def _make_function(run: Interpreter, frame: Frame, stack: list, arg: Any) -> Non
     run.domain.made(stack[-1])
 
 
-@handles("SET_FUNCTION_ATTRIBUTE")
+@handler_of("SET_FUNCTION_ATTRIBUTE")
 def _set_function_attribute(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     fn, value = stack.pop(), stack.pop()
     if arg == 1:
@@ -565,7 +566,7 @@ def _set_function_attribute(run: Interpreter, frame: Frame, stack: list, arg: in
 
 
 # ---------------------------------------------------------------------------------------------------- with, exceptions
-@handles("BEFORE_WITH")
+@handler_of("BEFORE_WITH")
 def _before_with(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     manager = stack[-1]
     leave = run.domain.special(manager, "__exit__")
@@ -575,25 +576,25 @@ def _before_with(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     run.give(frame, result)
 
 
-@handles("WITH_EXCEPT_START")
+@handler_of("WITH_EXCEPT_START")
 def _with_except_start(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     value = stack[-1]
     run.give(frame, run.domain.call(stack[-4], [type(value), value, value.__traceback__], {}))
 
 
-@handles("PUSH_EXC_INFO")
+@handler_of("PUSH_EXC_INFO")
 def _push_exc_info(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     value = stack.pop()
     stack += [frame.exc, value]
     frame.exc = value
 
 
-@handles("POP_EXCEPT")
+@handler_of("POP_EXCEPT")
 def _pop_except(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     frame.exc = stack.pop()
 
 
-@handles("CHECK_EXC_MATCH")
+@handler_of("CHECK_EXC_MATCH")
 def _check_exc_match(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     kinds = stack.pop()
     for kind in kinds if isinstance(kinds, tuple) else (kinds,):
@@ -602,12 +603,12 @@ def _check_exc_match(run: Interpreter, frame: Frame, stack: list, arg: Any) -> N
     stack.append(isinstance(stack[-1], kinds))
 
 
-@handles("RERAISE")
+@handler_of("RERAISE")
 def _reraise(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     raise Raised(stack.pop())
 
 
-@handles("RAISE_VARARGS")
+@handler_of("RAISE_VARARGS")
 def _raise_varargs(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     if arg == 0:
         error = handled(run)
@@ -647,34 +648,34 @@ def handled(run: Interpreter) -> BaseException | None:
 
 
 # ---------------------------------------------------------------------------------------------------- imports, matching, the rest
-@handles("IMPORT_NAME")
+@handler_of("IMPORT_NAME")
 def _import_name(run: Interpreter, frame: Frame, stack: list, arg: str) -> None:
     result = run.domain.import_name(arg, frame.space, stack[-1], stack[-2])
     del stack[-2:]
     stack.append(result)
 
 
-@handles("IMPORT_FROM")
+@handler_of("IMPORT_FROM")
 def _import_from(run: Interpreter, frame: Frame, stack: list, arg: str) -> None:
     stack.append(run.domain.import_from(stack[-1], arg))
 
 
-@handles("GET_LEN")
+@handler_of("GET_LEN")
 def _get_len(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     run.give(frame, run.domain.call(len, [stack[-1]], {}))
 
 
-@handles("MATCH_SEQUENCE")
+@handler_of("MATCH_SEQUENCE")
 def _match_sequence(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     stack.append(bool(type(stack[-1]).__flags__ & (1 << 5)))
 
 
-@handles("MATCH_MAPPING")
+@handler_of("MATCH_MAPPING")
 def _match_mapping(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     stack.append(bool(type(stack[-1]).__flags__ & (1 << 6)))
 
 
-@handles("MATCH_KEYS")
+@handler_of("MATCH_KEYS")
 def _match_keys(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     subject, keys = stack[-2], stack[-1]
     found = []
@@ -686,11 +687,11 @@ def _match_keys(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     stack.append(tuple(found))
 
 
-@handles("MATCH_CLASS")
+@handler_of("MATCH_CLASS")
 def _match_class(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     subject, kind, names = stack[-3:]
     found: list | None = None
-    if isinstance(subject, kind):
+    if run.domain.call(isinstance, [subject, kind], {}) is True:
         found = []
         if arg:
             fields = getattr(kind, "__match_args__", None)
@@ -712,7 +713,7 @@ def _match_class(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     stack.append(None if found is None else tuple(found))
 
 
-@handles("INTRINSIC_1")
+@handler_of("INTRINSIC_1")
 def _intrinsic_1(run: Interpreter, frame: Frame, stack: list, arg: str) -> None:
     if arg == "LIST_TO_TUPLE":
         stack[-1] = tuple(stack[-1])
@@ -723,7 +724,7 @@ def _intrinsic_1(run: Interpreter, frame: Frame, stack: list, arg: str) -> None:
         run.domain.refuse("PX019", arg.lower())
 
 
-@handles("INTRINSIC_2")
+@handler_of("INTRINSIC_2")
 def _intrinsic_2(run: Interpreter, frame: Frame, stack: list, arg: str) -> None:
     run.domain.refuse("PX019", arg.lower())
 
@@ -742,6 +743,6 @@ for _name in ("LOAD_NAME", "STORE_NAME", "DELETE_NAME", "LOAD_LOCALS", "LOAD_FRO
 _unknown("CHECK_EG_MATCH", "PX019", "except*")
 
 
-@handles("LOAD_BUILD_CLASS")
+@handler_of("LOAD_BUILD_CLASS")
 def _load_build_class(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     stack.append(builtins.__build_class__)

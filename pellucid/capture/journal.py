@@ -10,12 +10,12 @@ import types
 from typing import Any, NamedTuple
 
 from ..nn import Module
-from ..nn.modules.module import _HOOK_DICTS
+from ..nn.modules.module import _HOOK_DICTS, CALL_HOOKS
 
 __all__: list[str] = []
 
 REGISTRIES = ("_parameters", "_buffers", "_modules")
-OWN = frozenset((*REGISTRIES, *_HOOK_DICTS, "_non_persistent_buffers_set"))
+OWN = frozenset((*REGISTRIES, *CALL_HOOKS, *_HOOK_DICTS, "_non_persistent_buffers_set"))
 
 
 class _Absent:

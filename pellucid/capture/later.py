@@ -277,7 +277,7 @@ def schedules(world: Any, fn: types.FunctionType, args: list, kwargs: dict) -> N
     scheduler, rest = args[0], [*args[1:], *kwargs.values()]
     touched: dict[int, Any] = {}
     if not can_wait(scheduler, touched) or not all(type(x) is Later or policy.plain(x) for x in rest):
-        refuse("PX020", f"{type(scheduler).__name__}.step()")
+        refuse("PX021", f"{type(scheduler).__name__}.step()")
     world.later(fn, args, kwargs)
     world.touched.update(touched)
 

@@ -4,6 +4,7 @@ The only tables of names in capture. What stays true: a C function is called onl
 """
 from __future__ import annotations
 
+import array
 import builtins
 import collections
 import enum
@@ -27,6 +28,7 @@ from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
+from .sources import lookup
 
 __all__: list[str] = []
 
@@ -39,13 +41,19 @@ ITERATORS = frozenset(map(type, (iter([]), iter(()), iter({}), iter({}.keys()), 
                                  itertools.combinations((), 1), itertools.permutations(()), itertools.accumulate(()),
                                  itertools.pairwise(()), iter(collections.deque()), itertools.takewhile(None, ()),
                                  itertools.dropwhile(None, ()), itertools.compress((), ()), itertools.groupby(()))))
+MAPPINGS = (dict, types.MappingProxyType)
+BUFFERS = (bytearray, memoryview, array.array, type({}.keys()), type({}.values()), type({}.items()))    # contents change without a sign
+TUPLE_FIELD = type(collections.namedtuple("_", "x").x)
+# What tensors say of their history and their place in memory.
+FACTS = frozenset(("is_leaf", "grad_fn", "retains_grad", "output_nr", "_base", "storage_offset", "data_ptr", "is_inference", "is_shared", "is_pinned",
+                   "_is_view", "_version"))
 GEOMETRY = frozenset(("pellucid.tensor.size",))
 
 # ---------------------------------------------------------------------------------------------------- functions
 # Packages whose Python code runs as it is: it has no state that a program could see change, or says so to the tracer.
 NATIVE = (f"{PACKAGE}nn/modules/_", *(f"{PACKAGE}{part}/" for part in ("tensor", "ops", "core", "autograd", "optim", "native", "kernel", "graph", "compiler", "amp",
-                                                "linalg", "backends")),
-          *(f"{PACKAGE}{part}.py" for part in ("nn/functional", "nn/init", "nn/parameter", "__init__", "random", "special", "fft", "jit", "nn/html")))
+                                                "linalg", "backends", "distributed")),
+          *(f"{PACKAGE}{part}.py" for part in ("capture/arrays", "capture/choices", "nn/functional", "nn/init", "nn/parameter", "__init__", "random", "special", "fft", "jit", "nn/html")))
 # Except these: what they read is noted.
 SCHEDULERS = tuple(f"{PACKAGE}optim/{part}.py" for part in ("_schedule", "lr_scheduler", "_cyclic_schedules"))
 # Methods of modules that change nothing.
@@ -61,10 +69,17 @@ ACTING = frozenset(("logging", "warnings", "threading", "traceback", "importlib"
                     "hashlib", "tqdm", "concurrent.futures", "_pytest", "ctypes"))
 OUTPUT = frozenset(("logging", "warnings"))
 
-# Functions of pellucid that change the state of the process.
+# Methods that put hooks on tensors and nodes.
+HOOKS = frozenset(("register_hook", "register_prehook", "register_post_accumulate_grad_hook", "retain_grad"))
+
+# Functions of pellucid that change the state of the process, or tell it.
 EFFECTS = frozenset(("manual_seed", "seed", "set_rng_state", "set_num_threads", "set_num_interop_threads", "use_deterministic_algorithms", "save",
                      "load", "set_printoptions", "set_default_device", "set_flush_denormal", "get_num_threads", "get_rng_state",
-                     "initial_seed", "are_deterministic_algorithms_enabled", "fork_rng"))
+                     "initial_seed", "are_deterministic_algorithms_enabled", "fork_rng",
+                     "is_deterministic_algorithms_warn_only_enabled", "get_deterministic_debug_mode", "set_deterministic_debug_mode",
+                     "get_num_interop_threads", "is_warn_always_enabled", "set_warn_always", "get_float32_matmul_precision",
+                     "set_float32_matmul_precision", "get_default_device", "init_process_group", "destroy_process_group",
+                     "new_group", "get_node_local_rank", "is_torchelastic_launched"))
 
 BUILTIN = {f for f in vars(builtins).values() if callable(f)} - {
     open, input, builtins.__build_class__, exec, eval, compile, breakpoint, globals, locals, __import__, exit, quit, getattr, setattr, delattr} - {
@@ -111,7 +126,7 @@ def plain(x: Any) -> bool:
 _STABLE = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType, types.MethodDescriptorType, types.WrapperDescriptorType,
            types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType, property, staticmethod,
            classmethod, Module, Optimizer, enum.Enum, np.dtype, functools.partial, typing.TypeVar, np.ufunc, functools._lru_cache_wrapper,
-           re.Pattern, types.MethodWrapperType, operator.itemgetter, operator.attrgetter, operator.methodcaller, types.GenericAlias)
+           re.Pattern, type(np.sum), types.MethodWrapperType, operator.itemgetter, operator.attrgetter, operator.methodcaller, types.GenericAlias)
 
 
 KNOWN = (Module, types.ModuleType, type, types.FunctionType, Optimizer, LRScheduler)      # always named by identity
@@ -130,7 +145,7 @@ def by_identity(x: Any) -> bool:
     return type(x).__eq__ is object.__eq__
 
 
-def array(x: Any) -> bool:
+def numpy_array(x: Any) -> bool:
     return isinstance(x, (np.ndarray, np.generic))
 
 
@@ -140,15 +155,6 @@ def space_of(x: Any) -> dict | None:
         return object.__getattribute__(x, "__dict__")
     except AttributeError:
         return None
-
-
-def lookup(kind: type, name: str) -> Any:
-    """A class attribute by the method resolution order, as it lies there; None if there is none."""
-    for cls in kind.__mro__:
-        found = cls.__dict__.get(name)
-        if found is not None:
-            return found
-    return None
 
 
 def python_method(kind: type, name: str) -> types.FunctionType | None:
@@ -165,8 +171,8 @@ def data_descriptor(x: Any) -> bool:
 
 
 def python_class(kind: type) -> bool:
-    """Whether a class is made by a class statement."""
-    return bool(kind.__flags__ & 1 << 9)
+    """Whether a class is made by a class statement: on the heap, as some of Python's own are from 3.12 on, and not immutable, as those are."""
+    return kind.__flags__ & (1 << 9 | 1 << 8) == 1 << 9
 
 
 @functools.lru_cache(None)
@@ -221,7 +227,7 @@ def _decide(fn: types.FunctionType, file: str) -> str:
     head = module.partition(".")[0]
     if module in ACTING or head in ACTING:
         return "refuse"
-    if head in PURE and module not in ("dataclasses", "collections") or file.startswith("<") and head in PURE:
+    if head in PURE and (module not in ("dataclasses", "collections", "collections.abc") or file.startswith("<") and module != "collections.abc"):
         return "native"
     if head in ("collections", "dataclasses"):
         return "native" if fn.__name__ in ("namedtuple", "dataclass", "field", "fields", "is_dataclass", "_process_class") else "inline"
@@ -232,11 +238,7 @@ def _decide(fn: types.FunctionType, file: str) -> str:
 
 def native_module(module: Module) -> bool:
     """Whether calling a module runs nothing but pellucid's own code: it and its parts are pellucid's, without hooks or changes."""
-    for m in module.modules():
-        if not framework_class(type(m)) or "forward" in m.__dict__ or m._forward_hooks or m._forward_pre_hooks or m._backward_hooks \
-                or m._backward_pre_hooks:
-            return False
-    return True
+    return not any([not framework_class(type(m)) or "forward" in m.__dict__ or m._any_hook_left() for m in module.modules()])
 
 
 def listed(fn: Callable) -> bool:

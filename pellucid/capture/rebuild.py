@@ -6,6 +6,7 @@ named by its place; one object is made once, however often it is met; containers
 from __future__ import annotations
 
 import collections
+import functools
 import sys
 import types
 import warnings
@@ -14,10 +15,13 @@ from typing import Any, NamedTuple
 from ..nn import Module
 from ..nn.modules.module import Changes
 from ..tensor.core import Slots
+from ..tensor.fake import Fake
 from ..tensor.symbolic import SymNumber
 from . import policy
+from .arrays import Array, ndarray
 from .breaks import Break, refuse
 from .calls import GeneratorMethod
+from .choices import Choice
 from .frame import Generator
 from .journal import ABSENT, Change
 from .later import Later
@@ -80,6 +84,12 @@ class Recipe:
         place = world.sources.get(id(value))
         if place is not None:
             return Part("source", place[1])
+        if kind is Choice:
+            error = Break("PX001", "min() or max() of a tensor and a number")
+            error.born = value._born
+            raise error
+        if kind is Array:
+            return self.step("ndarray({}, {}, {})", value._tensor, value._scalar, value._frozen)
         if kind in (Generator, GeneratorMethod):
             error = Break("PX016", "a generator")
             error.born = value.born if kind is Generator else value.generator.born
@@ -94,6 +104,8 @@ class Recipe:
             return self.cell(value)
         if isinstance(value, (list, tuple, dict, set, frozenset, collections.deque)):
             return self.container(value, kind)
+        if kind is types.MethodType and type(value.__self__) is Array:
+            return self.step("getattr({}, {})", value.__self__, value.__name__)
         if kind is types.MethodType:
             return self.step("MethodType({}, {})", value.__func__, value.__self__)
         if isinstance(value, (types.BuiltinFunctionType, types.MethodWrapperType)) and not isinstance(
@@ -101,6 +113,8 @@ class Recipe:
             return self.step("getattr({}, {})", value.__self__, value.__name__)
         if policy.stable(value) and id(value) not in world.fresh:
             return Part("object", value)
+        if kind is functools.partial:
+            return self.step("partial({}, *{}, **{})", value.func, value.args, value.keywords)
         if kind is slice:
             return self.step("slice({}, {}, {})", value.start, value.stop, value.step)
         if kind in policy.ITERATORS:
@@ -109,7 +123,7 @@ class Recipe:
             refuse("PX016", "a view of a dict")
         if isinstance(value, BaseException):
             return self.exception(value, kind)
-        if policy.array(value):
+        if policy.numpy_array(value):
             return self.step("{}.copy()", _Kept(value.copy()))
         if policy.python_class(kind) and not isinstance(value, type):
             if policy.framework_class(kind) and id(value) not in world.fresh and not kind.__module__.startswith("pellucid.tensor.modes"):
@@ -133,6 +147,15 @@ class Recipe:
 
     def then(self, code: str, *parts: Part) -> None:
         self.steps.append(Step(None, code, parts))
+
+    def told_apart(self, goes_on: bool) -> None:
+        """Refuse to hand on a tensor that stands for one of two, if somebody could tell: if the program goes on, or has those too."""
+        cells = {id(t._a.cell) for t in self.tensors if type(t._a) is Fake}
+        for chosen in self.world.chosen.values():
+            if any(t is chosen.tensor for t in self.tensors) and (goes_on or cells & chosen.cells):
+                error = Break("PX017", "the result of min() or max()")
+                error.born = chosen.born
+                raise error
 
     # ------------------------------------------------------------------------------------------ kinds
     def container(self, value: Any, kind: type) -> Part:
@@ -332,6 +355,6 @@ def refill(owner: Any, content: Any) -> None:
         owner.update(content) if isinstance(owner, set) else owner.extend(content)
 
 
-SPACE = {"at_line": at_line, "new": new, "make_function": make_function, "set_cell": set_cell, "set_field": set_field, "refill": refill, "CellType": types.CellType,
+SPACE = {"at_line": at_line, "partial": functools.partial, "ndarray": ndarray, "new": new, "make_function": make_function, "set_cell": set_cell, "set_field": set_field, "refill": refill, "CellType": types.CellType,
          "MethodType": types.MethodType, "deque": collections.deque, "defaultdict": collections.defaultdict,
          "OrderedDict": collections.OrderedDict}

@@ -63,17 +63,26 @@ def divide(specs: Sequence[Spec], values: Sequence) -> list[Sequence]:
 
 
 def frame_from(spec: Spec, values: Sequence) -> Frame:
-    slots = [UNBOUND] * spec.program.nslots
-    it = iter(values)
-    for k in spec.slots:
-        slots[k] = next(it)
-    stack = [next(it) if there else NULL for there in spec.stack]
-    frame = Frame(spec.program, spec.space, slots, spec.index, stack)
-    frame.name = spec.name
-    if spec.handling:
-        frame.exc = next(it)
-    if spec.building:
-        frame.result = next(it)
+    program, space, index, live_slots, depth, handling, building, name = spec
+    slots = [UNBOUND] * program.nslots
+    at = 0
+    for k in live_slots:
+        slots[k] = values[at]
+        at += 1
+    stack = []
+    for there in depth:
+        if there:
+            stack.append(values[at])
+            at += 1
+        else:
+            stack.append(NULL)
+    frame = Frame(program, space, slots, index, stack)
+    frame.name = name
+    if handling:
+        frame.exc = values[at]
+        at += 1
+    if building:
+        frame.result = values[at]
     return frame
 
 
@@ -92,6 +101,13 @@ class Key:
     def __eq__(self, other: Any) -> bool:
         return len(self.specs) == len(other.specs) and all(
             a.program is b.program and a.space is b.space and a[2:7] == b[2:7] for a, b in zip(self.specs, other.specs))
+
+
+# Instructions that leave the slots and the exception being handled as they are.
+KEEPS = frozenset(("POP_TOP", "LOAD_GLOBAL", "STORE_GLOBAL", "LOAD_DEREF", "STORE_DEREF", "LOAD_ATTR", "STORE_ATTR", "DELETE_ATTR", "BINARY_SUBSCR",
+                   "STORE_SUBSCR", "DELETE_SUBSCR", "BINARY_OP", "UNARY_OP", "COMPARE_OP", "IS_OP", "CONTAINS_OP", "TO_BOOL", "BUILD_STRING",
+                   "CONVERT_VALUE", "FORMAT", "POP_JUMP_IF_FALSE", "POP_JUMP_IF_TRUE", "GET_ITER", "FOR_ITER", "CALL", "CALL_KW",
+                   "CALL_FUNCTION_EX", "IMPORT_NAME", "UNPACK_SEQUENCE"))
 
 
 class Goto(NamedTuple):
@@ -120,6 +136,9 @@ class Stop:
         self.specs, self.values = tuple(specs), [v for part in values for v in part]
         self.below = sum(s.size for s in self.specs[:-1])
         self.known: dict[Any, Any] = {}
+        top = self.specs[-1]
+        self.keeps = self.instruction.op in KEEPS and not top.handling and not top.building
+        self.quick: dict[tuple[int, int], tuple] = {}       # (index, depth of the stack) -> (point, places of values, whether all is there)
 
     @property
     def instruction(self) -> Any:
@@ -130,7 +149,7 @@ class Stop:
         """Run the instruction; (the next point, its values)."""
         spec = self.specs[-1]
         frame = frame_from(spec, values[self.below:])
-        run = Interpreter(HOST, [frame])
+        run = Interpreter(Concrete(), [frame])
         instruction = spec.program.ins[spec.index]
         frame.index = spec.index + 1
         outer = self.specs[:-1]
@@ -143,7 +162,19 @@ class Stop:
             return self.raised(frame, error, values)
         if not run.frames:
             return self.returned(outer, values, run.last)
-        return self.point(outer, values, frame)
+        if not self.keeps:
+            return self.point(outer, values, frame)
+        stack = frame.stack
+        at = frame.index, len(stack)
+        found = self.quick.get(at)
+        if found is None:                           # what is live there is the same each time
+            point, own = self.point(outer, values, frame)
+            after = point.specs[-1]
+            places = (*range(self.below), *[self.below + spec.slots.index(k) for k in after.slots])
+            self.quick[at] = point, places, all(after.stack)
+            return point, own
+        point, places, whole = found
+        return point, (*[values[k] for k in places], *(stack if whole else [v for v in stack if v is not NULL]))
 
     def point(self, outer: tuple[Spec, ...], values: tuple, frame: Frame) -> tuple[Any, tuple]:
         spec, own = spec_of(frame)
@@ -165,7 +196,7 @@ class Stop:
         frames = [*frames_of(self.specs[:-1], values), frame]
         places = [(f.program.code, f.line) for f in frames]
         again = self.instruction.op == "RERAISE"
-        run = Interpreter(HOST, frames)
+        run = Interpreter(Concrete(), frames)
         caught = True
         try:
             run.unwind(error)
@@ -177,9 +208,6 @@ class Stop:
             raise error
         top = frames[-1]
         return self.point(self.specs[:len(frames) - 1], values, top)
-
-
-HOST = Concrete()
 
 
 def traced(error: BaseException, places: Sequence[tuple], again: bool) -> BaseException:

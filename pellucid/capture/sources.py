@@ -12,7 +12,7 @@ __all__: list[str] = []
 
 class Source(NamedTuple):
     """A place. `kind` and `key`: "given" a path in the arguments; "object" an object known by identity; else a part of `parent`:
-    "field" of its __dict__, "item" by key, "attribute", "cell" contents."""
+    "field" of its __dict__, "item" by key, "attribute", "cell" contents, "call" what it returns for these (args, kwargs)."""
 
     kind: str
     key: Any
@@ -27,6 +27,8 @@ class Source(NamedTuple):
             return f"{self.parent}"
         if self.kind == "item":
             return f"{self.parent}[{self.key!r}]"
+        if self.kind == "call":
+            return f"{self.parent}()"
         return f"{self.parent}.{self.key}"
 
 
@@ -53,9 +55,18 @@ def known(value: Any) -> Source:
     return Source("object", Same(value))
 
 
+def lookup(kind: type, name: str) -> Any:
+    """A class attribute by the method resolution order, as it lies there; None if there is none."""
+    for cls in kind.__mro__:
+        found = cls.__dict__.get(name)
+        if found is not None:
+            return found
+    return None
+
+
 class Check(NamedTuple):
     """Something relied on. `kind`: "value", "identity", "type", "length", "keys", "contains" (key, outcome), "missing", "unset" (a
-    name that is in no __dict__), "lacks" (no such attribute), "alike" (two places hold one object)."""
+    name that is in no __dict__), "lacks" (no such attribute), "says" (what a function says of it), "alike" (two places hold one object)."""
 
     source: Source
     kind: str
@@ -84,6 +95,9 @@ def evaluate(source: Source, given: Any) -> Any:
         return parent[source.key.value if type(source.key) is Same else source.key]
     if source.kind == "cell":
         return parent.cell_contents
+    if source.kind == "call":
+        args, kwargs = source.key.value
+        return parent(*args, **kwargs)
     return getattr(parent, source.key)
 
 
@@ -123,6 +137,9 @@ class SourceWriter:
             return f"{parent}[{key!r}]" if plain else f"{parent}[{self.w.name(key.value if type(key) is Same else key, 'k')}]"
         if source.kind == "cell":
             return f"{parent}.cell_contents"
+        if source.kind == "call":
+            args, kwargs = key.value
+            return f"{parent}(*{self.w.name(args, 'c')}, **{self.w.name(kwargs, 'c')})"
         return f"{parent}.{key}" if str(key).isidentifier() else f"getattr({parent}, {key!r})"
 
     def check(self, check: Check) -> None:
@@ -160,7 +177,15 @@ class SourceWriter:
         elif kind == "unset":
             w.miss_if(f"{what!r} in {v}.__dict__", check.where)
         elif kind == "lacks":
-            w.miss_if(f"hasattr({v}, {what!r})", check.where)
+            if hasattr(type, what):
+                w.space["lookup"] = lookup
+                w.miss_if(f"lookup({v}, {what!r}) is not None", check.where)
+            else:
+                w.miss_if(f"hasattr({v}, {what!r})", check.where)
+        elif kind == "says":
+            ask, value = what
+            said = f"{w.name(ask, 'f')}({v})"
+            w.miss_if(f"{said} is not {value}" if value is None or type(value) is bool else f"{said} != {w.name(value, 'k')}", check.where)
         elif kind == "alike":
             other, outcome = what
             w.miss_if(f"({v} is {self.name(other)}) is not {outcome}", check.where)

@@ -12,11 +12,16 @@ import sys
 import types
 from typing import Any
 
+import numpy as np
+
 from ..nn import Module
+from ..ops.dispatch import below, local
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
-from . import calls, forms, later, policy
-from .breaks import refuse
+from . import calls, choices, forms, later, policy
+from .arrays import Array
+from .breaks import Break, refuse
+from .choices import Choice
 from .concrete import Concrete, raising
 from .frame import Exhausted, Generator, Raised, frame_of
 from .journal import Journal
@@ -44,11 +49,16 @@ class World(Concrete):
         self.copies: dict[int, tuple[Any, Source]] = {}         # what stands for containers among the arguments, by the id of the original
         self.looked_at: set[int] = set()                        # functions whose parts are places
         self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
+        self.originals: dict[int, Any] = {}                     # the caller's tensors, by the id of what stands for them
+        self.cached: dict[tuple, Source] = {}                   # calls of functions behind lru_cache
+        self.called: dict[int, Module] = {}                     # modules whose calls were interpreted
+        self.chosen: dict[int, choices.Chosen] = {}             # tensors that stand for one of two, by id
         self.journal = Journal(self)
         self.backwards: list[tuple[int, tuple]] = []            # the steps that called backward(), and where
         self.waiting: list[tuple] = []                          # calls that are made after the graph has run: (fn, args, kwargs)
         self.iterated: list[tuple[list, Any]] = []              # lists, and iterators over what stands for their items
         self.touched: dict[int, Any] = {}                       # what those calls change, by id: nobody may look at it any more
+        self.hooked: list[tuple[int, Break]] = []               # (step, what to say) of hooks put on tensors made in here
         self.interpreter: Any = None
 
     # ------------------------------------------------------------------------------------------ looking at what was there
@@ -122,7 +132,7 @@ class World(Concrete):
                 self.rely(source, "type", kind)
                 self.admit(value.__name__, Source("attribute", "__name__", source))
                 self.admit(value.__self__, Source("attribute", "__self__", source))
-            elif policy.array(value):
+            elif policy.numpy_array(value):
                 self.rely(source, "array", value.copy())
             elif kind is slice:
                 self.rely(source, "type", kind)
@@ -147,6 +157,7 @@ class World(Concrete):
             return
         if isinstance(value, Slots):
             self.sources.setdefault(id(value), (value, source))
+            self.originals[id(value)] = original
         elif isinstance(value, (list, tuple, dict)) and not policy.python_class(kind) or hasattr(kind, "_fields") and isinstance(value, tuple):
             self.sources.setdefault(id(value), (value, source))
             self.revealed.add(id(value))
@@ -162,7 +173,7 @@ class World(Concrete):
     def untouched(self, value: Any) -> None:
         """Refuse to look at what a waiting call will change."""
         if self.touched and id(value) in self.touched:
-            refuse("PX020", "what scheduler.step() sets is looked at after it")
+            refuse("PX021", "what scheduler.step() sets is looked at after it")
 
     def reveal(self, value: Any) -> None:
         """Rely on the contents of a container that was there before, whole."""
@@ -173,7 +184,7 @@ class World(Concrete):
             self.measure(value)
         count = self.journal.look_into(value)
         source = self.sources[id(value)][1]
-        if isinstance(value, dict):
+        if isinstance(value, policy.MAPPINGS):
             keys = tuple(value)
             if not all(map(policy.plain, keys)):
                 for key in keys:
@@ -215,12 +226,14 @@ class World(Concrete):
         if kind is Later:
             return None if handed else later.asked("a C function that is given tensor.item()")
         self.untouched(value)
-        if isinstance(value, (list, tuple, dict, set, frozenset, collections.deque)):
+        if isinstance(value, (list, tuple, *policy.MAPPINGS, set, frozenset, collections.deque)):
             if id(value) in self.sources:
                 self.reveal(value)
             if depth < calls.DEEPEST:
-                for item in tuple(value.values() if isinstance(value, dict) else value):
+                for item in tuple(value.values() if isinstance(value, policy.MAPPINGS) else value):
                     self.expose(item, depth + 1, handed)
+        elif isinstance(value, policy.BUFFERS) and id(value) in self.sources:
+            refuse("PX006", f"a {kind.__name__}")
         elif isinstance(value, Module):
             self.use_module(value)
         elif kind is slice:
@@ -304,6 +317,8 @@ class World(Concrete):
         kind = type(owner)
         if isinstance(owner, Slots):
             return self.tensor_attr(owner, name)
+        if name == "__class__" and kind in calls.STAND_INS:
+            return calls.seen_type(owner)
         if kind in policy.ATOMS or kind is Generator:
             return getattr(owner, name) if kind is not Generator else calls.GeneratorMethod(owner, name)
         if kind is types.ModuleType or isinstance(owner, types.ModuleType):
@@ -314,6 +329,8 @@ class World(Concrete):
             return value
         if isinstance(owner, type):
             return self.class_attr(owner, name)
+        if (kind.__module__ or "").startswith("numpy.random"):
+            refuse("PX015", f"a {kind.__name__}")
         if kind is super:
             return self.super_part(owner, name)
         return self.instance_attr(owner, kind, name)
@@ -324,9 +341,30 @@ class World(Concrete):
             return frame_of(static.fget, (owner,), {})
         if isinstance(static, types.FunctionType) and policy.user_code(static):
             return types.MethodType(static, owner)
+        if name in policy.FACTS and isinstance(static, property):
+            return self.fact(owner, static.fget)
+        if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources and name not in getattr(owner, "__dict__", ()):
+            self.rely(self.sources[id(owner)][1], "unset", name)
         if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources and name in getattr(owner, "__dict__", ()):
             return self.admit(owner.__dict__[name], Source("field", name, self.sources[id(owner)][1]))
         return getattr(owner, name)
+
+    def fact(self, owner: Any, ask: Any) -> Any:
+        """What a function says of a tensor's history or place in memory, which no other guard knows."""
+        found = self.sources.get(id(owner))
+        if found is None:
+            return ask(owner)
+        original = self.originals.get(id(owner), owner)
+        if original is owner:
+            original = self.tracer.untraced(owner)
+        if owner._fn is not None and original._fn is not owner._fn:
+            return ask(owner)                                   # it got its history in here
+        with below(len(local.stack)):
+            value = ask(original)
+        if not policy.plain(value):
+            refuse("PX006", "what a tensor was computed by")
+        self.rely(found[1], "says", (ask, value))
+        return value
 
     def class_attr(self, owner: type, name: str) -> Any:
         static = policy.lookup(type(owner), name)
@@ -338,7 +376,9 @@ class World(Concrete):
         if policy.python_class(owner) and not policy.framework_class(owner) and id(owner) not in self.fresh:
             if isinstance(value, types.MethodType):
                 self.rely(Source("attribute", "__func__", Source("attribute", name, known(owner))), "identity", value.__func__)
-            elif name not in ("__dict__", "__class__", "__mro__", "__bases__"):
+            elif name == "__dict__":
+                self.sources[id(value)] = value, Source("attribute", name, known(owner))
+            elif name not in ("__class__", "__mro__", "__bases__"):
                 return self.admit(value, Source("attribute", name, known(owner)))
         return value
 
@@ -387,7 +427,7 @@ class World(Concrete):
                 self.class_lacks(kind, name)
             return self.admit(value, Source("field", name, source))
         if static is not None:
-            if source is not None and space is not None and not policy.framework_class(kind):
+            if source is not None and space is not None and not (isinstance(owner, Module) and policy.framework_class(kind)):
                 self.rely(source, "unset", name)
             return self.through(static, owner, kind, name)
         if isinstance(owner, Module) and name not in ("_parameters", "_buffers", "_modules"):
@@ -399,15 +439,24 @@ class World(Concrete):
                     if id(registry) not in self.sources:
                         self.sources[id(registry)] = registry, known(registry)
                     return self.admit(value, Source("item", name, known(registry)))
-        if not policy.python_class(kind):
-            return getattr(owner, name)
         if source is not None and space is not None:
             self.rely(source, "unset", name)
+        if not policy.python_class(kind):
+            return getattr(owner, name)
         self.class_lacks(kind, name)
-        getter = policy.lookup(kind, "__getattr__")
-        if getter is not None and isinstance(getter, types.FunctionType) and policy.user_code(getter) and not ordinary:
-            return self.enter(getter, (owner, name), {})
+        getter = self.method_of(kind, "__getattr__")
+        if getter is not None and not ordinary and (not isinstance(getter, types.FunctionType) or policy.user_code(getter)):
+            return calls.call(self, getter, [owner, name], {})
         return getattr(owner, name)
+
+    def method_of(self, kind: type, name: str) -> Any:
+        """The special method of a class, or None. Either is relied on, where a class statement made the class."""
+        found = policy.lookup(kind, name)
+        if found is None:
+            self.class_lacks(kind, name)
+        elif isinstance(found, (types.FunctionType, types.WrapperDescriptorType)):
+            self.rely_on_class(kind, name, found)
+        return found
 
     def class_lacks(self, kind: type, name: str) -> None:
         """Rely on a class not having an attribute."""
@@ -417,6 +466,9 @@ class World(Concrete):
     def through(self, static: Any, owner: Any, kind: type, name: str) -> Any:
         """What a class attribute gives for an instance."""
         cls = type(static)
+        if isinstance(owner, tuple) and cls is policy.TUPLE_FIELD:
+            self.rely_on_class(kind, name, static)
+            return self.get_item(owner, kind._fields.index(name))
         if cls is types.FunctionType:
             self.rely_on_class(kind, name, static)
             return types.MethodType(static, owner)
@@ -431,8 +483,10 @@ class World(Concrete):
             self.rely_on_class(kind, name, value if cls is staticmethod else None, value)
             return value
         if cls is types.MemberDescriptorType:                   # __slots__
-            value = getattr(owner, name)
             source = self.source_of(owner)
+            if source is not None and not hasattr(owner, name):
+                self.rely(source, "lacks", name)
+            value = getattr(owner, name)
             if source is None or self.journal.was(owner, name, MISSING) is not value:
                 return value
             return self.admit(value, Source("attribute", name, source))
@@ -443,16 +497,24 @@ class World(Concrete):
                 self.sources[id(space)] = space, Source("attribute", "__dict__", source)
                 self.journal.spaces[id(space)] = owner
             return space
+        if cls in (types.MethodDescriptorType, types.WrapperDescriptorType):
+            self.rely_on_class(kind, name, static)
         getter = policy.lookup(cls, "__get__")
         if isinstance(getter, types.FunctionType) and policy.python_class(kind):
             if policy.inlined(getter):
-                self.rely_on_class(kind, name, static)
-                return frame_of(getter, (static, owner, kind), {})
+                home = next(c for c in kind.__mro__ if name in c.__dict__)
+                if not policy.framework_class(home) and id(home) not in self.fresh and id(static) not in self.sources:
+                    place = Source("item", name, Source("attribute", "__dict__", known(home)))
+                    self.rely(place, "identity", static)
+                    self.sources[id(static)] = static, place
+                return self.enter(getter, (static, owner, kind), {})
         elif getter is None and policy.python_class(kind):
             if not policy.framework_class(kind):
                 return self.admit(static, Source("attribute", name, known(kind)))
             return static
         value = getattr(owner, name)
+        if cls is types.GetSetDescriptorType and id(owner) in self.sources and policy.plain(value):
+            return self.admit(value, Source("attribute", name, self.sources[id(owner)][1]))
         if id(owner) in self.sources and policy.python_class(kind) and getattr(value, "__self__", None) is not owner and not isinstance(
                 owner, (Slots, Module)):
             return self.admit(value, Source("attribute", name, self.sources[id(owner)][1]))
@@ -524,31 +586,49 @@ class World(Concrete):
         return None
 
     # ------------------------------------------------------------------------------------------ items
+    @staticmethod
+    def apart(owner: Any, *others: Any) -> None:
+        """Refuse a tensor, or an ndarray itself, that meets what stands for an array: what comes of it is decided in NumPy."""
+        if isinstance(owner, (Slots, np.ndarray)) and any(type(v) in (Array, Choice) for v in calls.flat(others)):
+            refuse("PX018", "an operation of a tensor and an array")
+
     @raising
     def get_item(self, owner: Any, key: Any) -> Any:
         kind = type(owner)
         self.untouched(owner)
+        self.apart(owner, key)
         method = policy.python_method(kind, "__getitem__")
         if method is not None:
             if policy.inlined(method):
                 return self.enter(method, (owner, key), {})
+            if policy.decide(method) == "refuse":
+                refuse("PX002", f"a {kind.__name__}")
             self.expose(owner)
             self.expose(key)
             return owner[key]
-        if id(owner) in self.sources and isinstance(owner, (list, tuple, dict, collections.deque)):
+        if isinstance(owner, type) and isinstance(getter := policy.lookup(owner, "__class_getitem__"), classmethod) and policy.user_code(getter.__func__):
+            return calls.call(self, self.get_attr(owner, "__class_getitem__"), [key], {})
+        index = policy.python_method(type(key), "__index__")
+        if index is not None and policy.inlined(index) and isinstance(owner, (list, tuple, collections.deque)):
+            frame = self.enter(index, (key,), {})
+            frame.then = lambda k: self.get_item(owner, k)
+            return frame
+        if policy.python_class(kind):
+            self.method_of(kind, "__getitem__")
+        if id(owner) in self.sources and isinstance(owner, (list, tuple, *policy.MAPPINGS, collections.deque)):
             self.expose(key)
             if type(key) is slice:
                 stands = self.standing_in(owner)
                 if stands is owner:
                     self.reveal(owner)
                 return stands[key]
-            if isinstance(owner, dict) and key not in owner:
+            if isinstance(owner, policy.MAPPINGS) and key not in owner:
                 self.check_key(owner, key, False)
-                if hasattr(kind, "__missing__"):
+                missing = self.method_of(kind, "__missing__")
+                if missing is not None:
                     self.journal.keep(owner)
-                    missing = policy.python_method(kind, "__missing__")
-                    if missing is not None:
-                        return frame_of(missing, (owner, key), {})
+                    if isinstance(missing, types.FunctionType):
+                        return self.enter(missing, (owner, key), {})
                 return owner[key]
             if id(owner) in self.journal.appended:
                 self.reveal(owner)
@@ -563,6 +643,7 @@ class World(Concrete):
             if id(owner) in self.revealed and self.sources[id(owner)][1].kind == "given":
                 return value                                    # an argument's structure is looked at already
             return self.admit(value, Source("item", place, self.sources[id(owner)][1]))
+        self.expose(owner)
         self.expose(key)
         return owner[key]
 
@@ -577,6 +658,7 @@ class World(Concrete):
 
     @raising
     def store_item(self, value: Any, owner: Any, key: Any) -> Any:
+        self.apart(owner, key, value)
         method = policy.python_method(type(owner), "__setitem__")
         if method is not None and policy.inlined(method):
             return self.enter(method, (owner, key, value), {})
@@ -628,6 +710,9 @@ class World(Concrete):
     # ------------------------------------------------------------------------------------------ operators
     def python_operator(self, names: tuple[str, str], a: Any, b: Any) -> Any:
         """A frame for a binary operator that a class defines in Python; None if neither does."""
+        for x, name in ((a, names[0]), (b, names[1])):
+            if policy.python_class(type(x)) and not isinstance(x, Slots):
+                self.method_of(type(x), name)
         left, right = policy.python_method(type(a), names[0]), policy.python_method(type(b), names[1])
         if left is None and right is None or isinstance(a, Slots) and right is None or isinstance(a, (Slots, SymNumber)) and isinstance(b, Slots):
             return None
@@ -651,12 +736,18 @@ class World(Concrete):
             return later.binary(a, b, sign)
         if sign[-1] == "=":
             own = policy.python_method(type(a), policy.IN_PLACE[sign])
+            if own is None and policy.python_class(type(a)):
+                self.method_of(type(a), policy.IN_PLACE[sign])
             if own is not None and policy.inlined(own) and not isinstance(a, Slots):
                 return self.enter(own, (a, b), {})
             if isinstance(a, (list, set, dict, collections.deque)):
                 if type(b) is Generator:
                     return frame_of(forms.extended, (a, b, sign), {})
                 self.change(a)
+        if isinstance(a, Slots) and type(b) is Choice and sign in ("+", "-", "*", "/"):
+            return getattr(b, policy.BINARY[sign][1])(a)
+        if isinstance(a, Slots):
+            self.apart(a, b)
         frame = self.python_operator(policy.BINARY[sign.rstrip("=")], a, b)
         if frame is not None:
             return frame
@@ -670,6 +761,8 @@ class World(Concrete):
             return super().compare(a, b, sign)
         if type(a) is Later or type(b) is Later:
             return later.asked("a comparison with tensor.item()")
+        if isinstance(a, Slots):
+            self.apart(a, b)
         frame = self.python_operator(policy.COMPARE[sign], a, b)
         if frame is not None:
             return frame
@@ -682,7 +775,17 @@ class World(Concrete):
         self.expose(b)
         return super().compare(a, b, sign)
 
+    def choose(self, found: Any, candidates: Any, born: int) -> None:
+        """A tensor stands for one of two from now on: nobody may write to any of them, or tell it from them."""
+        before = [self.chosen[id(t)] for t in candidates if id(t) in self.chosen]
+        cells = {id(t._a.cell) for t in candidates}.union(*[c.cells for c in before])
+        self.chosen[id(found)] = choices.Chosen(found, cells, min([born, *[c.born for c in before]]))
+        for t in (found, *candidates):
+            self.tracer.copied(t)
+
     def is_(self, a: Any, b: Any, negated: Any) -> bool:
+        if (id(a) in self.chosen or id(b) in self.chosen) and isinstance(a, Slots) and isinstance(b, Slots) or Choice in (type(a), type(b)):
+            refuse("PX017", "the result of min() or max()")
         one, two = self.sources.get(id(a)), self.sources.get(id(b))
         if a is not b and one is not None and two is not None:
             self.rely(one[1], "alike", (two[1], False))
@@ -694,7 +797,10 @@ class World(Concrete):
             return not value
         if type(value) is Later:
             return later.unary(value, sign)
-        method = policy.python_method(type(value), {"-": "__neg__", "+": "__pos__", "~": "__invert__"}[sign])
+        name = {"-": "__neg__", "+": "__pos__", "~": "__invert__"}[sign]
+        if not isinstance(value, Slots):
+            self.method_of(type(value), name)
+        method = policy.python_method(type(value), name)
         if method is not None and policy.inlined(method) and not isinstance(value, Slots):
             return self.enter(method, (value,), {})
         return super().unary(value, sign)
@@ -707,11 +813,18 @@ class World(Concrete):
             frame = self.enter(method, (owner, item), {})
             frame.then = lambda r: bool(r) ^ bool(negated)
             return frame
+        self.method_of(kind, "__contains__")
         if method is None and policy.python_method(kind, "__iter__") is not None and not hasattr(kind, "__contains__") or kind is Generator:
             frame = frame_of(forms.in_iterable, (item, owner), {})
             frame.then = lambda r: r ^ bool(negated)
             return frame
-        if isinstance(owner, dict) and id(owner) in self.sources and policy.plain(item):
+        if policy.python_class(kind) and not hasattr(kind, "__contains__") and not isinstance(owner, Slots):
+            self.method_of(kind, "__iter__")
+            if policy.python_method(kind, "__getitem__") is not None:
+                frame = frame_of(forms.in_iterable, (item, owner), {})
+                frame.then = lambda r: r ^ bool(negated)
+                return frame
+        if isinstance(owner, policy.MAPPINGS) and id(owner) in self.sources and policy.plain(item):
             found = item in owner
             self.check_key(owner, item, found)
             return found ^ bool(negated)
@@ -735,9 +848,11 @@ class World(Concrete):
             if policy.lookup(kind, name) is not None:
                 break
             self.class_lacks(kind, name)
-        if isinstance(value, (dict, set, frozenset, list, collections.deque)) and self.unseen(value):
+        if isinstance(value, (*policy.MAPPINGS, set, frozenset, list, collections.deque)) and self.unseen(value):
             self.measure(value)
             return bool(value)
+        if isinstance(value, policy.BUFFERS):
+            self.expose(value)
         if isinstance(value, Module):
             self.use_module(value)
         return bool(value)
@@ -760,6 +875,8 @@ class World(Concrete):
 
     def text(self, value: Any, name: str, otherwise: Any, arg: Any) -> Any:
         kind = type(value)
+        for special in {name, "__str__", "__repr__"} if policy.python_class(kind) and not isinstance(value, Slots) else ():
+            self.method_of(kind, special)
         method = policy.python_method(kind, name) or name == "__str__" and policy.lookup(kind, "__str__") is object.__str__ and \
             policy.python_method(kind, "__repr__") or None
         if method is not None and policy.inlined(method) and not isinstance(value, Slots):
@@ -840,6 +957,7 @@ class World(Concrete):
                 return self.enter(method, (value,), {})
             self.expose(value)
             return calls.settled(iter(value))
+        self.method_of(kind, "__iter__")
         if policy.lookup(kind, "__iter__") is None and policy.python_method(kind, "__getitem__") is not None:
             return frame_of(forms.by_index, (value,), {})
         stands = self.standing_in(value)
@@ -855,6 +973,7 @@ class World(Concrete):
         method = policy.python_method(kind, "__next__")
         if method is not None:
             if policy.inlined(method):
+                self.method_of(kind, "__next__")
                 return frame_of(forms.step, (method, it), {})
             refuse("PX005", f"a {kind.__name__}")
         if id(it) in self.sources:

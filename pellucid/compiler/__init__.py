@@ -11,13 +11,15 @@
     why.py        why a version does not fit
     explain.py    all of it, for people and for programs
     control.py    disable, stances, reset
+    sizes.py      sizes that vary: which are compiled, which run as plain Python
 """
 from __future__ import annotations
 
 from .control import disable, is_compiling, reset, set_stance
 from .driver import Compiled, compile, trace
+from .sizes import mark_dynamic, mark_static
 from .explain import Explanation, explain, explain_all
 
 is_dynamo_compiling = is_compiling              # PyTorch's name
 
-__all__ = ["Compiled", "Explanation", "compile", "disable", "explain", "explain_all", "is_compiling", "is_dynamo_compiling", "reset", "set_stance", "trace"]
+__all__ = ["Compiled", "Explanation", "compile", "disable", "explain", "explain_all", "is_compiling", "is_dynamo_compiling", "mark_dynamic", "mark_static", "reset", "set_stance", "trace"]

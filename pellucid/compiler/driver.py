@@ -7,9 +7,11 @@ of the function itself; what cannot be captured runs as it is, between the parts
 from __future__ import annotations
 
 import functools
+import sys
 import types
 import warnings
 import weakref
+from _thread import _count as other_threads         # threading.active_count takes longer than small functions do
 from collections.abc import Callable
 from typing import Any
 
@@ -29,14 +31,18 @@ from ..native.execute import BeingTraced
 from ..nn import Module
 from ..ops.dispatch import local, state
 from ..optim._traced import FirstStep
-from ..tensor.tracing import TraceError, trace as trace_function, turn
+from ..tensor import Tensor
+from ..tensor.core import PLAIN
+from ..tensor.tracing import TraceError, flatten, quiet, trace as trace_function, turn, undisturbed
 from . import backends
 from .entry import Entry
 from .guards import MISS
 from .making import make_entry
 from .modules import share
 from .report import Report
+from .sizes import Sizes, timed
 from .why import Recompile, moved, why
+from .worth import Balance, elements
 
 __all__: list[str] = []
 
@@ -51,6 +57,7 @@ class Stance:
 
 
 LIMIT = 16                          # compiled versions of one function; past it the function runs as it is
+PATIENCE = 1.0                      # seconds that a trace waits for functions that run as plain Python in other threads
 
 
 class Compiled:
@@ -68,6 +75,7 @@ class Compiled:
         self.recompiles: list[Recompile] = []
         self.points: dict[Key, Resume] = {}
         self.calls_seen = False
+        self.whole = self
         self._begin(dynamic)
         every.add(self)
         if Compiled.made is not None:
@@ -75,33 +83,49 @@ class Compiled:
 
     def _begin(self, dynamic: bool | None) -> None:
         """No version yet, and nothing learnt."""
-        self.numbers = Numbers(dynamic)
+        self.numbers, self.sizes = Numbers(dynamic), Sizes(dynamic)
         self.varying: frozenset = frozenset()       # places outside the arguments whose numbers were seen to change
         self.promoted: frozenset = frozenset()      # and whose tensors were replaced
         self.fixed: frozenset = frozenset()         # and those whose values a capture needed
         self.compiles = 0
-        self.gave_up: str | None = None             # why the function runs as it is, if it does
+        self.gave_up: str | None = None             # why the function runs as it is where no version fits, if it does
+        self.plain: str | None = None               # why it runs as it is though there are versions
+        self.plain_size = 0                         # up to how many elements of an argument
+        self.fresh = False                          # whether there are versions of which it is not known whether they are worth it
+        self.balance, self.balance_size = Balance(), 0
         self.entries: dict[tuple, list[Entry]] = {}
         self._calls: dict[tuple, list[Callable]] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.plain is not None:
+            for a in args:
+                if type(a) is Tensor and a._a.size > self.plain_size:
+                    break
+            else:
+                return self.fn(*args, **kwargs) if not other_threads() else undisturbed(self.plainly, args, kwargs)
         if state.slow and watched():
             return self.fn(*args, **kwargs)
         if Stance.now != "default" and (Stance.now == "force_eager" or Stance.now == "eager_then_compile" and not self.calls_seen):
             self.calls_seen = True
             return self.fn(*args, **kwargs)
+        if self.fresh:
+            return self._judged(args, kwargs)
         r = self.segment(args, kwargs)
         while type(r) is Goto:
-            r = r.stop.proceed(r.values)
+            stop, values = r
+            r = stop.proceed(values)
             if type(r) is Finished:
                 return r.value
             point, values = r
+            if state.slow and watched():        # from here on somebody does: a level of dual tensors was entered
+                return point.plainly(values, NO_KEYWORDS)
             r = point.segment(values, NO_KEYWORDS)
         return r
 
     def segment(self, args: tuple, kwargs: dict) -> Any:
         """Run up to the next break: the result, or a Goto."""
-        key = self._key()
+        cast = local.autocast
+        key = local.grad, local.inference, cast if cast is None else cast.dtype, dt.get_default_dtype()      # as _key
         for call in self._calls.get(key, ()):
             try:
                 r = call(args, kwargs)
@@ -110,9 +134,84 @@ class Compiled:
             if r is not MISS:
                 return r
         if self.gave_up is not None:
-            return self.plainly(args, kwargs)
+            return undisturbed(self.plainly, args, kwargs)
+        entries = self.entries.get(key)
+        if entries and Stance.now == "default":
+            met = self.sizes.plainly(key, tuple(entries), args, kwargs, self.numbers.fixed, self._full())
+            if met is not None:
+                return undisturbed(timed, met, self.plainly, args, kwargs)
+        return self._made(key, args, kwargs)
+
+    def followed(self, args: tuple, kwargs: dict, seen: Callable) -> Any:
+        """A call; `seen` is told of each version that runs: (version, args, kwargs), or of None where it is not one that does."""
+        if self.plain is not None or Stance.now != "default" or state.slow and watched():
+            seen(None, args, kwargs)
+            return self(*args, **kwargs)
+        return self._judged(args, kwargs, seen)
+
+    def _judged(self, args: tuple, kwargs: dict, seen: Callable | None = None) -> Any:
+        """A call that notes which parts it goes through, and whether the function is worth running in them."""
+        size = elements(args, Tensor)
+        if not self.balance_size <= 4 * size <= 16 * self.balance_size:
+            self.balance, self.balance_size = Balance(), size
+        balance, known, stops = self.balance, True, False
+        entry, r = self._noted(args, kwargs, seen)
+        part: Compiled = self
+        while True:
+            if entry is not None:
+                balance.part(entry)
+            elif part.gave_up is not None:
+                balance.rest()
+            else:
+                known = False
+            if type(r) is not Goto:
+                break
+            stops = True
+            balance.stop()
+            stop, values = r
+            r = stop.proceed(values)
+            if type(r) is Finished:
+                r = r.value
+                break
+            part, values = r
+            if state.slow and watched():
+                return part.plainly(values, NO_KEYWORDS)
+            entry, r = part._noted(values, NO_KEYWORDS, seen)
+        if known and self.fresh:
+            self.fresh = False
+            why = balance.verdict() if stops else None
+            if why is not None:
+                self.plain, self.plain_size = why, max(size, self.plain_size)
+                if not any(e.graph.nodes for e in self.versions):       # at no size: without a step in between
+                    self.__class__ = type("Compiled", (Compiled,), {"__call__": staticmethod(self.fn), "__module__": __name__})
+        return r
+
+    def _noted(self, args: tuple, kwargs: dict, seen: Callable | None) -> tuple[Entry | None, Any]:
+        """`segment`, and the version that ran."""
+        entries = self.entries.get(self._key(), ())
+        for entry in tuple(entries):
+            if seen is not None and entry.guard()(args, kwargs) is True:
+                seen(entry, args, kwargs)
+            try:
+                r = entry.call(args, kwargs)
+            except Exception as error:
+                return None, self._failed(entry.call, error, args, kwargs)
+            if r is not MISS:
+                return entry, r
+        before = self.compiles
+        r = self.segment(args, kwargs)
+        entries = self.entries.get(self._key(), ())
+        entry = entries[0] if entries and self.compiles > before else None
+        if seen is not None:
+            seen(entry, args, kwargs)
+        return entry, r
+
+    def _made(self, key: tuple, args: tuple, kwargs: dict) -> Any:
+        """Call a version made for this, once no other thread runs as plain Python what a trace would take the values from."""
         with turn():
-            return self._miss(key, args, kwargs)
+            if quiet(PATIENCE):
+                return self._miss(key, args, kwargs)
+        return undisturbed(self.plainly, args, kwargs)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """As a method, `compile` as a decorator in a class: bound to the instance, which becomes the first argument."""
@@ -121,14 +220,28 @@ class Compiled:
     def __repr__(self) -> str:
         return f"<compiled {name_of(self.fn)}: {self.compiles} version{'s' * (self.compiles != 1)}>"
 
+    def __reduce__(self) -> Any:
+        """A function that its name leads to is pickled by that; any other compiled function is compiled again."""
+        found: Any = sys.modules.get(getattr(self, "__module__", None) or "")
+        for part in getattr(self, "__qualname__", "").split("."):
+            found = getattr(found, part, None)
+        if found is self:
+            return self.__qualname__
+        return functools.partial(compile, backend=self.backend, fullgraph=self.fullgraph, dynamic=self.numbers.dynamic,
+                                 keep_grads=self.keep_grads, options=self.options), (self.fn,)
+
     def _miss(self, key: tuple, args: tuple, kwargs: dict) -> Any:
         """Make an entry for these arguments and call it."""
         for call in tuple(self._calls.get(key, ())):            # another thread may have made it
             r = call(args, kwargs)
             if r is not MISS:
                 return r
-        if sum(map(len, self.entries.values())) >= LIMIT:
+        if self._full():
             return self._give_up(f"it was compiled {LIMIT} times for different arguments or states", args, kwargs)
+        leaves: list = []
+        flatten((args, kwargs), leaves)
+        if not PLAIN.issuperset(map(type, leaves)):
+            return self.plainly(args, kwargs)                   # results are of the class of the arguments
         self._learn(key, args, kwargs)
         if Stance.now != "default" and self.entries:
             if Stance.now == "eager_on_recompile":
@@ -207,8 +320,13 @@ class Compiled:
 
     def _enter(self, key: tuple, entry: Entry) -> None:
         self.compiles += 1
+        whole = self.whole
+        whole.fresh = whole.backend == "llvm" and not whole.fullgraph
         self.entries.setdefault(key, []).insert(0, entry)
         self._calls.setdefault(key, []).insert(0, entry.call)
+
+    def _full(self) -> bool:
+        return sum(map(len, tuple(self.entries.values()))) >= LIMIT
 
     @staticmethod
     def _key() -> tuple:
@@ -222,7 +340,7 @@ class Compiled:
         if isinstance(error, (BeingTraced, TraceError)):
             with turn():                            # another thread has finished tracing
                 r = call(args, kwargs)
-                return self._miss(self._key(), args, kwargs) if r is MISS else r
+            return self._made(self._key(), args, kwargs) if r is MISS else r
         entry = next((e for e in self.versions if e.call is call), None)
         if entry is None or not getattr(error, "refused", False):
             raise error
@@ -273,7 +391,7 @@ class Compiled:
     def versions(self) -> list[Entry]:
         """The compiled versions: `.graph` is what was traced (`.joint.graph` its backward, cut off), `.source` the guard. Those of
         the function's start come first, then those from the points after breaks."""
-        return [e for part in (self, *self.points.values()) for entries in part.entries.values() for e in entries]
+        return [e for part in (self, *tuple(self.points.values())) for entries in tuple(part.entries.values()) for e in tuple(entries)]
 
     @property
     def graphs(self) -> list[Graph]:
@@ -294,6 +412,11 @@ class Compiled:
         """Forget all compiled versions."""
         self.entries.clear()
         self._calls.clear()
+        self.sizes = Sizes(self.numbers.dynamic)
+        self.plain, self.plain_size, self.fresh = None, 0, False
+        if type(self) is not Resume:
+            self.__class__ = Compiled
+        self.balance, self.balance_size = Balance(), 0
         self.points.clear()
         self.breaks.clear()
         self.recompiles.clear()
@@ -313,7 +436,7 @@ class Resume(Compiled):
     """The rest of a function from a point on: called with the values that are live there."""
 
     def __init__(self, whole: Compiled, specs: tuple[Spec, ...]):
-        self.specs = specs
+        self.specs, self.whole = specs, whole
         self.fn, self.name, self.backend, self.options = whole.fn, whole.name, whole.backend, whole.options
         self.fullgraph, self.keep_grads = whole.fullgraph, whole.keep_grads
         self.breaks, self.recompiles, self.points = whole.breaks, whole.recompiles, {}
@@ -415,8 +538,10 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
         backend: "llvm", native code; "python", the printed kernels; "eager", the operators' references; or a function that
             takes a Graph and returns a function from a list of arrays to a list of arrays.
         fullgraph: raise TraceError, with the line and the reason, instead of cutting the function.
-        dynamic: numbers among the arguments become run-time numbers once they are seen to change (None), at once (True), or never
-            (False). Every shape is compiled for itself.
+        dynamic: what is done about numbers among the arguments, and about sizes, that change. None: such numbers become run-time
+            numbers; of a dimension the first two sizes are compiled, and any other one once running it as plain Python has taken
+            longer than compiling it would. True: numbers are run-time numbers at once, and only the first size is compiled before it
+            pays. False: all are compiled as they come. `mark_dynamic` and `mark_static` say so of one dimension.
         keep_grads: store the gradients that are in `.grad` when a step ends; with False they are dropped, which saves
             memory traffic, and reading `.grad` raises. A step that sets them to None at its end stores none either way.
         options: for the backend ("isa", "threads", ...).

@@ -7,6 +7,7 @@ results are the user's own objects where the function returned them, else new te
 from __future__ import annotations
 
 import linecache
+import threading
 from collections.abc import Iterable, Sequence
 from itertools import count
 from operator import attrgetter, is_
@@ -28,12 +29,17 @@ from ..ops.op import REGISTRY
 from ..tensor import Tensor
 from ..tensor import eager
 from ..tensor.core import DROPPED, wrap
+from ..tensor.engine import observed
 from ..tensor.fake import Fake
 from ..tensor.tracing import Traced, flatten
-from .guards import Writer, module_guards, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
+from .guards import Writer, implied, module_guards, module_kinds, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .history import Finished
+from .sizes import sizes_of
+from .worth import costs
 
 __all__: list[str] = []
+
+GONE = "(AttributeError, IndexError, KeyError, TypeError, ValueError)"       # what guards raise on what is not there any more
 
 _serial = count(1)
 
@@ -45,18 +51,24 @@ class Entry:
     def __init__(self, traced: Traced, execute: Any, arguments: tuple[tuple, dict], given: list[Tensor], traced_as: list[Tensor],
                  modules: Sequence[Any], attempt: Attempt, reads: dict[int, tuple], joint: Any, number_paths: frozenset,
                  keep_grads: bool, constant: Constant | None = None, fixed: Iterable[int] = (),
-                 ties: Sequence[tuple[Tensor, int]] = ()):
+                 ties: Sequence[tuple[Tensor, int]] = (), met: dict[Tensor, Tensor] | None = None, nodes: Sequence[Any] = ()):
         self.traced, self.execute, self.joint = traced, execute, joint
         self.arguments, self.given, self.traced_as = arguments, given, traced_as
         self.modules, self.reads, self.keep_grads = modules, reads, keep_grads
         self.recipe, self.stop, self.modes_after = attempt.recipe, attempt.stop, attempt.modes_after
         self.promoted = attempt.promoted
         self.checks = list(attempt.world.checks.values())
+        self.called = list(attempt.world.called.values())
         self.lines = attempt.lines()
-        self.number_paths, self.constant, self.fixed, self.ties = number_paths, constant, fixed, ties
+        self.number_paths, self.constant, self.fixed, self.ties, self.met = number_paths, constant, fixed, ties, met or {}
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
+        self.sizes = sizes_of(*arguments[:2])
+        self._otherwise: tuple[int, Any] = -1, None
+        self._guard: Any = None
         self.source = self._write()
+        self.pure = not (traced.graph.writebacks or self.recipe.writes or traced.grad_at or traced.flags or self.stop or self.modes_after)
         self.call = self._compile()
+        self.costs = costs(self, nodes, attempt.interpreter.steps)
         self._forget()
 
     # ------------------------------------------------------------------------------------------------ the generated code
@@ -66,6 +78,34 @@ class Entry:
         finalize(self, linecache.cache.pop, file, None)
         exec(compile(self.source, file, "exec"), self.writer.space)
         return self.writer.space["call"]
+
+    def otherwise(self, args: tuple, kwargs: dict, fixed: set) -> bool:
+        """Whether the version fits a call but for the sizes of its tensors and the integers at the paths `fixed`."""
+        known, check = self._otherwise
+        if check is None or known != len(fixed):
+            lines, dropped = list(self.guard_lines), set()
+            for g in self.writer.guards:
+                if g.but_sizes is not None:
+                    lines[g.line] = f"    if {g.but_sizes}:"
+                elif g.size in fixed and g.line < len(lines):
+                    dropped |= {g.line, g.line + 1}
+            check = self.checker([line for k, line in enumerate(lines) if k not in dropped], "True")
+            self._otherwise = len(fixed), check
+        return check(args, kwargs) is True
+
+    def guard(self) -> Any:
+        """The guard alone: True where the version fits."""
+        if self._guard is None:
+            self._guard = self.checker(self.guard_lines, "True")
+        return self._guard
+
+    def checker(self, lines: Sequence[str], result: str) -> Any:
+        """A function of (args, kwargs) from these lines of the guard, which gives `result` where they pass, else MISS."""
+        body = "\n    ".join(lines)
+        text = f"def check(args, kwargs):\n    try:\n    {body}\n        return {result}\n    except {GONE}:\n        return MISS\n"
+        space: dict[str, Any] = {}
+        exec(compile(text, "<guard>", "exec"), self.writer.space, space)
+        return space["check"]
 
     def early(self, places: Sequence[int], args: tuple, kwargs: dict) -> list[np.ndarray]:
         """The arrays of these inputs of the graph."""
@@ -90,8 +130,14 @@ class Entry:
                        DROPPED=DROPPED)
         self.sources = SourceWriter(w, self._given)
         arrays = self._arguments(w)
+        module_kinds(w, self.modules, self.called)
+        self.grouped = implied(self.checks, self.modules)
+        grouped = {id(c) for c in self.grouped}
         for check in self.checks:
-            self.sources.check(check)
+            if id(check) not in grouped:
+                w.check = check
+                self.sources.check(check)
+        w.check = None
         numbers = self.numbers = self._numbers(w)
         self._state(w)
         for step in (*self.recipe.steps, *self.recipe.writes, Step(None, "", (self.recipe.result,))):
@@ -114,6 +160,7 @@ class Entry:
             unpack(w, f"args[{i}]", value, found, w.paths, (0, i))
         for key, value in kwargs.items():
             unpack(w, f"kwargs[{key!r}]", value, found, w.paths, (1, key))
+        own = len(found)
         for k, (place, value) in enumerate(zip(self.promoted, extras)):
             unpack(w, self.sources.name(place), value, found, w.paths, (2, k))
         arrays: dict[int, str] = {}
@@ -127,7 +174,7 @@ class Entry:
             if place in self.fixed:
                 w.miss_if(f"{variable} is not {w.name(t, 'o')}", "the function holds this tensor too")
             arrays[place] = f"a{place}"
-            tensor_guard(w, variable, f"a{place}", t)
+            tensor_guard(w, variable, f"a{place}", t, place < own)
         self.variables = {p: v for p, (v, _) in enumerate(found)}
         for place in [p for p in arrays if p not in inputs]:
             self._part(w, place, found[place])
@@ -194,14 +241,9 @@ class Entry:
         """Guards of modules, of tensors that are no arguments, and of gradients that were read."""
         lifted = {id(i.tensor): i.tensor for i in self.traced.inputs if i.tensor is not None and i.place is None}
         module_guards(w, self.modules, lifted)
-        for flag in (True, False):
-            tensors = [t for t in lifted.values() if t._rg is flag and t._a.dtype.kind in "fcV"]
-            if tensors:
-                names = w.name(tensors, "T")
-                w.miss_if(f"{not flag} in [t._rg for t in {names}]", "requires_grad")
-        geometry = Geometry(list(lifted.values()))
+        facts = w.name(Facts({**{t: t for t in lifted.values()}, **self.met}), "facts")
         w.space["state"] = state
-        w.miss_if(f"state.moves != {w.name(geometry, 'geometry')}.moves and not {w.name(geometry, 'geometry')}.holds()", "other memory")
+        w.miss_if(f"state.moves != {facts}.moves and not {facts}.hold()", "memory, requires_grad or hooks of a tensor")
         self.grad_inputs: dict[int, str] = {}
         for t, read, grad in self.reads.values():
             if not read:
@@ -225,21 +267,25 @@ class Entry:
         """Run: all arrays in the order of the graph's inputs."""
         parts: list[str] = []
         run: list[Tensor] = []
+        if self.constant is not None:               # before the arrays are in a list, which counts as somebody else's
+            w.put(f"{w.name(self.constant, 'constant')}.check(run)")
 
         def flush() -> None:
+            """The arrays of tensors that the function holds."""
             if len(run) == 1:
                 parts.append(f"{w.name(run[0], 'p')}._a")
             elif run:
                 parts.append(f"*[t._a for t in {w.name(list(run), 'T')}]")
             run.clear()
 
-        memory = np.zeros(len(self.traced.inputs), np.float64)
+        cells = w.name(Cells(len(self.traced.inputs)), "cells") if numbers else ""
+        if numbers:
+            w.put(f"N = {cells}.memory")
         for place, i in enumerate(self.traced.inputs):
             if i.role == "scalar":
                 flush()
-                cell = memory[place:place + 1].reshape(())
-                w.put(f"{w.name(memory, 'N')}[{place}] = {numbers[place]}")
-                parts.append(w.name(cell, "s"))
+                w.put(f"N[{place}] = {numbers[place]}")
+                parts.append(f"{cells}.cells[{place}]")
             elif i.place is not None:
                 flush()
                 parts.append(arrays[i.place])
@@ -249,9 +295,8 @@ class Entry:
             else:
                 run.append(i.tensor)
         flush()
+        self.guard_lines = tuple(w.lines)
         self.end_of_guards(w)
-        if self.constant is not None:
-            w.put(f"{w.name(self.constant, 'constant')}.check(run)")
         self.store = None
         kept = ""
         if self.keep_grads and not self.joint and isinstance(self.execute, Executable):
@@ -269,7 +314,7 @@ class Entry:
     def end_of_guards(self, w: Writer) -> None:
         """Put what has been written so far under one `try`: what is not there any more does not fit."""
         w.lines = ["    try:", *["    " + line for line in w.lines],
-                   "    except (AttributeError, IndexError, KeyError, TypeError, ValueError):",
+                   f"    except {GONE}:",
                    "        return MISS"]
 
     def _written(self, w: Writer) -> None:
@@ -398,6 +443,14 @@ class Entry:
 
 
 # ---------------------------------------------------------------------------------------------------- at run time
+class Cells(threading.local):
+    """Where the run-time numbers of a call lie: memory of each thread's own."""
+
+    def __init__(self, count: int):
+        self.memory = np.zeros(count, np.float64)
+        self.cells = [self.memory[k:k + 1].reshape(()) for k in range(count)]
+
+
 class Store:
     """The gradients that a step stores. Their memory is used again as long as nobody but the tensors and this store holds it."""
 
@@ -430,21 +483,31 @@ class Store:
         self.alone_arrays = [ALONE + 1] * len(self.arrays)
 
 
-class Geometry:
-    """Shapes, dtypes and strides of the tensors that a function holds. They change only where a tensor is given other memory
-    (`x.data = y`), which `state.moves` counts."""
+class Facts:
+    """What a function relies on about the tensors that it holds, their values apart. It changes seldom, and `state.moves` counts when it
+    does. `owners`: {tensor: the one in whose memory the program looks for it}."""
 
-    def __init__(self, tensors: list[Tensor]):
+    def __init__(self, owners: dict[Tensor, Tensor]):
         self.moves = state.moves
-        self.known = [(t, t._a.shape, t._a.dtype, t._a.strides) for t in tensors]
+        self.known = [(t, owner, facts(t, owner)) for t, owner in owners.items()]
 
-    def holds(self) -> bool:
+    def hold(self) -> bool:
         """Whether they are as they were."""
         moves = state.moves
-        if any(t._a.shape != shape or t._a.dtype != dtype or t._a.strides != strides for t, shape, dtype, strides in self.known):
+        if any([facts(t, owner) != known for t, owner, known in self.known]):
             return False
         self.moves = moves
         return True
+
+
+def facts(t: Tensor, owner: Tensor) -> tuple:
+    """Geometry, place in the owner's memory, whether it wants gradients, its hooks."""
+    a, x = t._a, t._x
+    hooks = None
+    if x is not None and observed(x):
+        node = None if x.kept is None else x.kept._x
+        hooks = tuple([tuple((d or {}).values()) for d in (x.hooks, x.post_hooks, node and node.pre, node and node.post)])
+    return a.shape, a.dtype, a.strides, t is owner or distance(a, owner._a), t._rg, hooks
 
 
 class Constant:

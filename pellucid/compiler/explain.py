@@ -13,20 +13,21 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..core.errors import fail
+from .cost import Cost
 from .driver import Compiled, compile, name_of
 
 __all__: list[str] = []
 
-VERSION = 1
+VERSION = 2                         # 2: "sizes", "plain", "cost", seconds of guards
 LINES = 40
 
 
 class Explanation:
     """What became of one function. `data` holds everything; `str()` is a summary; `result` is what the call returned."""
 
-    def __init__(self, compiled: Compiled, result: Any = None):
+    def __init__(self, compiled: Compiled, result: Any = None, cost: Cost | None = None):
         self.result = result
-        self.data = describe(compiled)
+        self.data = describe(compiled, cost or Cost())
 
     def json(self, **options: Any) -> str:
         """`data` as JSON."""
@@ -62,8 +63,9 @@ def explain(fn: Callable, **settings: Any) -> Callable[..., Explanation]:
     compiled = made if isinstance(made, Compiled) else made._compiled
 
     def explained(*args: Any, **kwargs: Any) -> Explanation:
-        result = compiled(*args, **kwargs)
-        return Explanation(compiled, result)
+        cost = Cost()
+        result = cost.follow(compiled, args, kwargs)
+        return Explanation(compiled, result, cost)
 
     return explained
 
@@ -80,29 +82,46 @@ def explain_all() -> Iterator[Callable[[], list[Explanation]]]:
 
 
 # ---------------------------------------------------------------------------------------------------- data
-def describe(compiled: Compiled) -> dict[str, Any]:
+def describe(compiled: Compiled, cost: Cost) -> dict[str, Any]:
     """Everything that is known about a compiled function, as plain data."""
     report = compiled.report()
     versions = compiled.versions
     breaks = [{"id": b.number, "file": b.file, "line": b.line, "function": b.function, "reason": b.reason, "fix": b.remedy,
                "source": source_line(b.file, b.line)} for b in compiled.breaks]
     file, line = place_of(compiled.fn)
+    compiling = sum(e.seconds["all"] for e in versions)
     return {
         "version": VERSION,
         "function": name_of(compiled.fn),
         "file": file, "line": line,
         "gave_up": compiled.gave_up,
+        "plain": compiled.plain,
         "counts": {"graphs": sum(bool(e.graph.nodes) for e in versions), "segments": len(versions), "breaks": len(breaks),
                    "recompiles": len(compiled.recompiles), "kernels": report.kernels, "library_calls": report.library_calls,
-                   "host_calls": report.host_calls, "guards": sum(len(e.checks) for e in versions)},
-        "seconds": {"all": sum(e.seconds["all"] for e in versions), "passes": report.seconds},
+                   "host_calls": report.host_calls, "guards": sum(len(e.writer.guards) for e in versions)},
+        "seconds": {"all": compiling, "passes": report.seconds},
+        "cost": {"compiling": compiling, "eager": cost.eager, "compiled": cost.compiled, "pays_after": cost.pays_after(compiling),
+                 "left_out": cost.left_out, "guards": cost.guard_seconds},
         "lines": lines_of(compiled, versions),
         "breaks": breaks,
-        "guards": [{"what": str(c.source), "kind": c.kind, "where": c.where} for e in versions for c in e.checks],
+        "guards": [row for e in versions for row in guards_of(e, cost)],
+        "sizes": [row for part in (compiled, *compiled.points.values()) for row in part.sizes.told(
+            [e for entries in part.entries.values() for e in reversed(entries)])],
         "recompiles": [r._asdict() for r in compiled.recompiles],
         "kernels": [kernel_of(k) for k in compiled.kernels],
         "not_fused": [str(w) for w in report.whynot],
     }
+
+
+def guards_of(entry: Any, cost: Cost) -> list[dict[str, Any]]:
+    """Each guard of a version, with what it takes by itself; and what is checked for all modules in one of these."""
+    _, seconds = cost.guards.get(id(entry), (0.0, []))
+    rows = []
+    for k, g in enumerate(entry.writer.guards):
+        c = g.check
+        rows.append({"what": g.why or g.condition if c is None else str(c.source), "kind": "state" if c is None else c.kind,
+                     "where": "" if c is None else c.where, "seconds": seconds[k] if k < len(seconds) else None})
+    return rows + [{"what": str(c.source), "kind": c.kind, "where": c.where, "seconds": None, "within": "modules"} for c in entry.grouped]
 
 
 def place_of(fn: Any) -> tuple[str, int]:
@@ -138,6 +157,39 @@ def kernel_of(kernel: Any) -> dict[str, Any]:
 
 
 # ---------------------------------------------------------------------------------------------------- text
+def cost_text(cost: dict[str, Any]) -> list[str]:
+    """At most one line."""
+    said = []
+    if cost["compiled"] is not None:
+        said.append(f"a call takes {cost['compiled'] * 1e6:.1f} us, as plain Python {cost['eager'] * 1e6:.1f} us")
+        said.append("compiling does not pay" if cost["pays_after"] is None else f"compiling has paid after {cost['pays_after']:,} calls")
+    if cost["guards"] is not None:
+        said.append(f"guards take {cost['guards'] * 1e6:.1f} us")
+    if said and cost["left_out"]:
+        said.append(f"not compared with plain Python: {cost['left_out']}")
+    return ["  " + "; ".join(said)] if said else []
+
+
+def sizes_text(rows: list[dict[str, Any]]) -> list[str]:
+    """Which sizes have native code, and when the others, most often met first, get it: at most 4 lines."""
+    def some(texts: list[str]) -> str:
+        return ", ".join(texts[:8]) + (f" and {len(texts) - 8} more" if len(texts) > 8 else "")
+
+    def spelt(row: dict[str, Any]) -> str:
+        return " ".join(f"{place} = {n}" for place, n in list(row["sizes"].items())[:3])
+
+    compiled = dict.fromkeys(spelt(row) for row in rows if row["status"] == "compiled")
+    plain = sorted((row for row in rows if row["status"] == "plain"), key=lambda row: -row["plain_calls"])
+    if not rows:
+        return []
+    out = [f"  sizes vary; compiled for {some(list(compiled))}"]
+    out += [f"  plain Python for {spelt(row)} ({row['plain_calls']} calls, {row['plain_seconds'] * 1e3:.1f} ms; compiled {row['compiled_when']})"
+            for row in plain[:2]]
+    if len(plain) > 2:
+        out.append(f"  and for {len(plain) - 2} more sizes (see .data)")
+    return out
+
+
 def text(data: dict[str, Any]) -> list[str]:
     """At most 40 lines."""
     counts = data["counts"]
@@ -148,9 +200,11 @@ def text(data: dict[str, Any]) -> list[str]:
     out = [f"{data['function']}  ({data['file']}:{data['line']})",
            f"  {many(counts['graphs'], 'graph')}, {many(counts['breaks'], 'break')}, {many(counts['recompiles'], 'recompile')}; "
            f"{many(counts['kernels'], 'kernel')}, {many(counts['library_calls'], 'library call')}, {many(counts['guards'], 'guard')}; "
-           f"compiling took {data['seconds']['all']:.1f} s"]
+           f"compiling took {data['seconds']['all']:.1f} s", *cost_text(data["cost"])]
     if data["gave_up"]:
         out.append(f"  runs as plain Python: {data['gave_up']}")
+    if data["plain"]:
+        out.append(f"  runs as plain Python: {data['plain']}")
     for b in data["breaks"][:6]:
         out += [f"  break {b['id']}  {b['file']}:{b['line']} in {b['function']}", f"      {b['source']}", f"      {b['reason']}", f"      fix: {b['fix']}"]
     if len(data["breaks"]) > 6:
@@ -160,6 +214,7 @@ def text(data: dict[str, Any]) -> list[str]:
                    + (f"; {r['remedy']}" if r["remedy"] else ""))
     if len(data["recompiles"]) > 3:
         out.append(f"  and {len(data['recompiles']) - 3} more recompiles (see .data)")
+    out += sizes_text(data["sizes"])
     marks = {"compiled": "|", "break": "X"}
     room = LINES - len(out) - 1
     lines = data["lines"]

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import fail
+from ..core.errors import fail, message
 from ..ops.dispatch import local
 from ..tensor import Tensor
 from ..tensor.core import Node, blank, new, next_seq, node_extras, wrap
+from ..tensor.fake import Fake, TraceError
 from ..tensor.saved import freed
 
 __all__: list[str] = []
@@ -54,6 +55,9 @@ class CompiledBackward(Node):
                      "operation",
                      got=f"version {memory.version} of it; expected version {version}", fix="clone() it before it is written, or after")
         gs = g if isinstance(g, tuple) else (g,)
+        if any(type(x._a) is Fake for x in gs):
+            raise TraceError(message("P3115", "backward() would go on into what an earlier part of a compiled function computed",
+                                     fix="compute the loss and call backward() in one part, without a break in between"))
         return self.joint.backward(self._saved, [x._a for x in gs])
 
 
@@ -78,7 +82,7 @@ class Joint:
         n._attrs = n._x = n._shapes = None
         n._seq = next_seq()
         n._saved = [outs[k] if kind == "out" else inputs[k].copy() if k in self.numbers else inputs[k] for kind, k in self.saved] or [None]
-        memories = [t._storage() for t in kept]                 # not the tensors: a saved result would hold its own node
+        memories = [t._storage() if t._st is None else t._st for t in kept]                 # not the tensors: a saved result would hold its own node
         n._versions = [(memory, memory.version) for memory in memories]
         if n.nout > 1:
             node_extras(n).out_specs = self.specs

@@ -15,7 +15,7 @@ from ..autograd import grad as gradients
 from ..capture.attempt import Attempt, Located
 from ..capture.breaks import Break
 from ..capture.sources import Source, evaluate
-from ..core.errors import fail
+from ..core.errors import fail, message
 from ..core.layout import preserve_format
 from ..core.spec import Spec
 from ..graph.ir import Graph
@@ -76,6 +76,11 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
         again = None
     if again is not None:
         return make_entry(compiled, args, kwargs, paths, apart, themselves, again)
+    if work.hooked:
+        step, error = work.hooked[0]
+        compiled.met(error)
+        attempt.release()
+        return make_entry(compiled, args, kwargs, paths, apart, themselves, Located(error, step))
     if compiled.vary(*attempt.rewritten):
         attempt.release()
         return make_entry(compiled, args, kwargs, paths, apart, themselves, end)
@@ -85,12 +90,12 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     if any(t._fn is not None and traced.grads.get(stands[id(t)]) is not None for t in leaves) or any(
             s.fn is not None and traced.grads.get(s.tensor) is not None for s in tracer.saved.values()):
         return make_entry(compiled, args, kwargs, paths, apart, themselves, before_backward(compiled, attempt, end))
-    ties = met_within(tracer, seen)
+    ties, met = met_within(tracer, seen)
     for container, path in (i.source for i in traced.inputs if i.source is not None and type(i.source[0]) is dict):
         check_unchanged(tracer, container, path)
     release(tracer)
     traced.outputs, extra = traced.outputs[0], work.extra
-    joint, graph = None, traced.graph
+    joint, graph, nodes = None, traced.graph, tuple(traced.graph.nodes)
     seconds = {"trace": time.perf_counter() - start}
     if not compiled.keep_grads:
         drop_gradients(traced)
@@ -107,7 +112,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     execute.graph = None                            # the function itself explains what went wrong
     fixed = {k for k, t in enumerate(leaves) if id(t) in themselves}
     entry = Entry(traced, execute, given, leaves, seen, modules, attempt, tracer.grad_uses, joint, paths, compiled.keep_grads, constant,
-                  fixed, ties)
+                  fixed, ties, met, nodes)
     attempt.release()
     seconds["all"] = time.perf_counter() - start
     entry.seconds, entry.graph = seconds, graph
@@ -189,7 +194,7 @@ def stand_in(t: Tensor, apart: bool) -> Tensor:
     """What the trace sees for an argument: a tensor without base or history, with memory of its own (which nobody touches) or
     the real one. Thus what the function reaches otherwise, through a closure say, is told apart from its arguments."""
     plain = t._fn is None and (t._x is None or t._x.base is None)
-    if plain and (type(t) not in PLAIN or t.__dict__ or t._x is not None and t._x.__dict__.keys() - {"acc"}):
+    if plain and (type(t) not in PLAIN or t.__dict__ or t._x is not None and t._x.__dict__.keys() - {"acc", "marks"}):
         return t
     s = new(type(t) if plain else Tensor)
     s._a = like(t._a) if apart else t._a
@@ -205,16 +210,19 @@ def met_otherwise(tracer: Tracer, leaves: list[Tensor], stands: dict[int, Tensor
         id(t) in tracer.grad_uses or id(t) in tracer.saved and tracer.saved[id(t)].fake is not None))
 
 
-def met_within(tracer: Tracer, seen: list[Tensor]) -> list[tuple[Tensor, int]]:
-    """(tensor, place of an argument): tensors that the function reaches otherwise, and that lie in an argument's memory."""
+def met_within(tracer: Tracer, seen: list[Tensor]) -> tuple[list[tuple[Tensor, int]], dict[Tensor, Tensor]]:
+    """[(tensor, place of an argument)]: tensors that the function reaches otherwise, and that lie in an argument's memory; {tensor:
+    owner}: others that lie in the memory of another."""
     places = {id(t): k for k, t in reversed(list(enumerate(seen)))}
-    found = []
+    within, others = [], {}
     for saved in tracer.saved.values():
         if saved.fake is not None and id(saved.tensor) not in places:
             owner = tracer.lifted.get(saved.fake.cell.input)
             if id(owner) in places:
-                found.append((saved.tensor, places[id(owner)]))
-    return found
+                within.append((saved.tensor, places[id(owner)]))
+            elif owner is not None and owner is not saved.tensor:
+                others[saved.tensor] = owner
+    return within, others
 
 
 def like(a: np.ndarray) -> np.ndarray:
@@ -244,6 +252,7 @@ class Work:
         self.live: list[int] = []
         self.extra = 0
         self.given: list[bool] = []
+        self.hooked: Any = None                                 # hooks that backward() outside would need
 
     def __call__(self, args: tuple, kwargs: dict, extras: tuple) -> tuple:
         out = self.fn(args, kwargs, extras)
@@ -251,7 +260,10 @@ class Work:
         flatten(out, leaves)
         if local.grad:
             self.live = [k for k, t in enumerate(leaves) if isinstance(t._fn, Node) and alive(t._fn)]
-        if not self.live:
+        world, stepped = self.fn.world, self.stepped()
+        self.hooked = self.live and not stepped and world.hooked
+        if not self.live or self.hooked:
+            self.live = []
             return out, []
         tracer = self.tracer
         live = [leaves[k] for k in self.live]
@@ -260,15 +272,28 @@ class Work:
             id(t) not in tracer.saved or tracer.saved[id(t)].fake is None and type(tracer.saved[id(t)].array) is Fake)]
         self.wrt = list({id(t): t for t in [*[t for t in self.arguments if t._rg], *lifted, *own]}.values())
         tangents = [tracer.tensor(tracer.graph.input(Spec(tuple(t.shape), t.dtype), "g", "tangent")) for t in live]
+        for t in self.wrt:
+            if t._fn is None and t._x is not None:              # they run when the gradient gets there
+                t._x.hooks = t._x.post_hooks = t._x.kept = None
         try:
-            found = gradients(live, self.wrt, tangents, allow_unused=True) if self.wrt else ()
+            with self.fn.watching():
+                found = gradients(live, self.wrt, tangents, allow_unused=True) if self.wrt else ()
         except RuntimeError as error:
-            if not self.stepped() or isinstance(error, TraceError):
+            if not stepped or isinstance(error, TraceError):
                 raise
+            world.journal.restore()
             if self.fn.stop is not None:
                 raise Lost(str(error).partition("\n")[0]) from None
             self.live = []                          # as in eager, it cannot be differentiated any more
             return out, []
+        if stepped and world.hooked:                # what is differentiated twice has hooks
+            world.journal.restore()
+            self.hooked, self.live = world.hooked, []
+            return out, []
+        if world.journal.changes():
+            world.journal.restore()
+            raise TraceError(message("P3114", "the backward of a custom Function changes something other than its results",
+                                     fix="leave out the change, or call backward() in the compiled function too"))
         self.given = [g is not None for g in found]
         self.extra = sum(self.given)
         return out, [g for g in found if g is not None]

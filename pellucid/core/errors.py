@@ -17,12 +17,19 @@ _STANDARD = os.path.dirname(os.__file__) + os.sep       # Python's own modules: 
 
 
 class _Interpreted(threading.local):
-    """While a function is interpreted: `place()` gives the user's (file, line, function), which no frame of Python's knows."""
+    """While a function is interpreted: `place()` gives the user's (file, line, function), which no frame of Python's knows;
+    `call(fn, args, kwargs)` interprets a function of the user's that code which is not interpreted calls."""
 
     place: Any = None
+    call: Any = None
 
 
 interpreted = _Interpreted()
+
+
+def call_back(fn: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call what the user gave: a hook, a custom Function's method."""
+    return fn(*args, **kwargs) if interpreted.call is None else interpreted.call(fn, args, kwargs)
 
 
 def user_frame(skip: int = 1) -> tuple[str, int] | None:

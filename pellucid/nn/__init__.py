@@ -4,11 +4,13 @@ from ..core.lazy import lazily as _lazily
 from .parameter import Buffer, Parameter, UninitializedBuffer, UninitializedParameter  # noqa: I001
 from .modules import *
 from .modules import __all__ as _module_names
-from . import functional, grad, init, modules, parameter, utils
+from . import functional, grad, init, modules, parallel, parameter, utils
+from .parallel import DataParallel
 
 __all__ = [
     *_module_names,
     "Buffer",
+    "DataParallel",
     "Parameter",
     "UninitializedBuffer",
     "UninitializedParameter",
@@ -18,6 +20,7 @@ __all__ = [
     "grad",
     "init",
     "modules",
+    "parallel",
     "parameter",
     "utils",
 ]

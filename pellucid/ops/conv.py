@@ -233,7 +233,66 @@ def conv_samples(m):
             ((m.t(2, 3, 5), m.t(6, 1, 3), None, [2], [2], [1]), {**tail, "groups": 3})]
 
 
-@primitive(EXTERN, args="input weight bias", ref=convolution_ref, infer=convolution_infer, cast="low", onnx="Conv",
+# Batches of examples. Where only the images have a batch, its examples are more images; where the weights have one, its examples
+# are more groups of channels.
+def into_images(b, x):
+    return F.flatten(b.full(x), 0, 1)
+
+
+def from_images(b, y):
+    return F.unflatten(y, 0, (b.size, y.shape[0] // b.size))
+
+
+def into_channels(b, x):
+    """(B, N, C, ...) as (N, B * C, ...)."""
+    return F.flatten(F.transpose(b.full(x), 0, 1), 1, 2)
+
+
+def from_channels(b, y):
+    return F.transpose(F.unflatten(y, 1, (b.size, y.shape[1] // b.size)), 0, 1)
+
+
+def convolution_batch(b, x, w, bias, **attrs):
+    own = bias.batched
+    if w.batched:
+        groups = {**attrs, "groups": attrs["groups"] * b.size}
+        y = from_channels(b, F.convolution(into_channels(b, x), F.flatten(w.x, 0, 1), None, **groups))
+    elif x.batched:
+        y = from_images(b, F.convolution(into_images(b, x), w.x, None if own else bias.x, **attrs))
+    else:
+        y = F.convolution(x.x, w.x, None, **attrs)
+    if bias.x is None or not w.batched and x.batched and not own:
+        return y
+    return F.add(y, F.reshape(b.full(bias), (b.size, 1, -1, *[1] * (x.ndim - 2))))
+
+
+def convolution_input_batch(b, y, w, *, shape, groups, **geometry):
+    if not w.batched:
+        return from_images(b, F.convolution_input(into_images(b, y), w.x, (b.size * shape[0], *shape[1:]), groups=groups, **geometry))
+    return from_channels(b, F.convolution_input(into_channels(b, y), F.flatten(w.x, 0, 1), (shape[0], b.size * shape[1], *shape[2:]),
+                                                groups=b.size * groups, **geometry))
+
+
+def convolution_weight_batch(b, y, x, *, shape, groups, **geometry):
+    return from_images(b, F.convolution_weight(into_channels(b, y), into_channels(b, x), (b.size * shape[0], *shape[1:]),
+                                               groups=b.size * groups, **geometry))
+
+
+def affine_jvp(product):
+    """The tangent of `product(x, w, bias)`, which is linear in `x` and in `w` without `bias`, and adds that."""
+    def jvp(primals, tangents, **attrs):
+        (x, w, bias), (tx, tw, tb) = primals, tangents
+        total = None if tx is None else product(tx, w, None if tw is not None or tb is None else tb, **attrs)
+        if tw is not None:
+            part = product(x, tw, tb, **attrs)
+            total = part if total is None else F.add(total, part)
+        elif total is None:
+            total = product(F.zeros_like(x), w, tb, **attrs)
+        return total
+    return jvp
+
+
+@primitive(EXTERN, args="input weight bias", ref=convolution_ref, batch=convolution_batch, jvp=affine_jvp(lambda *a, **kw: F.convolution(*a, **kw)), infer=convolution_infer, cast="low", onnx="Conv",
            samples=conv_samples, vjp={"input": _conv_input_rule, "weight": _conv_weight_rule, "bias": _bias_rule})
 def convolution(input, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
     """Convolution (cross-correlation) of (N, C, *spatial) with (O, C / groups, *kernel), or its transpose."""
@@ -258,7 +317,7 @@ def linear_samples(m):
             ((m.t(0, 4, 4), m.t(4, 3, 3), (0, 3, 7)), geometry)]
 
 
-@primitive(EXTERN, args="y weight", forms="", ns=(), cast="low", infer=lambda y, w, *, shape, **kw: y.like(shape), samples=linear_samples,
+@primitive(EXTERN, args="y weight", forms="", ns=(), cast="low", jvp="y weight", batch=convolution_input_batch, infer=lambda y, w, *, shape, **kw: y.like(shape), samples=linear_samples,
            ref=lambda y, w, *, shape, **geometry: in_format_of(conv_input_ref(y, w, None, shape, **geometry), y, w),
            vjp={"y": lambda g, weight, y_shape, attrs_: direct(g, F.conj(weight), _geometry(attrs_), y_shape),
                 "weight": lambda g, y, weight_shape, attrs_: F.convolution_weight(F.conj(y), g, weight_shape, **_geometry(attrs_))})
@@ -274,7 +333,7 @@ def weight_samples(m):
             ((m.t(0, 4, 4), m.t(0, 3, 7), (4, 3, 3)), geometry)]
 
 
-@primitive(EXTERN, args="y input", forms="", ns=(), cast="low", infer=lambda y, x, *, shape, **kw: y.like(shape), samples=weight_samples,
+@primitive(EXTERN, args="y input", forms="", ns=(), cast="low", jvp="y input", batch=convolution_weight_batch, infer=lambda y, x, *, shape, **kw: y.like(shape), samples=weight_samples,
            ref=lambda y, x, *, shape, **geometry: in_format_of(conv_weight_ref(y, x, shape, **geometry), y, x),
            vjp={"y": lambda g, input, y_shape, attrs_: direct(F.conj(input), g, _geometry(attrs_), y_shape),
                 "input": lambda g, y, input_shape, attrs_: F.convolution_input(F.conj(y), g, input_shape, **_geometry(attrs_))})

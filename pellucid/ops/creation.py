@@ -138,7 +138,7 @@ def _like(input, value, dtype, device, requires_grad, memory_format):
 _LIKE = lambda m: [((m.t(2, 3),), {}), ((m.t(0, 2),), {"dtype": dt.int64}), ((m.i(4),), {})]  # noqa: E731
 
 
-@composite(samples=_LIKE)
+@composite(batch="like", samples=_LIKE)
 def zeros_like(input, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False, memory_format=None):
     """Zeros of `input`'s shape, dtype and order of dimensions."""
     if dtype is None and device is None and memory_format is None and not requires_grad and input.is_contiguous():    # nearly always
@@ -146,19 +146,19 @@ def zeros_like(input, *, dtype=None, layout=None, device=None, pin_memory=False,
     return _like(input, 0, dtype, device, requires_grad, memory_format)
 
 
-@composite(samples=_LIKE)
+@composite(batch="like", samples=_LIKE)
 def ones_like(input, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False, memory_format=None):
     """Ones of `input`'s shape, dtype and order of dimensions."""
     return _like(input, 1, dtype, device, requires_grad, memory_format)
 
 
-@composite(samples=_LIKE)
+@composite(batch="like", samples=_LIKE)
 def empty_like(input, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False, memory_format=None):
     """Uninitialised memory of `input`'s shape, dtype and order of dimensions."""
     return _like(input, None, dtype, device, requires_grad, memory_format)
 
 
-@composite(samples=lambda m: [((m.t(2, 3), 2), {}), ((m.i(0),), {"fill_value": 1.7}), ((m.t(3), True), {"dtype": dt.bool_})])
+@composite(batch="like", samples=lambda m: [((m.t(2, 3), 2), {}), ((m.i(0),), {"fill_value": 1.7}), ((m.t(3), True), {"dtype": dt.bool_})])
 def full_like(input, fill_value, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False,
               memory_format=None):
     """`fill_value` in `input`'s shape and dtype."""
@@ -174,25 +174,25 @@ def _new_kw(input, dtype):
     return input.dtype if dtype is None else dtype
 
 
-@composite(forms="method", samples=_NEW)
+@composite(batch="like", forms="method", samples=_NEW)
 def new_zeros(input, *args, size=None, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
     """Zeros of the given size, in this tensor's dtype."""
     return _filled("new_zeros", 0, _shape(args, size, "new_zeros"), _new_kw(input, dtype), device, layout, requires_grad, None)
 
 
-@composite(forms="method", samples=_NEW)
+@composite(batch="like", forms="method", samples=_NEW)
 def new_ones(input, *args, size=None, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
     """Ones of the given size, in this tensor's dtype."""
     return _filled("new_ones", 1, _shape(args, size, "new_ones"), _new_kw(input, dtype), device, layout, requires_grad, None)
 
 
-@composite(forms="method", samples=_NEW)
+@composite(batch="like", forms="method", samples=_NEW)
 def new_empty(input, *args, size=None, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
     """Uninitialised memory of the given size, in this tensor's dtype."""
     return _filled("new_empty", None, _shape(args, size, "new_empty"), _new_kw(input, dtype), device, layout, requires_grad, None)
 
 
-@composite(forms="method", samples=lambda m: [((m.t(2, 3), (2, 3), 1.5), {}), ((m.i(2), (0, 2), 3), {}), ((m.t(0), (4,), True), {"dtype": dt.bool_})])
+@composite(batch="like", forms="method", samples=lambda m: [((m.t(2, 3), (2, 3), 1.5), {}), ((m.i(2), (0, 2), 3), {}), ((m.t(0), (4,), True), {"dtype": dt.bool_})])
 def new_full(input, size, fill_value, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
     """`fill_value` in the given size and this tensor's dtype."""
     d = dt.as_dtype(_new_kw(input, dtype))
@@ -215,7 +215,7 @@ def empty_strided(size, stride, *, dtype=None, layout=None, device=None, require
     return finish(strided_memory(size, stride, dtype_or_default(dtype)), requires_grad)
 
 
-@composite(forms="method", samples=lambda m: [((m.t(2), (2, 3), (1, 2)), {}), ((m.i(2), (0,), (1,)), {}), ((m.t(0), (2, 2), (4, 2)), {})])
+@composite(batch="like", forms="method", samples=lambda m: [((m.t(2), (2, 3), (1, 2)), {}), ((m.i(2), (0,), (1,)), {}), ((m.t(0), (2, 2), (4, 2)), {})])
 def new_empty_strided(input, size, stride, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
     """Uninitialised memory with given sizes and strides, in this tensor's dtype."""
     return F.empty_strided(size, stride, dtype=_new_kw(input, dtype), device=device, requires_grad=requires_grad)
@@ -391,6 +391,8 @@ def scalar_tensor(s, *, dtype=None, layout=None, device=None, pin_memory=False, 
 
 # ---------------------------------------------------------------------------------------------------- copies
 def clone_ref(a, *, fmt):
+    if fmt is contiguous_format:
+        return a.copy()
     if fmt is preserve_format:
         if a.flags.c_contiguous:
             return a.copy()
@@ -401,7 +403,8 @@ def clone_ref(a, *, fmt):
     return r
 
 
-@primitive(EXTERN, args="input", ref=clone_ref, infer=lambda s, *, fmt: s, low=False, lower=lambda b, i, load, s, *, fmt: load(0, i), vjp={"input": lambda g: g},
+@primitive(EXTERN, args="input", ref=clone_ref, jvp="input",
+           batch=lambda b, x, *, fmt: F.clone(x.x, memory_format=fmt if fmt is preserve_format else contiguous_format), infer=lambda s, *, fmt: s, low=False, lower=lambda b, i, load, s, *, fmt: load(0, i), vjp={"input": lambda g: g},
            forms="function method", samples=lambda m: [((m.t(2, 3),), {}), ((m.t(0, 2),), {}),
                                                        ((m.t(2, 3, 4, 5),), {"memory_format": channels_last})])
 def clone(input, *, memory_format=None):
@@ -414,11 +417,17 @@ def contiguous(input, memory_format=contiguous_format):
     """`input` itself if its elements lie in order, a copy in that order if not."""
     if memory_format is preserve_format:
         raise RuntimeError("preserve memory format is unsupported by the contiguous operator")
-    return input if input.is_contiguous(memory_format) else F.clone(input, memory_format=memory_format)
+    rows = memory_format is contiguous_format
+    return input if input.is_contiguous(None if rows else memory_format) else F.clone(input, memory_format=memory_format)
 
 
 # `x.copy_(y)`, `x.fill_(v)` and `x.zero_()` are the in-place forms of these: results that forget their input's values.
-@primitive(EXTERN, args="input src", ref=lambda a, b: np.broadcast_to(b, a.shape).astype(a.dtype), low=False,
+def copy_batch(b, x, src):
+    return F.copy(b.full(x), F.basic_index(src.x, (slice(None), *(None,) * (x.ndim - src.ndim))) if src.batched else src.x)
+
+
+@primitive(EXTERN, args="input src", batch=copy_batch, jvp=lambda primals, tangents: None if tangents[1] is None else F.copy(primals[0], tangents[1]),
+           ref=lambda a, b: np.broadcast_to(b, a.shape).astype(a.dtype), low=False,
            forms="inplace", infer=lambda a, b: a.like(), lower=lambda b, i, load, x, y: b.cast(load(1, b.broadcast(i, y.shape)), x.dtype),
            samples=lambda m: [((m.t(2, 3), m.t(2, 3)), {}), ((m.t(2, 3), m.t(3)), {}), ((m.t(0, 3), m.t(3)), {})],
            vjp={"input": lambda g: F.zeros_like(g), "src": lambda g, src_dtype: F.convert(g, src_dtype)})

@@ -38,7 +38,7 @@ def place(shape, dim, index) -> tuple:
 
 
 # ---------------------------------------------------------------------------------------------------- sums and products
-@primitive(CUMULATIVE, args="input", forms=FORMS, infer=same_infer, onnx="CumSum", cast="gpu-high", samples=_SAMPLES,
+@primitive(CUMULATIVE, jvp="input", args="input", forms=FORMS, infer=same_infer, onnx="CumSum", cast="gpu-high", samples=_SAMPLES,
            ref=lambda a, *, dim: np.add.accumulate(lines(a), dim, a.dtype).reshape(a.shape),
            vjp={"input": lambda g, dim: reversed_along(F.cumsum, g, dim)})
 def cumsum(input, dim, *, dtype=None):

@@ -79,7 +79,7 @@ def qr_square(gq, gr, q, r):
     return mH(F.linalg_triangular(r, mH(F.add(gq, F.matmul(q, sym))), True))
 
 
-@primitive(EXTERN, args="A", ref=qr_ref, infer=qr_infer, vjp=qr_vjp, nout=2, forms="", low=False)
+@primitive(EXTERN, batch="lead", args="A", ref=qr_ref, infer=qr_infer, vjp=qr_vjp, nout=2, forms="", low=False)
 def linalg_qr_factors(A, mode="reduced"):
     """(Q, R) with A = Q R."""
     return (A,), {"mode": mode}
@@ -159,7 +159,7 @@ def svd_vjp(gs, out, full):
     return (F.matmul(u, F.matmul(inner, vh)),)
 
 
-@primitive(EXTERN, args="A", ref=svd_ref, infer=svd_infer, vjp=svd_vjp, nout=3, forms="", low=False)
+@primitive(EXTERN, batch="lead", args="A", ref=svd_ref, infer=svd_infer, vjp=svd_vjp, nout=3, forms="", low=False)
 def linalg_svd_factors(A, full=True):
     """(U, S, Vh) with A = U diag(S) Vh."""
     return (A,), {"full": bool(full)}
@@ -193,7 +193,7 @@ def svd(input, some=True, compute_uv=True):
     return kind((u, s, mH(vh)))
 
 
-@primitive(EXTERN, args="A", ref=lambda a: np.ascontiguousarray(np.linalg.svd(a, compute_uv=False)), low=False, forms="function out",
+@primitive(EXTERN, batch="lead", args="A", ref=lambda a: np.ascontiguousarray(np.linalg.svd(a, compute_uv=False)), low=False, forms="function out",
            infer=lambda a: a.like((*a.shape[:-2], min(a.shape[-2:])), a.dtype.to_real()),
            vjp={"A": lambda g, A: svdvals_vjp(g, A)}, samples=lambda m: [((m.t(4, 3),), {}), ((m.t(2, 3, 3),), {}), ((m.t(0, 3),), {})])
 def linalg_svdvals(A, *, driver=None):
@@ -230,7 +230,7 @@ def eigh_infer(a: Spec, *, lower):
     return a.like(a.shape[:-1], a.dtype.to_real()), a.like()
 
 
-@primitive(EXTERN, args="A", ref=eigh_ref, infer=eigh_infer, vjp=eigh_vjp, nout=2, forms="", low=False)
+@primitive(EXTERN, batch="lead", args="A", ref=eigh_ref, infer=eigh_infer, vjp=eigh_vjp, nout=2, forms="", low=False)
 def linalg_eigh_factors(A, lower=True):
     """(eigenvalues, eigenvectors) of Hermitian matrices, of which one triangle is read."""
     return (A,), {"lower": bool(lower)}
@@ -296,7 +296,7 @@ def eig_vjp(gs, A, out):
     return (real_like(r, A),)
 
 
-@primitive(EXTERN, args="A", ref=eig_ref, infer=eig_infer, vjp=eig_vjp, nout=2, forms="", low=False)
+@primitive(EXTERN, batch="lead", args="A", ref=eig_ref, infer=eig_infer, vjp=eig_vjp, nout=2, forms="", low=False)
 def linalg_eig_factors(A):
     """(eigenvalues, eigenvectors) of square matrices, complex."""
     return (A,), {}
@@ -502,7 +502,7 @@ def geqrf_ref(a):
     return np.ascontiguousarray(h).swapaxes(-1, -2), tau      # columns lie together, as LAPACK keeps them
 
 
-@primitive(EXTERN, args="input", ref=geqrf_ref, low=False, forms="", nout=2, grads=False,
+@primitive(EXTERN, batch="lead", args="input", ref=geqrf_ref, low=False, forms="", nout=2, grads=False,
            infer=lambda a: (a.like(), a.like((*a.shape[:-2], min(a.shape[-2:])))))
 def geqrf_factors(input):
     """(R and the Householder vectors in one matrix, their factors)."""

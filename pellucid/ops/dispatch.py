@@ -17,7 +17,8 @@ from .op import COMPOSITE, Op
 
 
 class _State:
-    """`slow` counts reasons to leave the fast path, over all threads; `moves` how often a tensor was given other memory."""
+    """`slow` counts reasons to leave the fast path, over all threads; `moves` how often something about a tensor changed that seldom does: it
+    was given other memory, wants gradients or not, has another hook."""
 
     __slots__ = ("slow", "moves")
 
@@ -29,6 +30,7 @@ class _ThreadState(_local):
     """What each thread decides for itself."""
 
     grad = True                 # gradients are recorded
+    beneath = None              # (n, grad): `grad` above is for interpreters from number n on; those below record as this one says
     inference = False           # inference_mode
     anomaly = False             # anomaly mode: remember the user's line of every node
     check_nan = True
@@ -66,6 +68,7 @@ class Interpreter:
 
     stays = False           # on top of the stack while it handles a call
     values = True           # tensors hold values that may be looked at
+    single = True           # a tensor stands for one value, not for one per example
 
     def copied(self, t) -> None:
         """`t`, which eager makes as a view, is a copy here."""
@@ -111,7 +114,7 @@ def below(depth: int = 1) -> Iterator[None]:
 
 def values_known() -> bool:
     """Whether tensors' values may be looked at now; checks of values are left out where not."""
-    return not local.stack or all([i.values for i in local.stack])
+    return not local.stack or all([i.values and i.single for i in local.stack])
 
 
 def top() -> Interpreter | None:

@@ -111,7 +111,7 @@ def renorm(input, p, dim, maxnorm):
     d = wrap_dim(dim, n)
     norm = F.linalg_vector_norm(input, p, [i for i in range(n) if i != d], True)
     scale = F.where(F.gt(norm, maxnorm), F.div(maxnorm, F.add(norm, 1e-7)), F.ones_like(norm))
-    return F.mul(input, scale)
+    return F.mul(input, F.to(scale, input.dtype))
 
 
 # ---------------------------------------------------------------------------------------------------- cov, corrcoef

@@ -581,7 +581,7 @@ def convert_ref(a, *, dtype):
     return a.astype(dtype.np)
 
 
-@primitive(POINT, args="input", ref=convert_ref, infer=lambda s, *, dtype: s.like(dtype=dtype), low=False, forms="", ns=(),
+@primitive(POINT, args="input", ref=convert_ref, jvp="input", infer=lambda s, *, dtype: s.like(dtype=dtype), low=False, forms="", ns=(),
            samples=lambda m: [((m.t(3, 4), dt.float64), {}), ((m.t(2, 0), dt.float64), {}), ((m.i(5), dt.float32), {})],
            scalar=lambda b, x, *, dtype: b.cast(x, dtype), vjp={"input": lambda g, input_dtype: F.convert(g, input_dtype)})
 def convert(input, dtype):

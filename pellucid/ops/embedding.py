@@ -5,7 +5,7 @@ import warnings
 
 from ._common import Spec, dt, fail, is_tensor, need_tensor, np
 from .dispatch import values_known
-from .op import GATHER, SCATTER, F, composite, primitive
+from .op import GATHER, REGISTRY, SCATTER, F, composite, primitive
 
 _MODES = ("sum", "mean", "max")
 
@@ -88,7 +88,14 @@ def embedding_grad_lower(b, g, indices, *, num_weights, padding_idx, scale_grad_
     return b.scatter(g.shape, b.zero(g.dtype), "add", at)
 
 
-@primitive(SCATTER, args="grad_output indices", ref=embedding_grad_ref, lower=embedding_grad_lower, vjp={"grad_output": lambda g, indices, padding_idx,
+def embedding_grad_batch(b, g, indices, *, num_weights, **attrs):
+    if attrs["padding_idx"] >= 0 or b.size == 0:
+        return b.each(REGISTRY["embedding_dense_backward"], (g, indices), {"num_weights": num_weights, **attrs})
+    own = F.add(b.full(indices), F.reshape(F.arange(0, b.size * num_weights, num_weights), (b.size, *[1] * indices.ndim)))
+    return F.unflatten(F.embedding_dense_backward(b.full(g), own, b.size * num_weights, **attrs), 0, (b.size, num_weights))
+
+
+@primitive(SCATTER, args="grad_output indices", ref=embedding_grad_ref, jvp="grad_output", batch=embedding_grad_batch, lower=embedding_grad_lower, vjp={"grad_output": lambda g, indices, padding_idx,
            scale_grad_by_freq: _embedding_grad_vjp(g, indices, padding_idx, scale_grad_by_freq)},
            infer=lambda g, indices, *, num_weights, padding_idx, scale_grad_by_freq: g.like((num_weights, *g.shape[indices.ndim:])),
            samples=lambda m: [((m.t(4, 3), m.i(4, high=5), 5, -1, False), {}), ((m.t(2, 2, 3), m.i(2, 2, high=5), 5, 1, True), {}),
@@ -106,7 +113,14 @@ def embedding_counts(indices, num_weights, dtype):
     return (indices,), {"num_weights": num_weights, "dtype": dtype}
 
 
-@primitive(GATHER, args="weight indices", forms="", ref=embedding_ref, low=False,
+def embedding_batch(b, weight, indices, **attrs):
+    if not weight.batched:
+        return F.embedding_rows(weight.x, indices.x, **attrs)
+    own = F.add(b.full(indices), F.reshape(F.arange(0, b.size * weight.shape[0], weight.shape[0]), (b.size, *[1] * indices.ndim)))
+    return F.embedding_rows(F.flatten(weight.x, 0, 1), own, **attrs)
+
+
+@primitive(GATHER, args="weight indices", forms="", ref=embedding_ref, jvp="weight", batch=embedding_batch, low=False,
            lower=lambda b, i, load, w, t, **_: load(0, (b.guarded(load(1, i[:t.ndim]), w.shape[0]), *i[t.ndim:])),
            infer=lambda w, i, **_: w.like((*i.shape, *w.shape[1:])),
            vjp={"weight": lambda g, indices, weight_shape, padding_idx, scale_grad_by_freq:
@@ -339,7 +353,7 @@ def one_hot_lower(b, s, *, num_classes):
     return b.element(lambda i, load: b.cast(b.eq(b.value(b.guarded(load(0, i[:-1]), num_classes)), b.value(i[-1])), dt.int64))
 
 
-@primitive(SCATTER, args="input", ns="nn.functional", grads=False, ref=one_hot_ref, lower=one_hot_lower, infer=one_hot_infer, onnx="OneHot",
+@primitive(SCATTER, batch="lead", args="input", ns="nn.functional", grads=False, ref=one_hot_ref, lower=one_hot_lower, infer=one_hot_infer, onnx="OneHot",
            samples=lambda m: [((m.i(4, high=5), 5), {}), ((m.i(2, 3, high=4),), {"num_classes": 6}), ((m.i(0), 3), {})])
 def one_hot(input, num_classes=-1):
     """A last dimension of size `num_classes` (-1: one more than the largest value) that is 1 at the integer's place, else 0."""

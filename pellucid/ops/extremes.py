@@ -92,6 +92,7 @@ def extreme(name: str, ufunc, arg, pair: str, onnx: str, doc: str):
         return b.reduction(b.combining(name, s.dtype), s, dims, keepdim)
 
     primitive(REDUCE, name=name, args="input", ref=full_ref, lower=full_lower, infer=reduced_infer, vjp={"input": even_share_all}, doc=doc,
+              batch=lambda b, x, *, dims, keepdim: getattr(F, f"{name}_lines")(F.reshape(x.x, (b.size, -1)), 1)[0],
               forms="function method out", onnx=onnx, samples=_FULL_SAMPLES)(front)
 
     def lines_ref(a, *, dim, keepdim):

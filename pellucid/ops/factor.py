@@ -27,7 +27,7 @@ def triangular_vjp(g, A, out, upper, unitriangular, needs):
     return ga, gb
 
 
-@primitive(EXTERN, args="A B", ref=lambda a, b, *, upper, unitriangular: solve_triangle(a, b, upper, unitriangular), infer=triangular_infer,
+@primitive(EXTERN, batch="lead", args="A B", ref=lambda a, b, *, upper, unitriangular: solve_triangle(a, b, upper, unitriangular), infer=triangular_infer,
            vjp=triangular_vjp, forms="", low=False)
 def linalg_triangular(A, B, upper, unitriangular=False):
     """X with A X = B, A triangular."""
@@ -116,7 +116,7 @@ def cholesky_vjp(gs, out, upper):
     return (mH(F.linalg_triangular(mH(low), mH(right), True)),)              # ... L^-1
 
 
-@primitive(EXTERN, args="a", ref=cholesky_ref, infer=lambda a, *, upper: (a.like(), info_spec(a)), vjp=cholesky_vjp, nout=2, forms="", low=False)
+@primitive(EXTERN, batch="lead", args="a", ref=cholesky_ref, infer=lambda a, *, upper: (a.like(), info_spec(a)), vjp=cholesky_vjp, nout=2, forms="", low=False)
 def linalg_cholesky_factor(a, upper=False):
     """(L, info) with a = L L^H; the upper factor U = L^H if `upper`."""
     return (a,), {"upper": bool(upper)}
@@ -174,7 +174,7 @@ def cholesky_solve_vjp(g, L, out, upper, needs):
     return gb, F.neg(F.matmul(L, both) if upper else F.matmul(both, L))
 
 
-@primitive(EXTERN, args="input L", ref=cholesky_solve_ref, vjp=cholesky_solve_vjp, low=False, forms="function method out",
+@primitive(EXTERN, batch="lead", args="input L", ref=cholesky_solve_ref, vjp=cholesky_solve_vjp, low=False, forms="function method out",
            infer=lambda b, a, *, upper: b.like((*broadcast_shapes(a.shape[:-2], b.shape[:-2]), *b.shape[-2:])),
            samples=lambda m: [((m.t(3, 2), _factor(m, 3, 3)), {}), ((m.t(2, 2, 1), _factor(m, 2, 2, 2)), {"upper": True}),
                ((m.t(0, 2), m.t(0, 0)), {})])
@@ -235,7 +235,7 @@ def lu_infer(a: Spec, *, shape):
     return a.like(), a.like((*a.shape[:-2], k), dt.int32), info_spec(a)
 
 
-@primitive(EXTERN, args="a", ref=lambda a, *, shape: lu_arrays(a), infer=lu_infer, vjp=lu_vjp, nout=3, forms="", low=False)
+@primitive(EXTERN, batch="lead", args="a", ref=lambda a, *, shape: lu_arrays(a), infer=lu_infer, vjp=lu_vjp, nout=3, forms="", low=False)
 def linalg_lu_packed(a):
     """(LU packed in one matrix, pivots, info)."""
     return (a,), {"shape": tuple(a.shape)}
@@ -248,7 +248,7 @@ def pivots_ref(pivots, *, m, dtype):
     return r
 
 
-@primitive(EXTERN, args="pivots", ref=pivots_ref, infer=lambda p, *, m, dtype: Spec((*p.shape[:-1], m, m), dtype), forms="", low=False, grads=False)
+@primitive(EXTERN, batch="lead", args="pivots", ref=pivots_ref, infer=lambda p, *, m, dtype: Spec((*p.shape[:-1], m, m), dtype), forms="", low=False, grads=False)
 def pivots_to_matrix(pivots, m, dtype):
     """The permutation matrix P of row exchanges, with A = P L U."""
     return (pivots,), {"m": m, "dtype": dtype}

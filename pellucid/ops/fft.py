@@ -56,7 +56,7 @@ def c2r_vjp(g, dims, last, forward, scale):
     return inside_times(F.fft_r2c(g, dims, not forward, scale), dims[-1], last, 2.0)
 
 
-@primitive(EXTERN, args="input", forms="", ns=(), low=False, infer=lambda s, *, dims, forward, scale: s.like(),
+@primitive(EXTERN, jvp="input", args="input", forms="", ns=(), low=False, infer=lambda s, *, dims, forward, scale: s.like(),
            ref=lambda a, *, dims, forward, scale: scaled(transformed(a, dims, forward), scale),
            vjp={"input": lambda g, dims, forward, scale: F.fft_c2c(g, dims, not forward, scale)},
            samples=lambda m: [((m.c(3, 4), (1,), True, 1.0), {}), ((m.c(3, 4), (0, 1), False, 0.5), {}), ((m.c(0, 3), (1,), True, 1.0), {})])
@@ -65,7 +65,7 @@ def fft_c2c(input, dims, forward, scale):
     return (input,), {"dims": dims, "forward": forward, "scale": scale}
 
 
-@primitive(EXTERN, args="input", forms="", ns=(), low=False, ref=r2c_ref, vjp={"input": r2c_vjp},
+@primitive(EXTERN, jvp="input", args="input", forms="", ns=(), low=False, ref=r2c_ref, vjp={"input": r2c_vjp},
            infer=lambda s, *, dims, forward, scale: s.like(sized(s.shape, dims[-1], s.shape[dims[-1]] // 2 + 1), s.dtype.to_complex()),
            samples=lambda m: [((m.t(3, 4), (1,), True, 1.0), {}), ((m.t(3, 4), (1, 0), False, 0.5), {}), ((m.t(0, 3), (1,), True, 1.0), {})])
 def fft_r2c(input, dims, forward, scale):
@@ -73,7 +73,7 @@ def fft_r2c(input, dims, forward, scale):
     return (input,), {"dims": dims, "forward": forward, "scale": scale}
 
 
-@primitive(EXTERN, args="input", forms="", ns=(), low=False, ref=c2r_ref, vjp={"input": c2r_vjp},
+@primitive(EXTERN, jvp="input", args="input", forms="", ns=(), low=False, ref=c2r_ref, vjp={"input": c2r_vjp},
            infer=lambda s, *, dims, last, forward, scale: s.like(sized(s.shape, dims[-1], last), s.dtype.to_real()),
            samples=lambda m: [((m.c(3, 4), (1,), 6, False, 1.0), {}), ((m.c(3, 4), (1, 0), 5, True, 0.5), {}), ((m.c(0, 3), (1,), 4, True, 1.0), {})])
 def fft_c2r(input, dims, last, forward, scale):

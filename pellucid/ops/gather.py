@@ -82,8 +82,8 @@ def scatter_lower(op):
     return lower
 
 
-@primitive(GATHER, args="input index", ref=gather_ref, lower=gather_lower, infer=lambda a, i, *, dim: a.like(i.shape), low=False,
-           forms="function method out",
+@primitive(GATHER, jvp="input", args="input index", ref=gather_ref, lower=gather_lower, infer=lambda a, i, *, dim: a.like(i.shape), low=False,
+           forms="function method out", exact_out="Expected out tensor to have dtype {want}, but got {have} instead",
            vjp={"input": lambda g, index, dim, input_shape: F.scatter_add(F.zeros(input_shape, dtype=g.dtype), dim, index, g)},
            samples=lambda m: [((m.t(3, 4), 1, m.i(3, 2, high=4)), {}), ((m.t(3, 4), 0, m.i(2, 4, high=3)), {}),
                               ((m.t(3, 4), 0, m.i(0, 4, high=3)), {})])
@@ -104,7 +104,7 @@ def scatter_ref(a, index, src, *, dim):
     return r
 
 
-@primitive(SCATTER, args="input index src", ref=scatter_ref, lower=scatter_lower(lambda b, d: "set"), infer=lambda a, i, s, *, dim: a.like(), low=False, forms="",
+@primitive(SCATTER, jvp="input+src", args="input index src", ref=scatter_ref, lower=scatter_lower(lambda b, d: "set"), infer=lambda a, i, s, *, dim: a.like(), low=False, forms="",
            vjp={"input": lambda g, index, dim: F.scatter_src(g, dim, index, F.zeros((), dtype=g.dtype)),
                 "src": lambda g, index, dim, src_shape: F.gather(g, dim, index) if src_shape else F.sum(F.gather(g, dim, index))})
 def scatter_src(input, dim, index, src):
@@ -153,7 +153,7 @@ def scatter_add_ref(a, index, src, *, dim):
     return r
 
 
-@primitive(SCATTER, args="input index src", ref=scatter_add_ref, lower=scatter_lower(lambda b, d: b.adding(d)), infer=lambda a, i, s, *, dim: a.like(),
+@primitive(SCATTER, jvp="input+src", args="input index src", ref=scatter_add_ref, lower=scatter_lower(lambda b, d: b.adding(d)), infer=lambda a, i, s, *, dim: a.like(),
            forms="function method inplace out",
            vjp={"input": lambda g: g, "src": lambda g, index, dim: F.gather(g, dim, index)},
            samples=lambda m: [((m.t(3, 4), 1, m.i(3, 2, high=4), m.t(3, 2)), {}), ((m.t(3), 0, m.i(5, high=3), m.t(5)), {}),

@@ -253,7 +253,10 @@ def check_bounds(x, tensors) -> None:
 def extremes(t) -> tuple[int, int]:
     """The least and the greatest index; (0, -1) while tracing, when values are not known."""
     a = getattr(t, "_a", None)
-    return (0, -1) if a is None or not values_known() else (int(a.min()), int(a.max()))
+    if a is None or not values_known():
+        return 0, -1
+    a = a.values() if hasattr(a, "values") else a       # a dual number's
+    return int(a.min()), int(a.max())
 
 
 def index_place(b, load, first, specs, shape, pattern, i):
@@ -288,7 +291,67 @@ def index_put_lower(b, x, v, *indices, pattern, accumulate):
         index_place(b, load, 2, indices, x.shape, pattern, i), load(1, b.broadcast(i, v.shape))))
 
 
-@primitive(GATHER, args="input *indices", ref=index_ref, lower=index_lower, infer=index_infer, low=False, forms="",
+def batched_indices(b, indices, pattern) -> tuple:
+    """(indices, whether the batch is an index too): what examples of a batch in front of the indexed tensor are indexed by."""
+    if not any([i.batched for i in indices]):
+        return (None, *fill_pattern([i.x for i in indices], pattern)), False
+    n = max([i.ndim for i in indices])
+    own = [F.basic_index(i.x, (slice(None), *(None,) * (n - i.ndim))) if i.batched else i.x for i in indices]
+    return (F.reshape(F.arange(b.size), (b.size, *[1] * n)), *fill_pattern(own, pattern)), True
+
+
+def pattern_place(indices, pattern) -> tuple[int, int]:
+    """(dimensions of the indices' common shape, where it is in the indexed result)."""
+    places = [d for d, p in enumerate(pattern) if p]
+    return max([i.ndim for i in indices]), places[0] if places[-1] - places[0] + 1 == len(places) else 0
+
+
+def to_place(x, n: int, start: int, back: bool = False):
+    """With the batch an index too, the indices' n + 1 dimensions come first, as they are apart or begin at 0; here those of an
+    example go to `start` (or, with `back`, from there)."""
+    if not start:
+        return x
+    order = (0, *range(n + 1, n + 1 + start), *range(1, n + 1), *range(n + 1 + start, x.ndim))
+    return F.permute(x, tuple(sorted(range(x.ndim), key=order.__getitem__)) if back else order)
+
+
+def index_batch(b, x, *indices, pattern):
+    picked, own = batched_indices(b, indices, pattern)
+    n, start = pattern_place(indices, pattern)
+    if own:
+        if start:                       # side by side with the batch only if they begin at 0: see to_place
+            return to_place(F.index(b.full(x), picked), n, start)
+        return F.index(b.full(x), picked)
+    if start or pattern[0] and all(pattern[:sum(pattern)]):
+        return F.index(x.x, picked)
+    return F.movedim(F.index(x.x, picked), n, 0)       # apart: the indices' dimensions come before the batch
+
+
+def index_grad_batch(b, g, *indices, pattern, shape):
+    whole = F.zeros((b.size, *shape), dtype=g.x.dtype)
+    return index_put_into(b, whole, b.full(g), indices, pattern, True)
+
+
+def index_put_into(b, x, v, indices, pattern, accumulate):
+    """`x[indices] = v` (or +=) for batches; `v` has all dimensions of the result."""
+    picked, own = batched_indices(b, indices, pattern)
+    n, start = pattern_place(indices, pattern)
+    if own:
+        v = to_place(v, n, start, back=True)
+    elif not (start or pattern[0] and all(pattern[:sum(pattern)])):
+        v = F.movedim(v, 0, n)
+    return F.index_put(x, picked, v, accumulate)
+
+
+def index_put_batch(b, x, values, *indices, pattern, accumulate):
+    shape = index_shape(x.shape, fill_pattern(indices, pattern))
+    v = values.x
+    if values.batched:
+        v = F.basic_index(v, (slice(None), *(None,) * (len(shape) - values.ndim)))
+    return index_put_into(b, b.full(x), F.expand(v, (b.size, *shape)), indices, pattern, accumulate)
+
+
+@primitive(GATHER, args="input *indices", ref=index_ref, jvp="input", batch=index_batch, lower=index_lower, infer=index_infer, low=False, forms="",
            vjp=lambda g, input_shape, indices, pattern: (F.index_grad(g, indices, pattern, input_shape), None),
            samples=lambda m: [((m.t(4, 3), (m.i(5, low=-4, high=4),)), {}), ((m.t(4, 3), (None, m.i(2, 2, low=0, high=3))), {}),
                               ((m.t(2, 4, 3), (m.i(2, low=0, high=2), None, m.i(2, low=0, high=3))), {}),
@@ -340,7 +403,7 @@ def index_grad_ref(g, *indices, pattern, shape):
     return accumulate_at(np.zeros(shape, g.dtype), pattern_index(indices, pattern), g)
 
 
-@primitive(SCATTER, args="g *indices", ref=index_grad_ref, lower=index_grad_lower, infer=lambda g, *i, pattern, shape: g.like(shape), forms="",
+@primitive(SCATTER, args="g *indices", ref=index_grad_ref, jvp="g", batch=index_grad_batch, lower=index_grad_lower, infer=lambda g, *i, pattern, shape: g.like(shape), forms="",
            vjp=lambda g, indices, pattern: (F.index(g, fill_pattern(indices, pattern)), None))
 def index_grad(g, indices, pattern, shape):
     """The gradient of `index`: `g` added at the indices into zeros."""
@@ -361,7 +424,7 @@ def index_put_ref(a, value, *indices, pattern, accumulate):
     return r
 
 
-@primitive(SCATTER, args="input values *indices", ref=index_put_ref, lower=index_put_lower, low=False, forms="function method inplace",
+@primitive(SCATTER, jvp="input+values", args="input values *indices", ref=index_put_ref, batch=index_put_batch, lower=index_put_lower, low=False, forms="function method inplace",
            infer=lambda a, v, *i, pattern, accumulate: a.like(),
            vjp=lambda g, indices, pattern, accumulate, values_shape: (
                g if accumulate else F.index_put(g, fill_pattern(indices, pattern), F.zeros((), dtype=g.dtype)),

@@ -84,7 +84,7 @@ def factor_ref(a, *, hermitian):
     return flat.reshape(a.shape), pivots.reshape(a.shape[:-1]), info.reshape(a.shape[:-2])
 
 
-@primitive(EXTERN, args="A", ref=factor_ref, nout=3, forms="", low=False, grads=False,
+@primitive(EXTERN, batch="lead", args="A", ref=factor_ref, nout=3, forms="", low=False, grads=False,
            infer=lambda a, *, hermitian: (a.like(), a.like(a.shape[:-1], dt.int32), info_spec(a)))
 def linalg_ldl_packed(A, hermitian=False):
     """(LD, pivots, info)."""
@@ -170,7 +170,7 @@ def samples_ldl_solve(m):
     return [((ld, pivots, m.t(3, 2)), {}), ((ld, pivots, m.t(2, 3, 1)), {}), ((ld, pivots, m.t(3, 1)), {"hermitian": True})]
 
 
-@primitive(EXTERN, args="LD pivots B", ref=ldl_solve_ref, vjp={"B": ldl_solve_vjp}, low=False, forms="function out", samples=samples_ldl_solve,
+@primitive(EXTERN, batch="each", args="LD pivots B", ref=ldl_solve_ref, vjp={"B": ldl_solve_vjp}, low=False, forms="function out", samples=samples_ldl_solve,
            infer=lambda ld, p, b, *, hermitian: b.like((*broadcast_shapes(ld.shape[:-2], b.shape[:-2]), *b.shape[-2:])))
 def linalg_ldl_solve(LD, pivots, B, *, hermitian=False):
     """The solution of A X = B given A's LDL factorisation."""

@@ -54,7 +54,7 @@ def solve_vjp(gs, a, out, needs):
     return ga, gb
 
 
-@primitive(EXTERN, args="a b", ref=solve_ref, infer=solve_infer, vjp=solve_vjp, nout=2, forms="", low=False)
+@primitive(EXTERN, batch="lead", args="a b", ref=solve_ref, infer=solve_infer, vjp=solve_vjp, nout=2, forms="", low=False)
 def linalg_solve_matrix(a, b):
     """(X, info) with a @ X = b, leading dimensions broadcast."""
     return (a, b), {}
@@ -121,7 +121,7 @@ def inv_vjp(gs, out):
     return (F.neg(F.matmul(h, F.matmul(gs[0], h))),)
 
 
-@primitive(EXTERN, args="a", ref=inv_ref, infer=lambda a: (a.like(), info_spec(a)), vjp=inv_vjp, nout=2, forms="", low=False)
+@primitive(EXTERN, batch="lead", args="a", ref=inv_ref, infer=lambda a: (a.like(), info_spec(a)), vjp=inv_vjp, nout=2, forms="", low=False)
 def linalg_inverse(a):
     """(inverse, info)."""
     return (a,), {}
@@ -214,7 +214,7 @@ def cofactor_vjp(g, a):
     return F.mul(d, F.sub(F.mul(F.unsqueeze(F.unsqueeze(trace, -1), -1), xh), gt))
 
 
-@primitive(EXTERN, args="a", ref=cofactor_ref, infer=lambda a: a.like(), vjp={"a": cofactor_vjp}, forms="", low=False)
+@primitive(EXTERN, batch="lead", args="a", ref=cofactor_ref, infer=lambda a: a.like(), vjp={"a": cofactor_vjp}, forms="", low=False)
 def linalg_cofactor(a):
     """The derivative of the determinant."""
     return (a,), {}
@@ -228,7 +228,7 @@ def up2(g):
     return F.unsqueeze(F.unsqueeze(g, -1), -1)
 
 
-@primitive(EXTERN, args="A", ref=lambda a: np.asarray(np.linalg.det(a)), infer=lambda a: a.like(a.shape[:-2]), low=False,
+@primitive(EXTERN, batch="lead", args="A", ref=lambda a: np.asarray(np.linalg.det(a)), infer=lambda a: a.like(a.shape[:-2]), low=False,
            forms="function out", samples=_DET, vjp={"A": lambda g, A: F.mul(up2(g), F.conj(F.linalg_cofactor(A)))})
 def linalg_det(A):
     """The determinants of square matrices."""
@@ -259,7 +259,7 @@ def slogdet_infer(a: Spec):
     return a.like(a.shape[:-2]), a.like(a.shape[:-2], a.dtype.to_real())
 
 
-@primitive(EXTERN, args="A", name="linalg_sign_logdet", ref=slogdet_ref, infer=slogdet_infer, vjp=slogdet_vjp, nout=2, forms="", low=False)
+@primitive(EXTERN, args="A", name="linalg_sign_logdet", batch="lead", ref=slogdet_ref, infer=slogdet_infer, vjp=slogdet_vjp, nout=2, forms="", low=False)
 def linalg_sign_logdet(A):
     """(sign, log of the absolute value) of the determinants."""
     need_square(A, "linalg.slogdet")
@@ -365,7 +365,7 @@ def matrix_exp_vjp(g, input):
     return tail(narrow(r, -2, n), -1, n)
 
 
-@primitive(EXTERN, args="input", ref=matrix_exp_ref, infer=lambda a: a.like(), vjp={"input": matrix_exp_vjp}, ns=("", "linalg"), low=False,
+@primitive(EXTERN, batch="lead", args="input", ref=matrix_exp_ref, infer=lambda a: a.like(), vjp={"input": matrix_exp_vjp}, ns=("", "linalg"), low=False,
            forms="function method", samples=lambda m: [((m.t(3, 3),), {}), ((m.t(2, 2, 2),), {}), ((m.t(0, 0),), {})])
 def matrix_exp(input):
     """The exponential of square matrices: scaling and squaring with a Pade approximant (Higham 2005)."""

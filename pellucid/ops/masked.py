@@ -1,7 +1,7 @@
 """Masks and flat places: masked reads and writes, take and put, the places of nonzero elements."""
 from __future__ import annotations
 
-from ._common import broadcast_shapes, describe, dt, fail, is_tensor, need_tensor, np, wrap_dim
+from ._common import as_int, as_ints, broadcast_shapes, describe, dt, fail, is_tensor, need_tensor, np, wrap_dim
 from .creation import _number_for
 from .op import GATHER, POINT, F, composite, primitive
 
@@ -137,3 +137,34 @@ def nonzero(input, *, as_tuple=False):
 def argwhere(input):
     """The places of nonzero elements, one row each."""
     return F.nonzero(input)
+
+
+@composite(forms="function method out", samples=lambda m: [((m.b(3, 4),), {"size": 5}), ((m.i(5, high=3),), {"size": 2}), ((m.t(0, 2),), {"size": 3, "fill_value": 7})])
+def nonzero_static(input, *, size, fill_value=-1):
+    """The first `size` places of nonzero elements, one row each: a (size, ndim) int64 tensor, filled up with `fill_value`."""
+    size = as_int(size, "nonzero_static", "size")
+    if size < 0:
+        fail(RuntimeError, "P2841", "nonzero_static: 'size' must be an non-negative integer", got=f"size={size}", fix="size is the number of rows of the result")
+    places = F.nonzero(input)[:size]
+    missing = size - places.shape[0]
+    return F.cat([places, F.full((missing, input.ndim), fill_value, dtype=dt.int64)], 0) if missing else places
+
+
+@composite(samples=lambda m: [((m.i(2, 3, high=20), (4, 5)), {}), ((m.i(4, high=12, dtype=dt.int32), (2, 3, 2)), {}), ((m.i(), 10), {}), ((m.i(0), (3, 2)), {})])
+def unravel_index(indices, shape):
+    """The coordinates, in a tensor of `shape`, of flat places: a tuple of int64 tensors, one per dimension.
+
+    TypeError unless `indices` are integers and `shape` an int or ints; ValueError for negative sizes. As numpy.unravel_index, but
+    places beyond the end wrap around."""
+    if need_tensor(indices, "unravel_index", "indices").dtype.category != dt.INT:
+        fail(TypeError, "P2842", f"expected 'indices' to be integer dtype, but got {indices.dtype!r}", got=describe(indices), fix="convert with .long()")
+    if not isinstance(shape, (int, list, tuple)):
+        fail(TypeError, "P2843", f"expected 'shape' to be int or sequence of ints, but got {type(shape).__name__}", fix="give the tensor's shape")
+    sizes = as_ints(shape, "unravel_index", "shape")
+    if min(sizes, default=0) < 0:
+        fail(ValueError, "P2844", f"'shape' cannot have negative values, but got {sizes}", fix="sizes are 0 or more")
+    rest, found, step = F.to(indices, dt.int64), [], 1
+    for n in reversed(sizes):
+        found.append(F.remainder(F.floor_divide(rest, step), n))
+        step *= n
+    return tuple(reversed(found))

@@ -64,7 +64,14 @@ def gemm_second(g, a, ta, tb):
     return F.gemm(g, conj(a), True, ta) if tb else F.gemm(conj(a), g, not ta, False)
 
 
-@primitive(EXTERN, args="a b", ref=gemm_ref, infer=gemm_infer, forms="", cast="low",
+def product_batch(b, x, y, ta=False, tb=False):
+    """Products of matrices with a batch in front of either. One on the left of a shared matrix is more rows of it."""
+    if x.ndim == y.ndim == 2 and x.batched and not y.batched and not ta:
+        return F.unflatten(F.gemm(F.flatten(x.x, 0, 1), y.x, False, tb), 0, (b.size, x.shape[0]))
+    return F.bgemm(b.widened(x, y), b.widened(y, x), ta, tb)
+
+
+@primitive(EXTERN, args="a b", ref=gemm_ref, infer=gemm_infer, forms="", cast="low", jvp="a b", batch=product_batch,
            vjp={"a": lambda g, b, ta, tb: gemm_first(g, b, ta, tb), "b": lambda g, a, ta, tb: gemm_second(g, a, ta, tb)})
 def gemm(a, b, ta=False, tb=False):
     """a @ b for matrices, each read transposed if its flag says so."""
@@ -115,7 +122,7 @@ def bgemm_second(g, a, ta, tb, b_shape):
     return F.bgemm(g, conj(a), True, ta) if tb else F.bgemm(conj(a), g, not ta, False)
 
 
-@primitive(EXTERN, args="a b", ref=bgemm_ref, infer=bgemm_infer, forms="", cast="low",
+@primitive(EXTERN, args="a b", ref=bgemm_ref, infer=bgemm_infer, forms="", cast="low", jvp="a b", batch=product_batch,
            vjp={"a": lambda g, b, ta, tb: F.bgemm(conj(b), g, tb, True) if ta else F.bgemm(g, conj(b), False, not tb),
                 "b": bgemm_second})
 def bgemm(a, b, ta=False, tb=False):
@@ -124,7 +131,7 @@ def bgemm(a, b, ta=False, tb=False):
 
 
 # ---------------------------------------------------------------------------------------------------- two operands
-@primitive(EXTERN, args="input mat2", ref=product, infer=lambda a, b: gemm_infer(a, b, ta=False, tb=False),
+@primitive(EXTERN, args="input mat2", ref=product, jvp="input mat2", batch=product_batch, infer=lambda a, b: gemm_infer(a, b, ta=False, tb=False),
            vjp={"input": lambda g, mat2: F.gemm(g, conj(mat2), False, True),
                 "mat2": lambda g, input: F.gemm(conj(input), g, True, False)},
            forms=METHOD, cast="low", onnx="MatMul",
@@ -140,7 +147,7 @@ def mm(input, mat2, out_dtype=None):
     return (input, mat2), {}
 
 
-@primitive(EXTERN, args="input mat2", ref=lambda a, b: in_order(np.matmul(a, b)), infer=lambda a, b: bgemm_infer(a, b, ta=False, tb=False),
+@primitive(EXTERN, args="input mat2", ref=lambda a, b: in_order(np.matmul(a, b)), jvp="input mat2", batch=product_batch, infer=lambda a, b: bgemm_infer(a, b, ta=False, tb=False),
            vjp={"input": lambda g, mat2: F.bgemm(g, conj(mat2), False, True),
                 "mat2": lambda g, input: F.bgemm(conj(input), g, True, False)},
            forms=METHOD, cast="low", onnx="MatMul",
@@ -167,7 +174,13 @@ def mv_infer(a: Spec, v: Spec) -> Spec:
     return a.like((a.shape[0],))
 
 
-@primitive(EXTERN, args="input vec", ref=lambda a, v: np.matmul(a, v), infer=mv_infer, forms=METHOD, cast="gpu-low",
+def mv_batch(b, a, v):
+    if not v.batched and a.ndim == 2:
+        return F.unflatten(F.mv(F.flatten(a.x, 0, 1), v.x), 0, (b.size, a.shape[0]))
+    return F.squeeze(F.bgemm(a.x, F.unsqueeze(v.x, -1)), -1)
+
+
+@primitive(EXTERN, args="input vec", ref=lambda a, v: np.matmul(a, v), jvp="input vec", batch=mv_batch, infer=mv_infer, forms=METHOD, cast="gpu-low",
            vjp={"input": lambda g, vec: F.outer(g, conj(vec)), "vec": lambda g, input: F.mv(F.permute(conj(input), (1, 0)), g)},
            samples=lambda m: [((m.t(3, 4), m.t(4)), {}), ((m.t(1, 2), m.t(2)), {}), ((m.t(0, 3), m.t(3)), {})])
 def mv(input, vec):
@@ -202,7 +215,11 @@ def dot_infer(a: Spec, b: Spec) -> Spec:
     return a.like(())
 
 
-@primitive(EXTERN, args="input tensor", ref=lambda a, b: np.asarray(np.dot(a, b)), infer=dot_infer, forms=METHOD, cast="gpu-low",
+def dot_batch(b, x, y):
+    return F.reshape(F.bgemm(F.unsqueeze(b.full(x), 1), F.unsqueeze(b.full(y), 2)), (b.size,))
+
+
+@primitive(EXTERN, args="input tensor", ref=lambda a, b: np.asarray(np.dot(a, b)), jvp="input tensor", batch=dot_batch, infer=dot_infer, forms=METHOD, cast="gpu-low",
            vjp={"input": lambda g, tensor: F.mul(g, conj(tensor)), "tensor": lambda g, input: F.mul(g, conj(input))},
            samples=lambda m: [((m.t(4), m.t(4)), {}), ((m.t(1), m.t(1)), {}), ((m.t(0), m.t(0)), {})])
 def dot(input, tensor=None, *, other=None):
@@ -212,7 +229,8 @@ def dot(input, tensor=None, *, other=None):
     return (input, tensor), {}
 
 
-@primitive(EXTERN, args="input other", ref=lambda a, b: np.asarray(np.vdot(a, b)), infer=dot_infer, forms=METHOD, cast="gpu-low",
+@primitive(EXTERN, args="input other", ref=lambda a, b: np.asarray(np.vdot(a, b)),
+           batch=lambda b, x, y: F.reshape(F.bgemm(F.unsqueeze(conj(b.full(x)), 1), F.unsqueeze(b.full(y), 2)), (b.size,)), infer=dot_infer, forms=METHOD, cast="gpu-low",
            vjp={"input": lambda g, other: F.mul(conj(g), other), "other": lambda g, input: F.mul(g, input)},
            samples=lambda m: [((m.t(4), m.t(4)), {}), ((m.t(1), m.t(1)), {}), ((m.t(0), m.t(0)), {})])
 def vdot(input, other):
@@ -297,7 +315,34 @@ def scaled(g, factor):
     return g if factor == 1 else F.mul(g, factor)
 
 
-@primitive(EXTERN, args="input mat1 mat2", ref=lambda c, a, b, *, beta, alpha: plus(np.matmul(a, b), c, beta, alpha),
+def addend_jvp(primals, tangents, *, beta, alpha):
+    (c, x, y), (tc, tx, ty) = primals, tangents
+    parts = [p if alpha == 1 else F.mul(p, alpha) for p in (None if tx is None else F.matmul(tx, y), None if ty is None else F.matmul(x, ty))
+             if p is not None]
+    if tc is not None and beta != 0 or not parts:
+        parts.append(tc if beta == 1 else F.mul(tc, beta))
+    total = parts[0]
+    for p in parts[1:]:
+        total = F.add(total, p)
+    shape = (*x.shape[:-1], *y.shape[x.ndim - 1:]) if y.ndim > 1 else x.shape[:-1]
+    return total if tuple(total.shape) == tuple(shape) else F.expand(total, shape)
+
+
+def with_addend(product):
+    """The batch rule of `beta * c + alpha * product(x, y)`."""
+    def batch(b, c, x, y, *, beta, alpha):
+        if not (x.batched or y.batched):
+            x = b.item(b.full(x), True)
+        r = product(b, x, y)
+        r = r if alpha == 1 else F.mul(r, alpha)
+        if beta == 0:
+            return r
+        c = b.aligned(c, r.ndim - 1)
+        return F.add(r, c if beta == 1 else F.mul(c, beta))
+    return batch
+
+
+@primitive(EXTERN, args="input mat1 mat2", batch=with_addend(product_batch), jvp=addend_jvp, ref=lambda c, a, b, *, beta, alpha: plus(np.matmul(a, b), c, beta, alpha),
            infer=addmm_infer, forms="function method inplace out", cast="low", onnx="Gemm",
            vjp={"input": lambda g, beta: scaled(g, conj_number(beta)),
                 "mat1": lambda g, mat2, alpha: scaled(F.gemm(g, conj(mat2), False, True), conj_number(alpha)),
@@ -331,7 +376,7 @@ def baddbmm_infer(c: Spec, a: Spec, b: Spec, *, beta, alpha) -> Spec:
     return r
 
 
-@primitive(EXTERN, args="input batch1 batch2", ref=lambda c, a, b, *, beta, alpha: plus(np.matmul(a, b), c, beta, alpha),
+@primitive(EXTERN, args="input batch1 batch2", batch=with_addend(product_batch), jvp=addend_jvp, ref=lambda c, a, b, *, beta, alpha: plus(np.matmul(a, b), c, beta, alpha),
            infer=baddbmm_infer, forms="function method inplace out", cast="low",
            vjp={"input": lambda g, beta: scaled(g, conj_number(beta)),
                 "batch1": lambda g, batch2, alpha: scaled(F.bgemm(g, conj(batch2), False, True), conj_number(alpha)),
@@ -378,7 +423,7 @@ def addmv_infer(c: Spec, a: Spec, v: Spec, *, beta, alpha) -> Spec:
     return r
 
 
-@primitive(EXTERN, args="input mat vec", ref=lambda c, a, v, *, beta, alpha: plus(np.matmul(a, v), c, beta, alpha), infer=addmv_infer,
+@primitive(EXTERN, args="input mat vec", batch=with_addend(mv_batch), jvp=addend_jvp, ref=lambda c, a, v, *, beta, alpha: plus(np.matmul(a, v), c, beta, alpha), infer=addmv_infer,
            forms="function method inplace out", cast="low",
            vjp={"input": lambda g, beta: scaled(g, conj_number(beta)),
                 "mat": lambda g, vec, alpha: scaled(F.outer(g, conj(vec)), conj_number(alpha)),
@@ -498,7 +543,32 @@ def samples_linear(m):
             ((m.t(0, 4), m.t(2, 4), m.t(2)), {})]
 
 
-@primitive(EXTERN, args="input weight bias", ref=linear_ref, infer=linear_infer, ns="nn.functional", cast="low", onnx="Gemm",
+def linear_jvp(primals, tangents):
+    (x, w, bias), (tx, tw, tb) = primals, tangents
+    parts = [p for p in (None if tx is None else F.linear(tx, w), None if tw is None else F.linear(x, tw), tb) if p is not None]
+    total = parts[0]
+    for p in parts[1:]:
+        total = F.add(total, p)
+    shape = (*x.shape[:-1], w.shape[0]) if w.ndim == 2 else x.shape[:-1]
+    return total if tuple(total.shape) == tuple(shape) else F.expand(total, shape)
+
+
+def linear_batch(b, x, w, bias):
+    if not w.batched and not bias.batched:
+        return F.linear(x.x, w.x, bias.x)
+    if w.ndim == 1:
+        r = F.sum(F.mul(b.full(x), b.aligned(w, x.ndim)), -1)
+    elif w.batched:
+        rows = F.unsqueeze(x.x, -2) if x.ndim == 1 else x.x
+        x_rows = b.item(rows, x.batched)
+        r = F.bgemm(b.widened(x_rows, w), b.widened(w, x_rows), False, True)
+        r = F.squeeze(r, -2) if x.ndim == 1 else r
+    else:
+        r = F.linear(b.full(x), w.x)
+    return r if bias.x is None else F.add(r, b.aligned(bias, r.ndim - 1))
+
+
+@primitive(EXTERN, args="input weight bias", ref=linear_ref, batch=linear_batch, jvp=linear_jvp, infer=linear_infer, ns="nn.functional", cast="low", onnx="Gemm",
            vjp={"input": linear_input, "weight": linear_weight, "bias": lambda g: g}, samples=samples_linear)
 def linear(input, weight, bias=None):
     """`input @ weight.T + bias` for an input (..., k), a weight (m, k) or (k) and a bias (m)."""

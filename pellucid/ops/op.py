@@ -91,7 +91,8 @@ class Op:
     scalar: Fn | None = None          # POINT: the scalar expression, given a builder
     lower: Fn | None = None           # the element at an index, or a descriptor of the whole (a reduction, a scatter, ...)
     vjp: dict[str, Fn] | Fn | None = None
-    batch: Fn | None = None
+    batch: str | Fn | None = None     # how vmap calls it once for a whole batch (func/batching.py); default by kind
+    jvp: str | Fn | None = None       # its tangent where that is simpler than what follows from `vjp` (func/forward.py)
     onnx: str | Fn | None = None
     samples: Fn | None = None         # (make) -> iterable of (args, kwargs)
     cost: Fn | None = None

@@ -65,7 +65,12 @@ def constant_pad_lower(b, s, *, pads, value):
     return b.pieces([(*zip(*inner), inside), *((a, z, around) for a, z in boxes_around(inner, shape))])
 
 
-@primitive(EXTERN, args="input", ref=constant_pad_ref, infer=constant_pad_infer, lower=constant_pad_lower, low=False, onnx="Pad",
+def constant_pad_batch(b, x, *, pads, value):
+    return F.constant_pad_nd(x.x, [p for pair in reversed(pads) for p in pair], value)
+
+
+@primitive(EXTERN, args="input", ref=constant_pad_ref, batch=constant_pad_batch, infer=constant_pad_infer, lower=constant_pad_lower, low=False, onnx="Pad",
+           jvp=lambda primals, tangents, *, pads, value: F.constant_pad_nd(tangents[0], [p for pair in reversed(pads) for p in pair]),
            vjp={"input": lambda g, pads: crop(g, pads)},
            samples=lambda m: [((m.t(2, 3), [1, 2]), {}), ((m.t(2, 3, 4), [1, -1, 0, 2], 2.5), {}), ((m.t(0, 3), [1, 1]), {}),
                               ((m.t(3, 4), [-2, 1, 1, -1]), {})])
@@ -157,7 +162,8 @@ def pad_index_grad_lower(b, g, *, pads, mode):
     return b.scatter(g.shape, b.zero(g.dtype), "add", lambda i, load: (pad_place(b, shape, pads, mode, i), load(0, i)))
 
 
-@primitive(GATHER, args="input", forms="", ns=(), ref=pad_index_ref,
+@primitive(GATHER, args="input", forms="", ns=(), ref=pad_index_ref, jvp="input",
+           batch=lambda b, x, *, pads, mode: F.pad_index(x.x, ((0, 0), *pads), mode),
            lower=lambda b, i, load, s, *, pads, mode: load(0, pad_place(b, s.shape, pads, mode, i)), infer=lambda s, *, pads, mode: s.like(padded_shape(s.shape, pads)),
            low=False, vjp={"input": lambda g, attrs_: F.pad_index_grad(g, **attrs_)},
            samples=lambda m: [((m.t(2, 4), ((0, 0), (2, 1)), "reflect"), {}), ((m.t(2, 3), ((1, -1), (3, 1)), "replicate"), {}),
@@ -167,7 +173,8 @@ def pad_index(input, pads, mode):
     return (input,), {"pads": pads, "mode": mode}
 
 
-@primitive(SCATTER, args="padded", forms="", ns=(), ref=pad_index_grad_ref, lower=pad_index_grad_lower,
+@primitive(SCATTER, args="padded", forms="", ns=(), ref=pad_index_grad_ref, jvp="padded",
+           batch=lambda b, x, *, pads, mode: F.pad_index_grad(x.x, ((0, 0), *pads), mode), lower=pad_index_grad_lower,
            infer=lambda s, *, pads, mode: s.like(padded_shape(s.shape, [(-b, -e) for b, e in pads])),
            vjp={"padded": lambda g, attrs_: F.pad_index(g, **attrs_)},
            samples=lambda m: [((m.t(2, 7), ((0, 0), (2, 1)), "reflect"), {}), ((m.t(2, 7), ((1, -1), (3, 1)), "replicate"), {}),

@@ -98,7 +98,7 @@ def plane_samples(m):
             ((m.t(0, 2, 3), m.i(0, 2, 2, high=3)), {})]
 
 
-@primitive(GATHER, args="input index", forms="", ns=(), ref=plane_gather_ref, infer=lambda x, i: x.like(i.shape), low=False,
+@primitive(GATHER, jvp="input", batch="rows", args="input index", forms="", ns=(), ref=plane_gather_ref, infer=lambda x, i: x.like(i.shape), low=False,
            lower=lambda b, i, load, x, index: load(0, plane_place(b, load, i, x.shape[2:])),
            samples=plane_samples,
            vjp={"input": lambda g, index, input_shape: F.plane_scatter(g, index, input_shape[2:])})
@@ -107,7 +107,7 @@ def plane_gather(input, index):
     return (input, index), {}
 
 
-@primitive(SCATTER, args="g index", forms="", ns=(), ref=plane_scatter_ref, lower=plane_scatter_lower,
+@primitive(SCATTER, jvp="g", batch="rows", args="g index", forms="", ns=(), ref=plane_scatter_ref, lower=plane_scatter_lower,
            infer=lambda g, i, *, sizes, unique: g.like((*i.shape[:2], *sizes)),
            samples=lambda m: [((*a, (2, 3)[:1] if a[0].ndim == 3 else (2, 3)), k) for a, k in scatter_samples(m)],
            vjp={"g": lambda g, index: F.plane_gather(g, index)})
@@ -202,7 +202,7 @@ def max_pool_vjp(gs, out1, input_shape, kernel, stride, dilation):
     return (F.plane_scatter(gs[0], out1, input_shape[2:], apart),)
 
 
-@primitive(REDUCE, args="input", forms="", ns=(), ref=max_pool_ref, infer=max_pool_infer, nout=2, lower=max_pool_lower,
+@primitive(REDUCE, batch="rows", args="input", forms="", ns=(), ref=max_pool_ref, infer=max_pool_infer, nout=2, lower=max_pool_lower,
            vjp=max_pool_vjp,
            samples=lambda m: [((m.t(2, 3, 7), (3,), (2,), (1,), (1,), False), {}), ((m.t(1, 2, 5, 4), (2, 2), (2, 1), (0, 1), (1, 2), True), {}),
                               ((m.t(0, 2, 4), (2,), (2,), (0,), (1,), False), {})])
@@ -313,7 +313,7 @@ def max_unpool_infer(x: Spec, i: Spec, *, sizes) -> Spec:
     return x.like((*x.shape[:2], *sizes))
 
 
-@primitive(SCATTER, args="input index", forms="", ns=(), ref=max_unpool_ref, lower=max_unpool_lower, infer=max_unpool_infer, low=False,
+@primitive(SCATTER, batch="rows", args="input index", forms="", ns=(), ref=max_unpool_ref, lower=max_unpool_lower, infer=max_unpool_infer, low=False,
            vjp={"input": lambda g, index: F.plane_gather(g, index)},
            samples=lambda m: [((m.t(2, 3, 1), m.i(2, 3, 1, high=4), (4,)), {}), ((m.t(1, 2, 1, 1), m.i(1, 2, 1, 1, high=6), (2, 3)), {}),
                               ((m.t(0, 2, 2), m.i(0, 2, 2, high=3), (3,)), {})])
@@ -476,7 +476,7 @@ def avg_pool_infer(x: Spec, *, kernel, stride, padding, ceil_mode, count_include
     return x.like(pool_shape(x, kernel, stride, padding, (1,) * len(kernel), ceil_mode))
 
 
-@primitive(REDUCE, args="input", forms="", ns=(), ref=avg_pool_ref, infer=avg_pool_infer, lower=avg_pool_lower,
+@primitive(REDUCE, jvp="input", batch="rows", args="input", forms="", ns=(), ref=avg_pool_ref, infer=avg_pool_infer, lower=avg_pool_lower,
            vjp={"input": lambda g, input_shape, attrs_: F.avg_pool_grad(g, input_shape[2:], **attrs_)},
            samples=lambda m: [((m.t(2, 3, 7), (3,), (2,), (1,)), {}), ((m.t(1, 2, 5, 4), (2, 2), (2, 1), (0, 1), True, False), {}),
                               ((m.t(0, 2, 4), (2,), (2,), (0,)), {"divisor": 3})])
@@ -488,7 +488,7 @@ def avg_pool(input, kernel, stride, padding, ceil_mode=False, count_include_pad=
     return (input,), attrs
 
 
-@primitive(SCATTER, args="y", forms="", ns=(), ref=avg_pool_grad_ref, lower=avg_pool_grad_lower, infer=lambda y, *, sizes, **kw: y.like((*y.shape[:2], *sizes)),
+@primitive(SCATTER, jvp="y", batch="rows", args="y", forms="", ns=(), ref=avg_pool_grad_ref, lower=avg_pool_grad_lower, infer=lambda y, *, sizes, **kw: y.like((*y.shape[:2], *sizes)),
            vjp={"y": lambda g, attrs_: F.avg_pool(g, **{k: v for k, v in attrs_.items() if k != "sizes"})},
            samples=lambda m: [((m.t(2, 3, 4), (7,), (3,), (2,), (1,)), {}), ((m.t(1, 2, 2, 3), (4, 4), (2, 2), (2, 1), (0, 0)), {"count_include_pad": False}),
                               ((m.t(0, 2, 2), (4,), (2,), (2,), (0,)), {"divisor": 3})])

@@ -105,14 +105,14 @@ def adaptive_samples(m):
     return [((m.t(2, 3, 7), (3,)), {}), ((m.t(1, 2, 5, 4), (2, 2)), {}), ((m.t(0, 2, 4), (3,)), {})]
 
 
-@primitive(REDUCE, args="input", forms="", ns=(), ref=adaptive_avg_ref, lower=adaptive_avg_lower, infer=lambda x, *, out: x.like((*x.shape[:2], *out)),
+@primitive(REDUCE, jvp="input", batch="rows", args="input", forms="", ns=(), ref=adaptive_avg_ref, lower=adaptive_avg_lower, infer=lambda x, *, out: x.like((*x.shape[:2], *out)),
            samples=adaptive_samples, vjp={"input": lambda g, input_shape: F.adaptive_avg_pool_grad(g, input_shape[2:])})
 def adaptive_avg_pool(input, out):
     """The mean over adaptive windows of (N, C, *spatial): the result's spatial sizes are `out`."""
     return (input,), {"out": tuple(out)}
 
 
-@primitive(SCATTER, args="y", forms="", ns=(), ref=adaptive_avg_grad_ref, lower=adaptive_avg_grad_lower, infer=lambda y, *, sizes: y.like((*y.shape[:2], *sizes)),
+@primitive(SCATTER, jvp="y", batch="rows", args="y", forms="", ns=(), ref=adaptive_avg_grad_ref, lower=adaptive_avg_grad_lower, infer=lambda y, *, sizes: y.like((*y.shape[:2], *sizes)),
            samples=lambda m: [((m.t(2, 3, 3), (7,)), {}), ((m.t(1, 2, 2, 2), (5, 4)), {}), ((m.t(0, 2, 3), (4,)), {})],
            vjp={"y": lambda g, y_shape: F.adaptive_avg_pool(g, y_shape[2:])})
 def adaptive_avg_pool_grad(y, sizes):
@@ -150,7 +150,7 @@ def adaptive_max_ref(a, *, out):
     return in_format_of(best, a), in_format_of(index, a)
 
 
-@primitive(REDUCE, args="input", forms="", ns=(), ref=adaptive_max_ref, lower=adaptive_max_lower, nout=2, samples=adaptive_samples,
+@primitive(REDUCE, batch="rows", args="input", forms="", ns=(), ref=adaptive_max_ref, lower=adaptive_max_lower, nout=2, samples=adaptive_samples,
            infer=lambda x, *, out: (x.like((*x.shape[:2], *out)), x.like((*x.shape[:2], *out), dt.int64)),
            vjp=lambda gs, out, input_shape: (F.plane_scatter(gs[0], out[1], input_shape[2:]),))
 def adaptive_max_pool(input, out):
@@ -297,7 +297,7 @@ def fractional_ref(a, samples, *, kernel, out):
     return best, which
 
 
-@primitive(REDUCE, args="input samples", forms="", ns=(), ref=fractional_ref, nout=2,
+@primitive(REDUCE, batch="rows", args="input samples", forms="", ns=(), ref=fractional_ref, nout=2,
            infer=lambda x, u, *, kernel, out: (x.like((*x.shape[:2], *out)), x.like((*x.shape[:2], *out), dt.int64)),
            samples=lambda m: [((m.t(2, 3, 7, 6), m.t(2, 3, 2, low=0, high=1).detach(), (2, 2), (3, 3)), {}),
                               ((m.t(1, 2, 5, 5, 5), m.t(1, 2, 3, low=0, high=1).detach(), (2, 1, 2), (2, 3, 2)), {}),

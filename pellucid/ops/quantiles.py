@@ -102,6 +102,7 @@ def middle(name: str, drop_nan: bool, doc: str):
         return (input,), {"dims": tuple(range(input.ndim)), "keepdim": False}
 
     primitive(REDUCE, name=name, args="input", ref=ref, infer=reduced_infer, vjp={"input": even_share_all}, forms="function method out",
+              batch=lambda b, x, *, dims, keepdim: getattr(F, f"{name}_named")(F.reshape(x.x, (b.size, -1)), 1)[0],
               samples=_ALL, doc=doc)(front)
 
     def named(input, dim, keepdim=False):

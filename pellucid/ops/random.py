@@ -284,7 +284,7 @@ def randn(*args, size=None, generator=None, out=None, dtype=None, layout=None, d
     return deliver(t, out, requires_grad)
 
 
-@composite(samples=lambda m: [((m.t(2, 3),), {}), ((m.t(17),), {"dtype": dt.float64}), ((m.t(0, 4),), {})])
+@composite(batch="like", samples=lambda m: [((m.t(2, 3),), {}), ((m.t(17),), {"dtype": dt.float64}), ((m.t(0, 4),), {})])
 def rand_like(input, *, generator=None, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False,
               memory_format=preserve_format):
     """Uniform numbers in [0, 1) with `input`'s shape, dtype and memory format."""
@@ -294,7 +294,7 @@ def rand_like(input, *, generator=None, dtype=None, layout=None, device=None, pi
     return finish(t, requires_grad)
 
 
-@composite(samples=lambda m: [((m.t(2, 3),), {}), ((m.t(17),), {"dtype": dt.float64}), ((m.t(0, 4),), {})])
+@composite(batch="like", samples=lambda m: [((m.t(2, 3),), {}), ((m.t(17),), {"dtype": dt.float64}), ((m.t(0, 4),), {})])
 def randn_like(input, *, generator=None, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False,
                memory_format=preserve_format):
     """Standard normal numbers with `input`'s shape, dtype and memory format."""
@@ -338,7 +338,7 @@ def randint(*args, low=0, high=None, size=None, generator=None, out=None, dtype=
     return deliver(t, out, requires_grad)
 
 
-@composite(samples=lambda m: [((m.t(2, 3), 10), {}), ((m.i(17), -5, 5), {}), ((m.t(0, 4), 3), {"dtype": dt.int64})])
+@composite(batch="like", samples=lambda m: [((m.t(2, 3), 10), {}), ((m.i(17), -5, 5), {}), ((m.t(0, 4), 3), {"dtype": dt.int64})])
 def randint_like(input, *args, low=0, high=None, generator=None, dtype=None, layout=None, device=None, pin_memory=False,
                  requires_grad=False, memory_format=preserve_format):
     """Integers in [low, high) with `input`'s shape, dtype and memory format."""
@@ -438,7 +438,12 @@ def multinomial_ref(a, *, n, replacement, engine):
     return (engine or default_engine()).multinomial(a, n, replacement)
 
 
-@primitive(RANDOM, args="input", forms="", ref=multinomial_ref, low=False, grads=False,
+def multinomial_batch(b, x, *, n, replacement, engine):
+    rows = F.contiguous(b.full(x))
+    return F.reshape(F.multinomial_of(F.reshape(rows, (-1, x.shape[-1])), n, replacement, engine), (b.size, *x.shape[:-1], n))
+
+
+@primitive(RANDOM, batch=multinomial_batch, args="input", forms="", ref=multinomial_ref, low=False, grads=False,
            infer=lambda s, *, n, replacement, engine: Spec((*s.shape[:-1], n), dt.int64))
 def multinomial_of(input, n, replacement, engine=None):
     """`n` indices drawn by the weights in each row of `input`."""

@@ -78,7 +78,7 @@ def samples(m) -> list:
 
 
 # ---------------------------------------------------------------------------------------------------- sums
-@primitive(REDUCE, args="input", ref=lambda a, *, dims, keepdim: np.asarray(np.add.reduce(a, dims, a.dtype, None, keepdim)),
+@primitive(REDUCE, jvp="input", args="input", ref=lambda a, *, dims, keepdim: np.asarray(np.add.reduce(a, dims, a.dtype, None, keepdim)),
            lower=lambda b, s, *, dims, keepdim: b.reduction("add", s, dims, keepdim),
            infer=reduced_infer, forms="function method out", onnx="ReduceSum", cast="gpu-high", samples=samples,
            vjp={"input": lambda g, input_shape, dims, keepdim: F.spread(g, input_shape, dims, keepdim)})
@@ -105,7 +105,12 @@ def sum_to_lower(b, s, *, shape):
     return b.reduction("add", s, dims, True, shape=shape)
 
 
-@primitive(REDUCE, args="input", ref=sum_to_ref, lower=sum_to_lower, infer=lambda s, *, shape: s.like(shape), forms="method",
+def sum_to_batch(b, x, *, shape):
+    lead = x.ndim - len(shape)
+    return F.reshape(F.sum_to_size(x.x, (b.size, *[1] * lead, *shape)), (b.size, *shape))
+
+
+@primitive(REDUCE, jvp="input", args="input", ref=sum_to_ref, batch=sum_to_batch, lower=sum_to_lower, infer=lambda s, *, shape: s.like(shape), forms="method",
            vjp={"input": lambda g, input_shape: F.expand(g, input_shape)},
            samples=lambda m: [((m.t(2, 3, 4), (3, 1)), {}), ((m.t(3, 4), 1, 4), {}), ((m.t(0, 3), (3,)), {})])
 def sum_to_size(input, *size):
@@ -153,7 +158,7 @@ def mean_lower(b, s, *, dims, keepdim):
     return b.reduction("add", s, dims, keepdim, post=lambda total: b.div(total, count(s.shape, dims)))
 
 
-@primitive(REDUCE, args="input", ref=mean_ref, lower=mean_lower, infer=reduced_infer, forms="function method out", onnx="ReduceMean",
+@primitive(REDUCE, jvp="input", args="input", ref=mean_ref, lower=mean_lower, infer=reduced_infer, forms="function method out", onnx="ReduceMean",
            samples=samples, vjp={"input": mean_vjp})
 def mean(input, dim=None, keepdim=False, *, dtype=None):
     """The mean over `dim` (all dimensions if None or empty). Floating point or complex only; `dtype` converts first."""
@@ -327,14 +332,14 @@ _VAR_SAMPLES = lambda m: [((m.t(3, 4),), {}), ((m.t(2, 3, 4), 1), {}), ((m.t(2, 
                           ((m.t(3, 4), 0), {"correction": 2, "keepdim": True}), ((m.t(3, 0), 0), {}), ((m.t(4), False), {})]
 
 
-@primitive(REDUCE, args="input", ref=var_ref, body=var_body, infer=var_infer, vjp={"input": var_vjp}, forms="function method out", samples=_VAR_SAMPLES)
+@primitive(REDUCE, batch="shift", args="input", ref=var_ref, body=var_body, infer=var_infer, vjp={"input": var_vjp}, forms="function method out", samples=_VAR_SAMPLES)
 def var(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """The variance over `dim`: squared distances from the mean, summed and divided by `n - correction` (default 1).
     Complex input has a real variance."""
     return read_var("var", input, dim, unbiased, keepdim, correction)
 
 
-@primitive(REDUCE, args="input", body=std_body, infer=var_infer, vjp={"input": std_vjp}, forms="function method out", samples=_VAR_SAMPLES,
+@primitive(REDUCE, batch="shift", args="input", body=std_body, infer=var_infer, vjp={"input": std_vjp}, forms="function method out", samples=_VAR_SAMPLES,
            ref=lambda a, *, dims, correction, keepdim: np.asarray(np.sqrt(var_ref(a, dims=dims, correction=correction, keepdim=keepdim))))
 def std(input, dim=None, unbiased=None, keepdim=False, *, correction=None):
     """The standard deviation over `dim`: the square root of `var`."""
@@ -381,7 +386,7 @@ def logsumexp_vjp(g, input, out, dims, keepdim):
     return F.mul(restore(g, input.shape, dims, keepdim), F.conj_physical(share) if share.is_complex() else share)
 
 
-@primitive(REDUCE, args="input", ref=logsumexp_ref, body=logsumexp_body, infer=reduced_infer, vjp={"input": logsumexp_vjp}, forms="function method out",
+@primitive(REDUCE, batch="shift", args="input", ref=logsumexp_ref, body=logsumexp_body, infer=reduced_infer, vjp={"input": logsumexp_vjp}, forms="function method out",
            ns=("", "special"), onnx="ReduceLogSumExp", cast="gpu-high",
            samples=lambda m: [((m.t(3, 4), 1), {}), ((m.t(2, 3, 4), (0, 2), True), {}), ((m.t(0, 3), 0), {}), ((m.t(), 0), {})])
 def logsumexp(input, dim, keepdim=False):

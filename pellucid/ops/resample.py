@@ -217,7 +217,7 @@ def grad_samples(m):
     return [((m.t(x.shape[0], x.shape[1], *out), tuple(x.shape[2:])), k) for (x, out), k in resample_samples(m)]
 
 
-@primitive(GATHER, args="input", forms="", ns=(), ref=resample_ref, lower=resample_lower, infer=lambda x, *, out, **kw: x.like((*x.shape[:2], *out)),
+@primitive(GATHER, jvp="input", batch="rows", args="input", forms="", ns=(), ref=resample_ref, lower=resample_lower, infer=lambda x, *, out, **kw: x.like((*x.shape[:2], *out)),
            samples=resample_samples,
            vjp={"input": lambda g, input_shape, attrs_: F.resample_grad(g, input_shape[2:], **_options(attrs_))})
 def resample(input, out, scales, mode, align_corners, antialias):
@@ -225,7 +225,7 @@ def resample(input, out, scales, mode, align_corners, antialias):
     return (input,), {"out": tuple(out), "scales": tuple(scales), "mode": mode, "align_corners": align_corners, "antialias": antialias}
 
 
-@primitive(SCATTER, args="y", forms="", ns=(), ref=resample_grad_ref, lower=resample_grad_lower, infer=lambda y, *, sizes, **kw: y.like((*y.shape[:2], *sizes)),
+@primitive(SCATTER, jvp="y", batch="rows", args="y", forms="", ns=(), ref=resample_grad_ref, lower=resample_grad_lower, infer=lambda y, *, sizes, **kw: y.like((*y.shape[:2], *sizes)),
            samples=grad_samples,
            vjp={"y": lambda g, y_shape, attrs_: F.resample(g, y_shape[2:], **_options(attrs_))})
 def resample_grad(y, sizes, scales, mode, align_corners, antialias):

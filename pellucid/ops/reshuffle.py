@@ -52,7 +52,7 @@ def col2im_lower(b, s, *, sizes, **geometry):
     return b.scatter(s.shape, b.zero(s.dtype), "add", at)
 
 
-@primitive(GATHER, args="input", forms="", ns=(), ref=im2col_ref, lower=im2col_lower, infer=im2col_infer, low=False,
+@primitive(GATHER, jvp="input", batch="rows", args="input", forms="", ns=(), ref=im2col_ref, lower=im2col_lower, infer=im2col_infer, low=False,
            vjp={"input": lambda g, input_shape, attrs_: F.col2im(g, input_shape[2:], **attrs_)},
            samples=lambda m: [((m.t(2, 3, 4, 5), (2, 2), (1, 2), (0, 1), (1, 1)), {}), ((m.t(1, 2, 5, 5), (3, 2), (1, 1), (1, 1), (2, 1)), {}),
                               ((m.t(0, 2, 3, 3), (2, 2), (1, 1), (0, 0), (1, 1)), {})])
@@ -61,7 +61,7 @@ def im2col(input, kernel, stride, padding, dilation):
     return (input,), {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation}
 
 
-@primitive(SCATTER, args="columns", forms="", ns=(), ref=col2im_ref, lower=col2im_lower,
+@primitive(SCATTER, jvp="columns", batch="rows", args="columns", forms="", ns=(), ref=col2im_ref, lower=col2im_lower,
            infer=lambda x, *, sizes, kernel, **kw: x.like((x.shape[0], x.shape[1] // int(np.prod(kernel)), *sizes)),
            vjp={"columns": lambda g, attrs_: F.im2col(g, **{k: v for k, v in attrs_.items() if k != "sizes"})},
            samples=lambda m: [((m.t(2, 8, 12), (4, 5), (2, 2), (1, 1), (0, 0), (1, 1)), {}), ((m.t(1, 8, 6), (3, 4), (2, 2), (2, 2), (1, 1), (1, 1)), {}),

@@ -81,7 +81,7 @@ def t(input):
     if input.ndim > 2:
         fail(RuntimeError, "P238", f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D", got=describe(input),
              fix="use transpose(-2, -1) or .mT")
-    return F.permute(input, (1, 0)) if input.ndim == 2 else F.alias(input)
+    return F.permute(input, 1, 0) if input.ndim == 2 else F.alias(input)
 
 
 @composite(forms="function method", samples=lambda m: [((m.t(2, 3, 4),), {}), ((m.t(2, 2),), {}), ((m.t(0, 2, 3),), {})])
@@ -369,7 +369,7 @@ def common_type(tensors):
     return [x if x.dtype is d else F.convert(x, d) for x in tensors]
 
 
-@primitive(GATHER, args="*tensors", ref=cat_ref, infer=cat_infer, lower=cat_lower, low=False, forms="function out", aliases="concat concatenate",
+@primitive(GATHER, jvp="tensors", args="*tensors", ref=cat_ref, infer=cat_infer, lower=cat_lower, low=False, forms="function out", aliases="concat concatenate",
            vjp=cat_vjp, onnx="Concat",
            samples=lambda m: [(([m.t(2, 3), m.t(1, 3)],), {}), (([m.t(2, 3), m.t(2, 1), m.t(2, 2)], 1), {}), (([m.t(0, 3), m.t(2, 3)],), {})])
 def cat(tensors, dim=0):
@@ -515,7 +515,7 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     return F.index(input, (None,) * d + (F.index_tensor(np.repeat(np.arange(n), counts)),))
 
 
-@primitive(GATHER, args="input", ref=lambda a, *, dims: np.flip(a, dims).copy(), infer=lambda s, *, dims: s.like(), low=False,
+@primitive(GATHER, jvp="input", args="input", ref=lambda a, *, dims: np.flip(a, dims).copy(), infer=lambda s, *, dims: s.like(), low=False,
            lower=lambda b, i, load, s, *, dims: load(0, tuple([b.isub(s.shape[d] - 1, x) if d in dims else x for d, x in enumerate(i)])),
            forms="function method", vjp={"input": lambda g, dims: F.flip(g, dims)},
            samples=lambda m: [((m.t(2, 3), (0,)), {}), ((m.t(2, 3), (0, 1)), {}), ((m.t(0, 3), [1]), {})])
@@ -550,7 +550,7 @@ def roll_lower(b, i, load, s, *, shifts, dims):
     return load(0, tuple(at))
 
 
-@primitive(GATHER, args="input", lower=roll_lower, ref=lambda a, *, shifts, dims: np.roll(a, shifts, dims) if dims else np.roll(a, shifts[0] if shifts else 0),
+@primitive(GATHER, jvp="input", args="input", lower=roll_lower, ref=lambda a, *, shifts, dims: np.roll(a, shifts, dims) if dims else np.roll(a, shifts[0] if shifts else 0),
            infer=lambda s, *, shifts, dims: s.like(), low=False, forms="function method",
            vjp={"input": lambda g, shifts, dims: F.roll(g, tuple(-s for s in shifts), dims or None)},
            samples=lambda m: [((m.t(2, 3), 1), {}), ((m.t(4, 3), (1, -2), (0, 1)), {}), ((m.t(0, 3), 1, 0), {})])
@@ -664,3 +664,22 @@ def as_strided_scatter(input, src, size, stride, storage_offset=None):
     """`input` with the elements of a strided view replaced by `src`."""
     return F.view_scatter(input, src, (("as_strided", {"size": as_ints(size), "stride": as_ints(stride), "offset": storage_offset or 0}),))
 
+
+@composite(samples=lambda m: [((m.t(2, 3), m.t(1, 2), m.t(2)), {}), ((m.t(2), m.t(), m.i(2, 1)), {}), ((m.t(0, 2), m.t(2, 2)), {}), ((), {})])
+def block_diag(*tensors):
+    """A matrix with the given ones (at most 2-d; vectors are rows) along its diagonal and zeros elsewhere, in their common dtype."""
+    blocks = []
+    for i, t in enumerate(tensors):
+        if not is_tensor(t):
+            fail(TypeError, "P2845", f"block_diag(): argument {i} must be Tensor, not {type(t).__name__}", fix="give the matrices one by one: block_diag(*matrices)")
+        if t.ndim > 2:
+            fail(RuntimeError, "P2846", f"torch.block_diag: Input tensors must have 2 or fewer dimensions. Input {i} has {t.ndim} dimensions",
+                 got=describe(*tensors), fix="call it for each matrix of the batch")
+        blocks.append(F.reshape(t, (1, -1)) if t.ndim < 2 and t.numel() else F.reshape(t, (1, 0)) if t.ndim < 2 else t)
+    if not blocks:
+        return F.zeros((1, 0))
+    width, left, rows = sum(b.shape[1] for b in blocks), 0, []
+    for b in blocks:
+        rows.append(F.pad(b, (left, width - left - b.shape[1])))
+        left += b.shape[1]
+    return F.cat(rows, 0)

@@ -52,7 +52,7 @@ def softmax_body(input, dim):
     return F.div(e, F.sum(e, dim, True))
 
 
-@primitive(COMPOSITE, args="input", ref=softmax_ref, body=softmax_body, infer=same_infer, ns=("", "special"), forms="function method out",
+@primitive(COMPOSITE, batch="shift", args="input", ref=softmax_ref, body=softmax_body, infer=same_infer, ns=("", "special"), forms="function method out",
            onnx="Softmax", exact_out=EXACT, samples=_SAMPLES, cast="gpu-high",
            vjp={"input": lambda g, out, dim: F.softmax_backward(g, out, dim)})
 def softmax(input, dim=None, dtype=None):
@@ -75,7 +75,7 @@ def softmax_backward_body(g, out, dim):
     return F.sub(weighted, F.mul(out, F.sum(weighted, dim, True)))
 
 
-@primitive(COMPOSITE, args="g out", ref=softmax_backward_ref, body=softmax_backward_body, forms="", infer=same_infer,
+@primitive(COMPOSITE, batch="shift", args="g out", ref=softmax_backward_ref, body=softmax_backward_body, forms="", infer=same_infer,
            samples=lambda m: [((m.t(3, 4), m.t(3, 4), 1), {}), ((m.t(2, 3, 4), m.t(2, 3, 4), 0), {}), ((m.t(0, 3), m.t(0, 3), 1), {})])
 def softmax_backward(g, out, dim):
     """The gradient of softmax's input from its result's gradient and the result."""
@@ -99,7 +99,7 @@ def log_softmax_body(input, dim):
     return F.sub(shifted, F.log(F.sum(F.exp(shifted), dim, True)))
 
 
-@primitive(COMPOSITE, args="input", ref=log_softmax_ref, body=log_softmax_body, infer=same_infer, ns=("", "special"),
+@primitive(COMPOSITE, batch="shift", args="input", ref=log_softmax_ref, body=log_softmax_body, infer=same_infer, ns=("", "special"),
            forms="function method out", onnx="LogSoftmax", exact_out=EXACT, samples=_SAMPLES, cast="gpu-high",
            vjp={"input": lambda g, out, dim: F.log_softmax_backward(g, out, dim)})
 def log_softmax(input, dim=None, dtype=None):
@@ -121,7 +121,7 @@ def log_softmax_backward_body(g, out, dim):
     return F.sub(g, F.mul(F.exp(out), F.sum(g, dim, True)))
 
 
-@primitive(COMPOSITE, args="g out", ref=log_softmax_backward_ref, body=log_softmax_backward_body, forms="", infer=same_infer,
+@primitive(COMPOSITE, batch="shift", args="g out", ref=log_softmax_backward_ref, body=log_softmax_backward_body, forms="", infer=same_infer,
            samples=lambda m: [((m.t(3, 4), m.t(3, 4), 1), {}), ((m.t(2, 3, 4), m.t(2, 3, 4), 0), {}), ((m.t(0, 3), m.t(0, 3), 1), {})])
 def log_softmax_backward(g, out, dim):
     """The gradient of log_softmax's input from its result's gradient and the result."""

@@ -162,7 +162,7 @@ def slice_order_ref(a, *, dim):
     return np.lexsort(rows.T[::-1]).astype(np.int64) if rows.shape[1] else np.arange(len(rows))
 
 
-@primitive(EXTERN, args="input", ref=slice_order_ref, infer=lambda s, *, dim: s.like((s.shape[dim],), dt.int64), grads=False, forms="",
+@primitive(EXTERN, batch="each", args="input", ref=slice_order_ref, infer=lambda s, *, dim: s.like((s.shape[dim],), dt.int64), grads=False, forms="",
            samples=lambda m: [((m.t(3, 4), 0), {}), ((m.i(2, 5, high=2), 1), {}), ((m.t(0, 3), 0), {})])
 def slice_order(input, dim):
     """The order that sorts the slices along `dim` lexicographically."""

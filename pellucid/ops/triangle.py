@@ -25,7 +25,7 @@ def _triangle(name: str, keep, doc: str) -> None:
         return (input,), {"diagonal": as_int(diagonal if k is None else k, name, "diagonal")}
 
     front.__name__ = name
-    primitive(GATHER, args="input", ref=ref, lower=lower, infer=lambda s, *, diagonal: s.like(), low=False, forms="function method inplace out",
+    primitive(GATHER, args="input", ref=ref, batch="lead", jvp="input", lower=lower, infer=lambda s, *, diagonal: s.like(), low=False, forms="function method inplace out",
               vjp={"input": lambda g, diagonal: getattr(F, name)(g, diagonal)}, onnx="Trilu", doc=doc,
               samples=lambda m: [((m.t(3, 4),), {}), ((m.t(2, 3, 3),), {"diagonal": 1}), ((m.i(4, 2), -1), {}), ((m.t(0, 3),), {})])(front)
 
@@ -83,7 +83,7 @@ def diag_embed_lower(b, s, *, offset, dim1, dim2):
     return b.element(element)
 
 
-@primitive(SCATTER, args="input", ref=diag_embed_ref, lower=diag_embed_lower, low=False, forms="function method out",
+@primitive(SCATTER, jvp="input", args="input", ref=diag_embed_ref, lower=diag_embed_lower, low=False, forms="function method out",
            infer=lambda s, *, offset, dim1, dim2: s.like(embedded_shape(s.shape, offset, dim1, dim2)),
            vjp={"input": lambda g, offset, dim1, dim2: F.diagonal(g, offset, dim1, dim2)},
            samples=lambda m: [((m.t(3),), {}), ((m.t(2, 3),), {"offset": 1, "dim1": 0, "dim2": 2}), ((m.t(0),), {"offset": -1})])

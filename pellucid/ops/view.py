@@ -6,10 +6,12 @@ of an in-place operator through a view all follow from it: `view_grad` adds a gr
 """
 from __future__ import annotations
 
+import math
+
 from ..core.layout import contiguous_format
 from ..core.storage import ARRAYS
 from ._common import Spec, as_int, dt, as_ints, describe, fail, np, sizes_from, wrap_dim, wrap_dims
-from .op import GATHER, SCATTER, VIEW, F, composite, primitive, resolve
+from .op import GATHER, REGISTRY, SCATTER, VIEW, F, composite, primitive, resolve
 
 
 
@@ -164,7 +166,20 @@ def view_grad_lower(b, g, *, op, attrs, shape):
     return b.scatter(g.shape, b.zero(g.dtype), "add", lambda i, load: (view_place(b, op, attrs, shape, i), load(0, i)))
 
 
-@primitive(SCATTER, args="g", forms="", ref=view_grad_ref, lower=view_grad_lower, infer=lambda g, *, op, attrs, shape: g.like(shape), low=False,
+def batch_of_view(op, attrs, n, step):
+    """The attributes of the view `op` of n examples that lie `step` elements apart."""
+    rule = resolve(op).batch
+    if rule is not None:
+        return rule(n, step, **attrs)
+    return {k: v + 1 if k in ("dim1", "dim2", "dimension") else v for k, v in attrs.items()}
+
+
+def view_grad_batch(b, g, *, op, attrs, shape):
+    step = math.prod(shape)
+    return F.view_grad(g.x, op, batch_of_view(op, attrs, b.size, step), (b.size, *shape))
+
+
+@primitive(SCATTER, jvp="g", args="g", forms="", ref=view_grad_ref, batch=view_grad_batch, lower=view_grad_lower, infer=lambda g, *, op, attrs, shape: g.like(shape), low=False,
            vjp={"g": lambda g, op, attrs: F.apply_view(g, op, attrs)})
 def view_grad(g, op, attrs, shape):
     """The gradient of a view's input: `g` added through the view into zeros of `shape`."""
@@ -208,7 +223,18 @@ def view_scatter_lower(b, base, value, *, chain):
         chain_place(b, chain, shapes[:-1], i), b.cast(load(1, b.broadcast(i, value.shape)), b.compute(base.dtype))))
 
 
-@primitive(SCATTER, args="base value", forms="", ref=view_scatter_ref, lower=view_scatter_lower, infer=lambda base, value, *, chain: base.like(), low=False,
+def view_scatter_batch(b, base, value, *, chain):
+    if any(resolve(op).name in ("as_strided", "expand") for op, _ in chain):
+        return b.each(REGISTRY["view_scatter"], (base, value), {"chain": chain})
+    whole, v = b.full(base), value.x
+    new = tuple([(op, batch_of_view(op, attrs, b.size, 0)) for op, attrs in chain])
+    if value.batched:
+        n = F.view_chain(whole, new).ndim - 1
+        v = F.basic_index(v, (slice(None), *(None,) * (n - value.ndim)))
+    return F.view_scatter(whole, v, new)
+
+
+@primitive(SCATTER, jvp="base+value", args="base value", forms="", ref=view_scatter_ref, batch=view_scatter_batch, lower=view_scatter_lower, infer=lambda base, value, *, chain: base.like(), low=False,
            vjp={"base": lambda g, chain: _zero_through(g, chain),
                 "value": lambda g, chain: F.clone(F.view_chain(own_memory(g, chain), chain))})
 def view_scatter(base, value, chain):
@@ -278,13 +304,14 @@ def view_shape_infer(spec: Spec, *, shape) -> Spec:
 
 
 @view_op(reshape_ref, lambda g, input_shape: F.reshape(g, input_shape), infer=view_shape_infer, forms="",
+         batch=lambda n, step, *, shape: {"shape": (n, *shape)},
          lower=lambda b, i, load, s, *, shape: load(0, b.unflatten(b.flatten(i, shape), s.shape)))
 def view_shape(input, shape):
     """`input` seen with another shape, without copying."""
     return (input,), {"shape": resolve_shape(shape, input.numel(), "view")}
 
 
-@view_op(lambda a, *, dims: a.transpose(dims), lower=lambda b, i, load, s, *, dims: load(0, tuple([i[dims.index(d)] for d in range(len(dims))])),
+@view_op(lambda a, *, dims: a.transpose(dims), batch=lambda n, step, *, dims: {"dims": (0, *[d + 1 for d in dims])}, lower=lambda b, i, load, s, *, dims: load(0, tuple([i[dims.index(d)] for d in range(len(dims))])),
          vjp=
          lambda g, dims: F.permute(g, tuple(sorted(range(len(dims)), key=dims.__getitem__))), forms="function method",
          samples=lambda m: [((m.t(2, 3, 4), 2, 0, 1), {}), ((m.t(2, 3), (1, 0)), {}), ((m.t(0, 3), 1, 0), {})])
@@ -308,7 +335,7 @@ def expand_ref(a, *, shape):
     return as_strided_array(a, shape, strides)
 
 
-@view_op(expand_ref, lambda g, input_shape: F.sum_to_size(g, input_shape), forms="method",
+@view_op(expand_ref, lambda g, input_shape: F.sum_to_size(g, input_shape), forms="method", batch=lambda n, step, *, shape: {"shape": (n, *shape)},
          lower=lambda b, i, load, s, *, shape: load(0, b.broadcast(i, s.shape)),
          samples=lambda m: [((m.t(1, 3), 2, 3), {}), ((m.t(3), (2, -1)), {}), ((m.t(1, 0), 2, 0), {})])
 def expand(input, *args, size=None, shape=None, implicit=False):
@@ -345,6 +372,10 @@ def basic_index_ref(a, *, index):
     return r if type(r) is np.ndarray else a[(*index, ...)]        # all ints: keep a 0-d view, not a scalar
 
 
+def index_batch(n, step, *, index):
+    return {"index": (slice(None), *index)}
+
+
 def basic_index_lower(b, i, load, s, *, index):
     at, k = [], 0
     for it in index:
@@ -378,20 +409,26 @@ def spread_ref(g, *, shape, dims, keepdim):
     return as_strided_array(g, shape, [0 if i in dims else next(it) for i in range(len(shape))])
 
 
-@primitive(GATHER, args="g", ref=spread_ref, infer=lambda g, *, shape, dims, keepdim: g.like(shape), low=False, forms="", lower=spread_lower,
+def spread_batch(b, g, *, shape, dims, keepdim):
+    if g.ndim == 0 and shape:
+        return F.expand(F.reshape(g.x, (b.size, *[1] * len(shape))), (b.size, *shape))
+    return F.spread(g.x, (b.size, *shape), tuple([d + 1 for d in dims]), keepdim)
+
+
+@primitive(GATHER, jvp="g", args="g", ref=spread_ref, batch=spread_batch, infer=lambda g, *, shape, dims, keepdim: g.like(shape), low=False, forms="", lower=spread_lower,
            vjp={"g": lambda g, dims, keepdim: F.sum(g, dims, keepdim) if dims else g})
 def spread(g, shape, dims, keepdim):
     """The gradient of a sum's input: `g` repeated over the dimensions that were summed."""
     return (g,), {"shape": shape, "dims": dims, "keepdim": keepdim}
 
 
-@view_op(basic_index_ref, forms="", lower=basic_index_lower)
+@view_op(basic_index_ref, forms="", lower=basic_index_lower, batch=index_batch)
 def basic_index(input, index):
     """Basic indexing: ints, slices with positive steps, None and no Ellipsis, as a canonical tuple. A view."""
     return (input,), {"index": index}
 
 
-@view_op(basic_index_ref, forms="", refuse="multi", lower=basic_index_lower)
+@view_op(basic_index_ref, forms="", refuse="multi", lower=basic_index_lower, batch=index_batch)
 def piece(input, index):
     """Basic indexing by an operator that returns several views: none of them may be written in place while recording."""
     return (input,), {"index": index}
@@ -430,6 +467,7 @@ def as_strided_vjp(g, input_shape, attrs_):
 
 @view_op(strided_ref, as_strided_vjp, forms="function method relabel", lower=strided_lower,
          infer=lambda spec, *, size, stride, offset: Spec(size, spec.dtype, stride),
+         batch=lambda n, step, *, size, stride, offset: {"size": (n, *size), "stride": (step, *stride), "offset": offset},
          samples=lambda m: [((m.t(12), (3, 2), (4, 1), 1), {}), ((m.t(6), (2, 2), (1, 1)), {}), ((m.t(4), (0, 2), (1, 1)), {})])
 def as_strided(input, size, stride, storage_offset=None, offset=None):
     """A view with given sizes, strides and storage offset, all in elements."""

@@ -7,7 +7,7 @@ looks at the rest). `view_copy` and its kin compute what the view looks at, in n
 from __future__ import annotations
 
 from ..core.layout import contiguous_format
-from ._common import Spec, dt, fail, np, wrap_dim
+from ._common import Spec, describe, dt, fail, np, wrap_dim
 from .op import GATHER, VIEW, F, composite, primitive
 from .shape import lead
 from .view import basic_index_lower, basic_index_ref, view_infer
@@ -65,7 +65,7 @@ def view_dtype(input, dtype):
 
 
 # ---------------------------------------------------------------------------------------------------- pieces that are no views
-@primitive(GATHER, args="input", ref=basic_index_ref, infer=view_infer(basic_index_ref), low=False, forms="", lower=basic_index_lower,
+@primitive(GATHER, args="input", ref=basic_index_ref, jvp="input", batch=lambda b, x, *, index: F.unsafe_piece(x.x, (slice(None), *index)), infer=view_infer(basic_index_ref), low=False, forms="", lower=basic_index_lower,
            vjp={"input": lambda g, input_shape, attrs_: F.view_grad(g, "basic_index", attrs_, input_shape)},
            samples=lambda m: [((m.t(4, 3), (slice(0, 2),)), {}), ((m.t(2, 5), (slice(None), slice(1, 4))), {}), ((m.t(0, 3), (slice(0, 0),)), {})])
 def unsafe_piece(input, index):
@@ -196,7 +196,9 @@ def transpose_copy(input, dim0, dim1):
 
 @composite(forms="function", samples=_X(1))
 def unbind_copy(input, dim=0):
-    """Copies of the slices of `unbind`."""
+    """Copies of the slices of `unbind`. IndexError for a tensor of no dimensions."""
+    if input.ndim == 0:
+        fail(IndexError, "P2840", f"Dimension specified as {dim} but tensor has no dimensions", got=describe(input), fix="a 0-d tensor has no slices")
     return copied(F.unbind(input, dim))
 
 

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from ..core.spec import TensorLike
 from ..ops.dispatch import below, local
 from ..tensor.symbolic import SymNumber
 
@@ -40,16 +41,27 @@ def real() -> Iterator[None]:
         yield
 
 
-def guard_optimizer(optimizer: Any) -> None:
+def guard_optimizer(optimizer: Any, everywhere: tuple) -> None:
     """Tell the tracer what a step relies on: that the optimiser has these groups and this state, which loading a checkpoint
-    replaces."""
+    replaces, and these hooks; `everywhere`: those common to all optimisers."""
     guard = getattr(local.stack[-1], "guard_item", None)
     if guard is not None:
         fields = vars(optimizer)
         guard(fields, ("param_groups",), optimizer.param_groups)
         guard(fields, ("state",), optimizer.state)
+        for name in ("_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"):
+            guard(fields, (name,), fields[name])
+        for k, hooks in enumerate(everywhere):
+            guard(everywhere, (k,), hooks)
         for group in optimizer.param_groups:
             guard(group, ("params",), group["params"])
+            for p in group["params"]:
+                state = optimizer.state.get(p)
+                if state is not None:
+                    guard(optimizer.state, (p,), state)
+                    for key, value in state.items():
+                        if value is None or isinstance(value, TensorLike):
+                            guard(state, (key,), value)
 
 
 def seen_by_tracer(group: dict[str, Any]) -> dict[str, Any]:

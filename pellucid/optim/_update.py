@@ -7,12 +7,12 @@ bfloat16 (which round after every operation), and calls that an interpreter or a
 step counts are 0-d float64 tensors and the group's numbers symbols (see `_traced.py`): the helpers below take both.
 What stays true: both give the same numbers up to rounding, the order of operations being PyTorch's single-tensor one;
 every in-place write bumps the version counter; nothing of a group is written before all its gradients are accepted.
+Large groups run the NumPy update as one native loop over all their parameters, read from the same function (tensor/updates.py).
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -23,14 +23,12 @@ from ..ops.dispatch import state as dispatch_state
 from ..ops.op import F
 from ..tensor import Tensor, no_grad
 from ..tensor import functions as T
+from ..tensor.updates import temporary, together
 from ._traced import real, seen_by_tracer, tracing
 from .optimizer import Optimizer, evaluate, grad_mode
 
 __all__: list[str] = []
 
-# Several passes over a block that stays in cache beat several passes over memory, but each NumPy call costs about 0.3 us:
-# measured from 2**14 to 2**22 bytes, 1 MiB is within 5% of the best for Adam on 100 thousand and on 4 million elements.
-BLOCK_BYTES = 1 << 20
 _CAPTURABLE_DEVICES = ["cuda", "xpu", "hpu", "privateuseone", "xla"]
 
 
@@ -103,45 +101,6 @@ def value_of(state: Tensor) -> float | Tensor:
 
 
 # ---------------------------------------------------------------------------------------------------------- arrays
-class _Scratch(threading.local):
-    """One reusable buffer per thread, so that large updates touch no fresh memory."""
-
-    def __init__(self) -> None:
-        self.buffer = np.empty(0, np.uint8)
-
-
-_scratch = _Scratch()
-
-
-def scratch_like(a: np.ndarray) -> np.ndarray:
-    """An uninitialised array like `a`, valid until the next call in this thread."""
-    size = a.nbytes
-    if size < 1 << 14 or not a.flags.c_contiguous:
-        return np.empty_like(a)
-    if size > _scratch.buffer.nbytes:
-        _scratch.buffer = np.empty(max(size, BLOCK_BYTES), np.uint8)
-    return _scratch.buffer[:size].view(a.dtype).reshape(a.shape)
-
-
-def blocks(*arrays: np.ndarray) -> Iterable[tuple[np.ndarray, ...]]:
-    """The arrays (of one shape) cut alike into pieces that fit in cache; whole if they are small or not dense."""
-    first = arrays[0]
-    if first.nbytes <= BLOCK_BYTES:
-        return (arrays,)
-    if not first.flags.c_contiguous:  # channels_last, transposed: the same memory in C order
-        order = sorted(range(first.ndim), key=lambda d: -first.strides[d])
-        arrays = tuple(a.transpose(order) for a in arrays)
-    if not all(a.flags.c_contiguous for a in arrays):
-        return (arrays,)
-    return _pieces([a.reshape(-1) for a in arrays])
-
-
-def _pieces(flat: list[np.ndarray]) -> Iterator[tuple[np.ndarray, ...]]:
-    length = BLOCK_BYTES // flat[0].itemsize
-    for start in range(0, flat[0].size, length):
-        yield tuple(a[start : start + length] for a in flat)
-
-
 def constants(a: np.ndarray, *values: float | Tensor) -> list[np.ndarray]:
     """The numbers as 0-d arrays of `a`'s dtype: NumPy takes those twice as fast as Python floats."""
     dtype = a.dtype
@@ -152,7 +111,7 @@ def descent(p: np.ndarray, g: np.ndarray, weight_decay: float, maximize: bool) -
     """The gradient to follow downhill: negated when maximizing, plus `weight_decay * p`. `g` itself if neither."""
     if weight_decay == 0:
         return np.negative(g) if maximize else g
-    out = np.multiply(p, weight_decay, out=np.empty_like(p))
+    out = np.multiply(p, weight_decay, temporary(p))
     return np.subtract(out, g, out=out) if maximize else np.add(out, g, out=out)
 
 
@@ -293,7 +252,7 @@ class ElementwiseOptimizer(Optimizer):
             raise AssertionError("_foreach ops don't support autograd: leave foreach unset with differentiable=True")
         arrays = not (differentiable or dispatch_state.slow) and self._takes_arrays(group)
         kinds = self._plain_kinds
-        with np.errstate(all="ignore"):  # an infinity or a NaN is a value here, as in PyTorch
+        with np.errstate(all="ignore"), together([p._a for p, _, _ in work]):  # an infinity or a NaN is a value here, as in PyTorch
             for p, g, state in work:
                 if p._a.dtype.char not in kinds and p.is_complex():
                     p, g, state = _as_real(p, g, state)

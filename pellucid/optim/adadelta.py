@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
+from ..tensor.updates import scratch_like, temporary, update
 from ._update import (
     ElementwiseOptimizer,
     add_,
     add_square_,
     advance,
     as_scalar_state,
-    blocks,
     check,
     check_lr,
     constants,
@@ -24,7 +24,6 @@ from ._update import (
     descent_tensor,
     number,
     scalar_state,
-    scratch_like,
     to_scalar,
     zeros_like,
 )
@@ -95,8 +94,8 @@ class Adadelta(ElementwiseOptimizer):
         square_avg, acc_delta, rho = state["square_avg"], state["acc_delta"], group["rho"]
         advance(state["step"])
         hyper = constants(p._a, group["lr"], rho, 1 - rho, group["eps"])
-        for piece in blocks(p._a, g._a, square_avg._a, acc_delta._a):
-            _adadelta(*piece, hyper=hyper, weight_decay=group["weight_decay"], maximize=group["maximize"])
+        update(_adadelta, p._a, g._a, square_avg._a, acc_delta._a, hyper=hyper, weight_decay=group["weight_decay"],
+               maximize=group["maximize"])
         for t in (p, square_avg, acc_delta):
             t._bump()
 
@@ -124,7 +123,7 @@ def _adadelta(
     lr, rho, rest, eps = hyper
     if weight_decay != 0 or maximize:
         g = descent(p, g, weight_decay, maximize)
-    s, delta = scratch_like(p), np.empty_like(p)
+    s, delta = scratch_like(p), temporary(p)
     square_avg *= rho
     np.multiply(g, g, s)
     s *= rest

@@ -12,12 +12,12 @@ import numpy as np
 
 from ..tensor import Tensor
 from ..tensor import functions as T
+from ..tensor.updates import scratch_like, update
 from ._update import (
     ElementwiseOptimizer,
     add_quotient_,
     advance,
     as_scalar_state,
-    blocks,
     check,
     check_fused,
     check_fused_options,
@@ -28,7 +28,6 @@ from ._update import (
     descent_tensor,
     number,
     scalar_state,
-    scratch_like,
     to_scalar,
 )
 from .optimizer import ParamsT
@@ -120,8 +119,7 @@ class Adagrad(ElementwiseOptimizer):
         total = state["sum"]
         rate = to_scalar(group["lr"]) / (1 + (advance(state["step"]) - 1) * group["lr_decay"])
         hyper = constants(p._a, rate, group["eps"])
-        for piece in blocks(p._a, g._a, total._a):
-            _adagrad(*piece, hyper=hyper, weight_decay=group["weight_decay"], maximize=group["maximize"])
+        update(_adagrad, p._a, g._a, total._a, hyper=hyper, weight_decay=group["weight_decay"], maximize=group["maximize"])
         p._bump()
         total._bump()
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from ..tensor import Tensor
 from ..tensor import functions as T
+from ..tensor.updates import scratch_like, update
 from ._update import (
     ElementwiseOptimizer,
     add_square_,
     advance,
     as_scalar_state,
-    blocks,
     check,
     check_betas,
     check_fused_options,
@@ -31,7 +31,6 @@ from ._update import (
     lerp_,
     number,
     scalar_state,
-    scratch_like,
     to_scalar,
     zeros_like,
 )
@@ -158,8 +157,7 @@ class Adam(ElementwiseOptimizer):
                 (shrink,) = constants(a, 1 - lr * weight_decay)
             else:
                 l2 = weight_decay
-        for piece in blocks(a, g._a, *[t._a for t in averages]):
-            _adam(*piece, hyper=hyper, shrink=shrink, weight_decay=l2, maximize=group["maximize"])
+        update(_adam, a, g._a, *[t._a for t in averages], hyper=hyper, shrink=shrink, weight_decay=l2, maximize=group["maximize"])
         p._bump()
         for t in averages:
             t._bump()

@@ -11,12 +11,12 @@ import numpy as np
 
 from ..tensor import Tensor
 from ..tensor import functions as T
+from ..tensor.updates import scratch_like, update
 from ._update import (
     ElementwiseOptimizer,
     add_quotient_,
     advance,
     as_scalar_state,
-    blocks,
     check,
     check_betas,
     check_lr,
@@ -28,7 +28,6 @@ from ._update import (
     lerp_,
     number,
     scalar_state,
-    scratch_like,
     to_scalar,
     zeros_like,
 )
@@ -100,8 +99,7 @@ class Adamax(ElementwiseOptimizer):
         beta1, beta2 = group["betas"]
         step_size = to_scalar(group["lr"]) / (1 - beta1 ** advance(state["step"]))
         hyper = constants(p._a, 1 - beta1, beta2, group["eps"], step_size)
-        for piece in blocks(p._a, g._a, exp_avg._a, exp_inf._a):
-            _adamax(*piece, hyper=hyper, weight_decay=group["weight_decay"], maximize=group["maximize"])
+        update(_adamax, p._a, g._a, exp_avg._a, exp_inf._a, hyper=hyper, weight_decay=group["weight_decay"], maximize=group["maximize"])
         for t in (p, exp_avg, exp_inf):
             t._bump()
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from ..tensor import Tensor
 from ..tensor import functions as T
+from ..tensor.updates import scratch_like, update
 from ._update import (
     ElementwiseOptimizer,
     add_,
     advance,
     as_scalar_state,
-    blocks,
     check,
     check_lr,
     constants,
@@ -27,7 +27,6 @@ from ._update import (
     greater,
     number,
     scalar_state,
-    scratch_like,
     to_scalar,
     value_of,
     write,
@@ -106,8 +105,7 @@ class ASGD(ElementwiseOptimizer):
         rate, share = float(eta._a), float(mu._a)
         step = advance(state["step"])
         hyper = constants(p._a, rate, 1 - group["lambd"] * rate, share)
-        for piece in blocks(p._a, g._a, ax._a):
-            _asgd(*piece, hyper=hyper, weight_decay=group["weight_decay"], maximize=group["maximize"])
+        update(_asgd, p._a, g._a, ax._a, hyper=hyper, weight_decay=group["weight_decay"], maximize=group["maximize"])
         p._bump()
         ax._bump()
         next_eta, next_mu = _next_rates(group, step)

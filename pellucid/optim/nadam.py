@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
+from ..tensor.updates import scratch_like, temporary, update
 from ._update import (
     ElementwiseOptimizer,
     add_quotient_,
     add_square_,
     advance,
     as_scalar_state,
-    blocks,
     check,
     check_betas,
     check_lr,
@@ -30,7 +30,6 @@ from ._update import (
     lerp_,
     number,
     scalar_state,
-    scratch_like,
     to_scalar,
     value_of,
     write,
@@ -131,8 +130,7 @@ class NAdam(ElementwiseOptimizer):
                 (shrink,) = constants(a, 1 - lr * weight_decay)
             else:
                 l2 = weight_decay
-        for piece in blocks(a, g._a, m._a, v._a):
-            _nadam(*piece, hyper=hyper, shrink=shrink, weight_decay=l2, maximize=group["maximize"])
+        update(_nadam, a, g._a, m._a, v._a, hyper=hyper, shrink=shrink, weight_decay=l2, maximize=group["maximize"])
         for t in (p, m, v):
             t._bump()
 
@@ -180,7 +178,7 @@ def _nadam(
         p *= shrink
     if weight_decay != 0 or maximize:
         g = descent(p, g, weight_decay, maximize)
-    s, denominator = scratch_like(p), np.empty_like(p)
+    s, denominator = scratch_like(p), temporary(p)
     lerp(m, g, rate1, s)
     v *= beta2
     np.multiply(g, g, s)

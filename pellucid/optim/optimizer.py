@@ -17,7 +17,7 @@ from functools import wraps
 from itertools import chain
 from typing import Any
 
-from ..core.errors import describe, fail
+from ..core.errors import call_back, describe, fail
 from ..core import dtype as dt
 from ..tensor import Tensor, enable_grad, no_grad
 from ..utils.hooks import RemovableHandle
@@ -38,6 +38,7 @@ StepPostHook = Callable[["Optimizer", tuple, dict], None]
 
 _global_pre_hooks: OrderedDict[int, StepPreHook] = OrderedDict()
 _global_post_hooks: OrderedDict[int, StepPostHook] = OrderedDict()
+STEP_HOOKS = (_global_pre_hooks, _global_post_hooks)
 _HOOK_TABLES = (
     "_optimizer_step_pre_hooks",
     "_optimizer_step_post_hooks",
@@ -150,14 +151,15 @@ class Optimizer:
 
         @wraps(func)
         def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-            if tracing():
-                guard_optimizer(self)
             before, after = self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks
             if not (before or after or _global_pre_hooks or _global_post_hooks):
-                return func(self, *args, **kwargs)
+                out = func(self, *args, **kwargs)
+                if tracing():
+                    guard_optimizer(self, STEP_HOOKS)
+                return out
             passed = (self, *args)
             for hook in (*_global_pre_hooks.values(), *before.values()):
-                changed = hook(self, passed, kwargs)
+                changed = call_back(hook, self, passed, kwargs)
                 if changed is None:
                     continue
                 if not (isinstance(changed, tuple) and len(changed) == 2):
@@ -167,7 +169,9 @@ class Optimizer:
                 passed, kwargs = changed
             out = func(*passed, **kwargs)
             for hook in (*after.values(), *_global_post_hooks.values()):
-                hook(self, passed, kwargs)
+                call_back(hook, self, passed, kwargs)
+            if tracing():
+                guard_optimizer(self, STEP_HOOKS)
             return out
 
         return step

@@ -12,12 +12,12 @@ import numpy as np
 
 from ..tensor import Tensor
 from ..tensor import functions as T
+from ..tensor.updates import scratch_like, temporary, update
 from ._update import (
     ElementwiseOptimizer,
     add_square_,
     advance,
     as_scalar_state,
-    blocks,
     check,
     check_betas,
     check_lr,
@@ -29,7 +29,6 @@ from ._update import (
     lerp,
     lerp_,
     scalar_state,
-    scratch_like,
     to_scalar,
     zeros_like,
 )
@@ -118,15 +117,8 @@ class RAdam(ElementwiseOptimizer):
                 (shrink,) = constants(a, 1 - lr * weight_decay)
             else:
                 l2 = weight_decay
-        for piece in blocks(a, g._a, m._a, v._a):
-            _radam(
-                *piece,
-                hyper=hyper,
-                adaptive=rectified is not None,
-                shrink=shrink,
-                weight_decay=l2,
-                maximize=group["maximize"],
-            )
+        update(_radam, a, g._a, m._a, v._a, hyper=hyper, adaptive=rectified is not None, shrink=shrink, weight_decay=l2,
+               maximize=group["maximize"])
         for t in (p, m, v):
             t._bump()
 
@@ -179,7 +171,7 @@ def _radam(
         p *= shrink
     if weight_decay != 0 or maximize:
         g = descent(p, g, weight_decay, maximize)
-    s, update = scratch_like(p), np.empty_like(p)
+    s, update = scratch_like(p), temporary(p)
     lerp(m, g, rate1, s)
     v *= beta2
     np.multiply(g, g, s)

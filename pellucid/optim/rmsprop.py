@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
+from ..tensor.updates import scratch_like, update
 from ._update import (
     ElementwiseOptimizer,
     add_,
@@ -18,7 +19,6 @@ from ._update import (
     add_square_,
     advance,
     as_scalar_state,
-    blocks,
     check,
     check_lr,
     constants,
@@ -29,7 +29,6 @@ from ._update import (
     lerp_,
     number,
     scalar_state,
-    scratch_like,
     to_scalar,
     zeros_like,
 )
@@ -110,21 +109,15 @@ class RMSprop(ElementwiseOptimizer):
     def _update_arrays(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         momentum, centered, alpha = group["momentum"], group["centered"], group["alpha"]
         advance(state["step"])
-        written = {"p": p, "square_avg": state["square_avg"]}
+        written = [p, state["square_avg"]]
         if momentum > 0:
-            written["buffer"] = state["momentum_buffer"]
+            written.append(state["momentum_buffer"])
         if centered:
-            written["grad_avg"] = state["grad_avg"]
+            written.append(state["grad_avg"])
         hyper = constants(p._a, group["lr"], alpha, 1 - alpha, group["eps"], momentum)
-        for grad, *piece in blocks(g._a, *[t._a for t in written.values()]):
-            _rmsprop(
-                g=grad,
-                **dict(zip(written, piece)),
-                hyper=hyper,
-                weight_decay=group["weight_decay"],
-                maximize=group["maximize"],
-            )
-        for t in written.values():
+        update(_rmsprop, p._a, g._a, *[t._a for t in written[1:]], hyper=hyper, centered=centered, weight_decay=group["weight_decay"],
+               maximize=group["maximize"])
+        for t in written:
             t._bump()
 
     def _update_tensors(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
@@ -152,14 +145,16 @@ def _rmsprop(
     p: np.ndarray,
     g: np.ndarray,
     square_avg: np.ndarray,
-    buffer: np.ndarray | None = None,
-    grad_avg: np.ndarray | None = None,
-    *,
+    *more: np.ndarray,
     hyper: list[np.ndarray],
+    centered: bool,
     weight_decay: float,
     maximize: bool,
 ) -> None:
+    """`more`: the momentum buffer, if there is one, and the average gradient, if centered."""
     lr, alpha, rest, eps, momentum = hyper
+    buffer = more[0] if len(more) > centered else None
+    grad_avg = more[-1] if centered else None
     if weight_decay != 0 or maximize:
         g = descent(p, g, weight_decay, maximize)
     s = scratch_like(p)

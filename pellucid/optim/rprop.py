@@ -12,17 +12,16 @@ import numpy as np
 
 from ..tensor import Tensor
 from ..tensor import functions as T
+from ..tensor.updates import scratch_like, update
 from ._update import (
     ElementwiseOptimizer,
     advance,
     as_scalar_state,
-    blocks,
     check,
     check_lr,
     constants,
     number,
     scalar_state,
-    scratch_like,
     to_scalar,
     zeros_like,
 )
@@ -89,8 +88,7 @@ class Rprop(ElementwiseOptimizer):
         prev, step_size = state["prev"], state["step_size"]
         advance(state["step"])
         hyper = constants(p._a, *group["etas"], *group["step_sizes"])
-        for piece in blocks(p._a, g._a, prev._a, step_size._a):
-            _rprop(*piece, hyper=hyper, maximize=group["maximize"])
+        update(_rprop, p._a, g._a, prev._a, step_size._a, hyper=hyper, maximize=group["maximize"])
         for t in (p, prev, step_size):
             t._bump()
 

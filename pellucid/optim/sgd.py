@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
+from ..tensor.updates import scratch_like, update
 from ._update import (
     ElementwiseOptimizer,
     add,
     add_,
-    blocks,
     check,
     check_fused,
     check_fused_options,
@@ -24,7 +24,6 @@ from ._update import (
     descent_tensor,
     given,
     number,
-    scratch_like,
     to_scalar,
     zeros_like,
 )
@@ -111,28 +110,17 @@ class SGD(ElementwiseOptimizer):
         return state
 
     def _update_arrays(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
-        a, momentum, weight_decay, maximize = p._a, group["momentum"], group["weight_decay"], group["maximize"]
-        shifted = maximize or weight_decay != 0
-        (lr,) = constants(a, group["lr"])
+        momentum = group["momentum"]
+        options = {"hyper": constants(p._a, group["lr"]), "weight_decay": number(group["weight_decay"]), "maximize": group["maximize"]}
         if momentum == 0:
-            for a, d in blocks(a, g._a):
-                _descend(a, descent(a, d, number(weight_decay), maximize) if shifted else d, lr)
+            update(_descend, p._a, g._a, **options)
             p._bump()
             return
-        buffer = state.get("momentum_buffer")
-        first = buffer is None
-        if first:
-            buffer = state["momentum_buffer"] = g.detach().clone()
-        share = None if first else 1 - group["dampening"]
-        for a, d, b in blocks(a, g._a, buffer._a):
-            if shifted:
-                d = descent(a, d, number(weight_decay), maximize)
-            _accumulate(b, d, momentum, share)
-            if group["nesterov"]:
-                d = d + b * number(momentum)
-            else:
-                d = b
-            _descend(a, d, lr)
+        buffer, share = state.get("momentum_buffer"), 1 - group["dampening"]
+        if buffer is None:
+            buffer, share = g.detach().clone(), None
+            state["momentum_buffer"] = buffer
+        update(_descend, p._a, g._a, buffer._a, **options, momentum=number(momentum), share=share, nesterov=group["nesterov"])
         p._bump()
         buffer._bump()
 
@@ -152,22 +140,34 @@ class SGD(ElementwiseOptimizer):
             add_(p, g, -number(lr))
 
 
-def _descend(p: np.ndarray, direction: np.ndarray, lr: np.ndarray) -> None:
-    """p -= lr * direction."""
+def _descend(
+    p: np.ndarray,
+    g: np.ndarray,
+    buffer: np.ndarray | None = None,
+    *,
+    hyper: list[np.ndarray],
+    weight_decay: float,
+    maximize: bool,
+    momentum: float = 0,
+    share: float | None = None,
+    nesterov: bool = False,
+) -> None:
+    """p -= lr * direction; buffer = momentum * buffer + share * g, or g itself at the first step (no share)."""
+    (lr,) = hyper
+    if weight_decay != 0 or maximize:
+        g = descent(p, g, weight_decay, maximize)
     s = scratch_like(p)
+    direction = g
+    if buffer is not None:
+        if share is None:
+            buffer[...] = g
+        else:
+            buffer *= momentum
+            if share == 1:
+                buffer += g
+            else:
+                np.multiply(g, share, s)
+                buffer += s
+        direction = g + buffer * momentum if nesterov else buffer
     np.multiply(direction, lr, s)
     p -= s
-
-
-def _accumulate(buffer: np.ndarray, g: np.ndarray, momentum: float, share: float | None) -> None:
-    """buffer = momentum * buffer + share * g; g itself at the first step (no share)."""
-    if share is None:
-        buffer[...] = g
-        return
-    buffer *= momentum
-    if share == 1:
-        buffer += g
-    else:
-        s = scratch_like(buffer)
-        np.multiply(g, share, s)
-        buffer += s

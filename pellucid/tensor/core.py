@@ -17,7 +17,7 @@ from ..core.errors import fail, interpreted
 from ..core.spec import TensorLike
 from ..core.storage import ARRAYS, Storage
 from ..ops.dispatch import local, state
-from .fake import Fake, TraceError, brief, refuse
+from .fake import Fake, Geometry, TraceError, brief, refuse
 
 new = object.__new__
 next_seq = count(1).__next__
@@ -39,6 +39,7 @@ class Extras:
     retains = False
     detached = 0            # when detach_() cut its history; nodes made before may have saved it
     inference = False
+    marks = None            # {dimension: whether its size varies}, of mark_dynamic and mark_static
     acc = None              # a weak reference to the AccumulateGrad node, once somebody looked at it
     kept = None             # that node itself, once it has hooks
 
@@ -240,10 +241,19 @@ def touch(t) -> None:
 
 
 def readable(a: np.ndarray) -> np.ndarray:
-    """`a`, unless a tracer watches: to it no tensor has values that may be looked at, neither fakes nor those it has yet to meet."""
-    if type(a) is Fake or local.stack and not local.stack[-1].values:
+    """The values of `a`. A tracer refuses: to it no tensor has values that may be looked at, neither fakes nor those it has yet to
+    meet."""
+    if isinstance(a, Geometry):
+        a = a.values()
+    if local.stack and not all([i.values for i in local.stack]):
         refuse(got=brief(a))
     return a
+
+
+def values(a: np.ndarray) -> np.ndarray:
+    """`readable`, or the constant that a traced tensor holds."""
+    known = a.constant() if type(a) is Fake else None
+    return readable(a) if known is None else known
 
 
 def check_keeps(t, where: str) -> None:

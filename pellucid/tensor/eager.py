@@ -26,7 +26,7 @@ from ..ops.op import BITWISE, FLOAT, NONE, POINT, VIEW, F, Op
 from . import autocast, kernels
 from .calls import explain_call, wrap_hint
 from .core import PLAIN, UNTRACKED, Extras, Slots, _Types, new, next_seq, node_extras, watch_view, wrap
-from .fake import Fake
+from .fake import Geometry
 from .overrides import override
 from .rules import node_type
 
@@ -37,6 +37,7 @@ Tensor: type = Slots            # set by set_tensor_type
 _NUMBERS = frozenset((int, float, bool, complex))
 _DIFFERENTIABLE = frozenset(d.np for d in dt.ALL if d.category >= dt.FLOAT)
 _ALIASES = {"axis": "dim", "keepdims": "keepdim", "x1": "input", "x2": "other", "x": "input"}
+ALIASED = frozenset(_ALIASES)
 
 
 def set_tensor_type(cls: type) -> None:
@@ -311,7 +312,7 @@ def perform(op: Op, args: tuple, kwargs: dict, run):
         if "out" in kwargs:
             kwargs = dict(kwargs)
             out = kwargs.pop("out")
-        if not _ALIASES.keys().isdisjoint(kwargs):
+        if not ALIASED.isdisjoint(kwargs):
             kwargs = rename(kwargs, op)
     try:
         canon = op.front(*args, **kwargs)
@@ -378,8 +379,8 @@ def write_out(op: Op, r, out, part: str = ""):
     if state.slow and local.before_write is not None:
         local.before_write(out)
     a, o = r._a, out._a
-    if type(a) is Fake and type(o) is not Fake:
-        o = a.cell.tracer.lift(out)
+    if isinstance(a, Geometry):
+        o = a.target(out)
     if op.exact_out and a.dtype != o.dtype:
         want, have = dt.of(a.dtype), dt.of(o.dtype)
         fail(RuntimeError, "P780", op.exact_out.format(want=_C_NAMES.get(want.type_name, want.type_name),
@@ -397,10 +398,10 @@ def write_out(op: Op, r, out, part: str = ""):
                           "explicitly reuse an out tensor t by resizing it, inplace, to zero elements with t.resize_(0).",
                           stacklevel=4)
         state.moves += 1
-        out._a = np.empty(a.shape, o.dtype) if type(o) is not Fake else a.duplicate()
+        o = out._a = a.duplicate() if isinstance(o, Geometry) else np.empty(a.shape, o.dtype)
         out._st = None
-    if type(o) is Fake:
-        out._a.write(a)
+    if isinstance(o, Geometry):
+        o.write(a, out)
     else:
         np.copyto(out._a, a, casting="unsafe")
     out._bump()

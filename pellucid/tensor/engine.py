@@ -19,12 +19,12 @@ from sys import getrefcount
 import numpy as np
 
 from ..core import dtype as dt
-from ..core.errors import at, describe, fail
+from ..core.errors import at, call_back, describe, fail
 from ..core.pool import alone
 from ..ops.dispatch import add_slow, local, state
 from ..ops.op import F
 from .core import Node, Slots, wrap
-from .fake import Fake
+from .fake import Fake, Geometry
 
 MAX_DEPTH = 40                   # backward passes inside backward passes before the next gets a thread (and stack) of its own
 _accumulating = threading.Lock()
@@ -101,7 +101,7 @@ def leaf_uses(starts: list, needed: set | None, everything: bool = False) -> dic
 # ---------------------------------------------------------------------------------------------------- leaves
 def store(leaf, g, create_graph: bool) -> None:
     """Accumulate `g` into `leaf.grad`: taken over if nothing else refers to it, copied or added otherwise."""
-    if create_graph:
+    if create_graph or isinstance(g._a, Geometry) and not isinstance(g._a, Geometry):
         leaf._grad = F.clone(g) if leaf._grad is None else F.add(leaf._grad, g)
         return
     if type(g._a) is Fake:
@@ -165,11 +165,11 @@ def finish(leaf, g, task: Task) -> None:
         return
     if x.post_hooks:
         for hook in tuple(x.post_hooks.values()):
-            if hook(leaf) is not None:
+            if call_back(hook, leaf) is not None:
                 raise RuntimeError("Tensor post accumulate grad hooks should return None.")
     if acc is not None and acc.post:
         for hook in tuple(acc.post.values()):
-            hook((), (g,))
+            call_back(hook, (), (g,))
 
 
 # ---------------------------------------------------------------------------------------------------- hooks
@@ -204,7 +204,7 @@ def check_hooked(hook, old, new) -> list:
 def run_hooks(hooks: dict, g):
     """Hooks of a tensor on its gradient."""
     for hook in tuple(hooks.values()):
-        r = hook(g)
+        r = call_back(hook, g)
         if r is not None:
             g = check_hook(hook, g, r)
     return g
@@ -213,7 +213,7 @@ def run_hooks(hooks: dict, g):
 def run_prehooks(hooks: dict, gs: list) -> list:
     """Hooks of a node on the gradients of its outputs."""
     for hook in tuple(hooks.values()):
-        r = hook(tuple(gs))
+        r = call_back(hook, tuple(gs))
         if r is not None:
             gs = check_hooked(hook, gs, r)
     return gs
@@ -223,7 +223,7 @@ def run_posthooks(hooks: dict, grads: list, g) -> list:
     """Hooks that see the node's gradients on both sides and may replace those of its inputs."""
     g_out = g if isinstance(g, tuple) else (g,)
     for hook in tuple(hooks.values()):
-        r = hook(tuple(grads), g_out)
+        r = call_back(hook, tuple(grads), g_out)
         if r is not None:
             grads = check_hooked(hook, grads, r)
     return grads
@@ -241,7 +241,7 @@ def output_hooks(x, g):
             t = weak()
             if t is not None and gs[oi] is not None:
                 if t._grad is None:
-                    t._grad = F.clone(gs[oi]) if local.grad or type(gs[oi]._a) is Fake else wrap(gs[oi]._a.copy())
+                    t._grad = F.clone(gs[oi]) if local.grad or isinstance(gs[oi]._a, Geometry) else wrap(gs[oi]._a.copy())
                 else:
                     t._grad = F.add(t._grad, gs[oi])
     return gs if type(g) is list else gs[0]
@@ -256,11 +256,14 @@ def sweep(task: Task) -> None:
         task.depth = outer.depth + 1
         if task.depth % MAX_DEPTH == 0:
             return in_thread(task)
+    beneath = modes.get("beneath")
+    if beneath is None:
+        modes["beneath"] = len(local.stack), before
     modes["grad"], modes["task"] = task.create_graph, task
     try:
         walk(task)
     finally:
-        modes["grad"], modes["task"] = before, outer
+        modes["grad"], modes["task"], modes["beneath"] = before, outer, beneath
         if modes.get("saved_hooks", ()) is not hooks:          # a hook left its context open, or closed an outer one
             add_slow(len(hooks) - len(modes["saved_hooks"]))
             modes["saved_hooks"] = hooks
@@ -410,8 +413,10 @@ def in_thread(task: Task) -> None:
     modes = dict(vars(local))
     failed: list = []
 
+    beneath = modes.get("beneath")
+
     def work():
-        vars(local).update(modes, grad=task.create_graph, task=task)
+        vars(local).update(modes, grad=task.create_graph, task=task, beneath=(len(local.stack), modes.get("grad", True)) if beneath is None else beneath)
         try:
             walk(task)
         except BaseException as error:
@@ -453,7 +458,7 @@ def run_traced(node: Node, g) -> list:
 def check_nan(node: Node, grads) -> None:
     """Refuse NaN among the gradients a node has computed."""
     for i, g in enumerate(grads):
-        if g is not None and g._a.dtype.kind in "fcV" and type(g._a) is not Fake:
+        if g is not None and g._a.dtype.kind in "fcV" and not isinstance(g._a, Geometry):
             a = g._a.astype(np.float32) if g._a.dtype.kind == "V" else g._a
             if np.isnan(a).any():
                 where = node._x.where if node._x is not None else None

@@ -18,7 +18,7 @@ from ..ops.op import COMPARE, COMPOSITE, FLOAT, NONE, POINT, SAME, VIEW, F, Op
 from . import eager, kernels
 from .calls import explain_call
 from .core import PLAIN, Slots, new, next_seq, wrap
-from .eager import (_ALIASES, B1, F32, F64, I64, apply, asarray, check_operands, explain, general, ndarray, record, rename, slow_call,
+from .eager import (ALIASED, B1, F32, F64, I64, apply, asarray, check_operands, explain, general, ndarray, record, rename, slow_call,
                     view_result, write_out)
 from .rules import node_type
 
@@ -44,7 +44,7 @@ def primitive_entry(op: Op):
     plan, least, run_kernel = op.plan, kernels.least(op), kernels.run
 
     def entry(*args, **kwargs):
-        if state.slow or kwargs and ("out" in kwargs or not _ALIASES.keys().isdisjoint(kwargs)):
+        if state.slow or kwargs and ("out" in kwargs or not ALIASED.isdisjoint(kwargs)):
             return general(op, args, kwargs)
         try:
             canon = front(*args, **kwargs)
@@ -121,7 +121,7 @@ def view_entry(op: Op):
     front, ref = op.front, op.ref
 
     def entry(*args, **kwargs):
-        if state.slow or kwargs and ("out" in kwargs or not _ALIASES.keys().isdisjoint(kwargs)):
+        if state.slow or kwargs and ("out" in kwargs or not ALIASED.isdisjoint(kwargs)):
             return general(op, args, kwargs)
         try:
             canon = front(*args, **kwargs)
@@ -157,7 +157,7 @@ def composite_entry(op: Op):
                 out = kwargs.pop("out")
                 if out is not None:
                     return write_out(op, entry(*args, **kwargs), out)
-            if not _ALIASES.keys().isdisjoint(kwargs):
+            if not ALIASED.isdisjoint(kwargs):
                 kwargs = rename(kwargs, op)
         try:
             return body(*args, **kwargs)

@@ -95,34 +95,50 @@ class _Closed:
     saved: dict = {}
 
 
-class Fake(ndarray):
-    """An array whose values nobody may read. Its geometry is real."""
+class Geometry(ndarray):
+    """An array that stands for values kept elsewhere. Its geometry is real; whatever would read or write through it is refused."""
 
-    cell: Cell = Cell(_Closed, None, np.empty(0))
-    chain: tuple = ()              # ((op, attrs), ...): how the cell's value becomes this part of it
-    value: Any = None              # the graph value of this part, as of `stamp`
-    stamp = -1
+    def refuse(self, got: str) -> NoReturn:
+        """Raise the error of somebody who wants values; `got` says what of."""
+        refuse(got=got)
+
+    def values(self) -> ndarray:
+        """The array of values, where they are known."""
+        self.refuse(brief(self))
+
+    def settled(self) -> ndarray:
+        """The array itself, or what it stands for where that is over."""
+        return self
 
     def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        refuse(got=f"np.{ufunc.__name__} on {brief(self)}")
+        self.refuse(f"np.{ufunc.__name__} on {brief(self)}")
 
     def __array_function__(self, func, types, args, kwargs):
         if func in _GEOMETRY:
             return super().__array_function__(func, types, args, kwargs)
-        refuse(got=f"np.{func.__name__} on {brief(self)}")
+        self.refuse(f"np.{func.__name__} on {brief(self)}")
 
     def __getitem__(self, index):
         """Basic indexing only; a single element stays an array."""
         for i in index if type(index) is tuple else (index,):
             if isinstance(i, (ndarray, list, np.bool_, bool)):
-                refuse(got=f"an index {type(i).__name__} on {brief(self)}")
+                self.refuse(f"an index {type(i).__name__} on {brief(self)}")
         index = index if type(index) is tuple else (index,)
         return ndarray.__getitem__(self, index if Ellipsis in index else (*index, Ellipsis))
 
     def __repr__(self) -> str:
-        return f"<Fake {brief(self)}>"
+        return f"<{type(self).__name__} {brief(self)}>"
 
     __str__ = __repr__
+
+
+class Fake(Geometry):
+    """The array of a tensor that is being traced."""
+
+    cell: Cell = Cell(_Closed, None, np.empty(0))
+    chain: tuple = ()              # ((op, attrs), ...): how the cell's value becomes this part of it
+    value: Any = None              # the graph value of this part, as of `stamp`
+    stamp = -1
 
     def read(self):
         """The graph value of what this array holds now."""
@@ -131,9 +147,18 @@ class Fake(ndarray):
             self.value, self.stamp = cell.tracer.follow(cell.value, self.chain), cell.stamp
         return self.value
 
-    def write(self, v) -> None:
-        """Put the values of the array `v` here: from now on the memory holds another value."""
+    def constant(self) -> ndarray | None:
+        """What it holds, if that is a constant of the graph."""
+        cell = self.cell
+        return None if self.chain or cell.value is None else cell.tracer.graph.consts.get(cell.value)
+
+    def write(self, v, t=None) -> None:
+        """Put the values of the array `v` here: from now on the memory holds another value. `t`: the tensor that is written."""
         self.cell.tracer.write(self, v)
+
+    def target(self, t) -> Fake:
+        """The array of the tensor `t`, which this array's value is about to be written to."""
+        return t._a if type(t._a) is Fake else self.cell.tracer.lift(t)
 
     def duplicate(self) -> Fake:
         """A copy, with memory of its own."""
@@ -147,7 +172,7 @@ def brief(a: ndarray) -> str:
 
 def _refusing(name: str):
     def method(self, *args, **kwargs):
-        refuse(got=brief(self))
+        self.refuse(brief(self))
     method.__name__ = name
     return method
 
@@ -156,10 +181,10 @@ def _refusing(name: str):
 _KEPT = {"reshape", "transpose", "swapaxes", "squeeze", "view", "diagonal", "getfield", "setflags"}
 for _name in dir(ndarray):
     if callable(getattr(ndarray, _name)) and not _name.startswith("_") and _name not in _KEPT:
-        setattr(Fake, _name, _refusing(_name))
+        setattr(Geometry, _name, _refusing(_name))
 for _name in ("bool", "float", "int", "index", "complex", "iter", "contains", "setitem", "copy", "deepcopy", "reduce_ex", "format",
               "dlpack"):
-    setattr(Fake, f"__{_name}__", _refusing(f"__{_name}__"))
+    setattr(Geometry, f"__{_name}__", _refusing(f"__{_name}__"))
 _GEOMETRY = frozenset((np.reshape, np.transpose, np.swapaxes, np.moveaxis, np.squeeze, np.expand_dims, np.broadcast_to, np.shape,
                        np.ndim, np.size, np.shares_memory, np.may_share_memory, np.result_type, np.can_cast, np.empty_like,
                        np.diagonal))

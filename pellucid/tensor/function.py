@@ -10,7 +10,7 @@ import inspect
 import warnings
 
 from ..core import dtype as dt
-from ..core.errors import at, describe, fail
+from ..core.errors import at, call_back, describe, fail
 from ..ops.dispatch import local
 from ..ops.op import F
 from .core import Node, Slots, blank, next_seq, node_extras, wrap
@@ -83,7 +83,7 @@ class FunctionNode(FunctionCtx, Node):
     def _run(self, g) -> list:
         gs = g if isinstance(g, tuple) else (g,)
         name = type(self).__name__
-        r = self._function.backward(self, *gs)
+        r = call_back(self._function.backward, self, *gs)
         r = r if isinstance(r, tuple) else (r,)
         n = len(self._edges)
         if len(r) > n and all(x is None for x in r[n:]):
@@ -213,19 +213,30 @@ def run_forward(cls, args: tuple, kwargs: dict):
         bound = inspect.signature(cls.forward).bind(*args, **kwargs)
         bound.apply_defaults()
         args, kwargs = bound.args, bound.kwargs
+    level = local.stack[-1] if local.stack and hasattr(local.stack[-1], "forward_of") else None
+    if level is not None:                               # inside vmap or forward mode
+        if not separate:
+            fail(RuntimeError, "P33A", "In order to use an autograd.Function with functorch transforms (vmap, grad, jvp, jacrev, ...), it must "
+                 "override the setup_context staticmethod. For more details, please see "
+                 "https://pytorch.org/docs/main/notes/extending.func.html", got=cls.__name__,
+                 fix="define forward(*args) without ctx, and setup_context(ctx, inputs, output)")
+        args = level.own(args)
     live = tuple([isinstance(t, Slots) and t._rg for t in args])
-    grad_mode = local.grad
+    grad_mode, beneath = local.grad, local.beneath
     record = grad_mode and any(live)
     n.needs_input_grad = live if record else (False,) * len(args)
-    local.grad = False
+    local.grad, local.beneath = False, beneath or (len(local.stack), grad_mode)
     try:
-        if separate:
-            out = cls.forward(*args, **kwargs)
-            cls.setup_context(n, args, out)
+        if level is not None:
+            out = level.forward_of(cls, args)
+            call_back(cls.setup_context, n, args, out)
+        elif separate:
+            out = call_back(cls.forward, *args, **kwargs)
+            call_back(cls.setup_context, n, args, out)
         else:
-            out = cls.forward(n, *args, **kwargs)
+            out = call_back(cls.forward, n, *args, **kwargs)
     finally:
-        local.grad = grad_mode
+        local.grad, local.beneath = grad_mode, beneath
     n._seq = next_seq()
     if record:
         n._edges = tuple([(t if t._fn is None else t._fn) if rg else None for t, rg in zip(args, live)])

@@ -5,6 +5,7 @@ import weakref
 from collections import OrderedDict
 
 from ..core.errors import describe, fail
+from ..ops.dispatch import state
 from .core import AccumulateGrad, Node, node_extras, touch
 
 
@@ -26,6 +27,7 @@ class RemovableHandle:
             d = ref()
             if d is not None and self.id in d:
                 del d[self.id]
+                state.moves += 1
 
     def __getstate__(self):
         return (self.hooks_dict_ref(), self.id, tuple(r() for r in self.extra_dict_ref))
@@ -46,6 +48,7 @@ class RemovableHandle:
 def _add(container: OrderedDict, hook) -> RemovableHandle:
     handle = RemovableHandle(container)
     container[handle.id] = hook
+    state.moves += 1
     return handle
 
 

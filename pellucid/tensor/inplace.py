@@ -14,7 +14,7 @@ from ..ops.op import POINT, F, Op
 from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, next_seq, node_extras, watch_view, wrap
 from .eager import F32, F64, check_inference, record, slow_call
 from .eager import check_overlap as overlap_with
-from .fake import Fake
+from .fake import Geometry
 from .overrides import overridden
 
 _AMBIGUOUS = ("Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the "
@@ -73,8 +73,8 @@ def check_overlap(t) -> None:
 def write(t, value, name: str) -> None:
     """Put the values of `value` (a recorded result) into `t` and give `t` its history."""
     a, v = t._a, value._a
-    if type(v) is Fake and type(a) is not Fake:
-        a = v.cell.tracer.lift(t)
+    if isinstance(v, Geometry):
+        a = v.target(t)
     if v.shape != a.shape:
         fail(RuntimeError, "P324", f"output with shape {list(a.shape)} doesn't match the broadcast shape {list(v.shape)}",
              got=f"{name} on {describe(t)}", fix="an in-place operation cannot enlarge its tensor: use the out-of-place form")
@@ -90,18 +90,19 @@ def write(t, value, name: str) -> None:
         invalidate(t)
     if state.slow and local.before_write is not None:
         local.before_write(t)
-    put(a, v)
+    put(a, v, t)
     t._bump()
     if recorded:
         rebase(t, value if value._a.dtype is a.dtype else F.convert(value, dt.of(a.dtype)))
 
 
-def put(a: np.ndarray, v: np.ndarray) -> None:
+def put(a: np.ndarray, v: np.ndarray, t) -> None:
+    """Put the values of `v` into `a`, the array of `t`."""
     if not a.flags.writeable:
         fail(RuntimeError, "P325", "the tensor's memory is read-only (it came from a read-only NumPy array or a mapped file)",
              fix="clone() it before writing")
-    if type(a) is Fake:
-        a.write(v)
+    if isinstance(a, Geometry):
+        a.write(v, t)
     else:
         np.copyto(a, v, casting="unsafe")
 
@@ -130,6 +131,8 @@ def set_history(t, fn, oi: int) -> None:
         if weak is not None:
             extras = node_extras(fn)
             extras.retain = {**(extras.retain or {}), oi: weak}
+    if not t._rg:
+        state.moves += 1
     t._fn, t._oi, t._rg = fn, oi, True
 
 
@@ -164,6 +167,7 @@ def living_views(base) -> list:
 
 def invalidate(v) -> None:
     """The view `v` cannot follow the write to its base: whoever uses its history is told so."""
+    state.moves += 1
     v._fn, v._oi, v._rg = Invalid(view_message(v, "its base or another view of its base has been")), 0, True
 
 
@@ -195,7 +199,7 @@ def keep_overwritten(fn, t) -> None:
 
 def copy_of(t):
     """The value of `t` with its history, safe from writes to `t`."""
-    old = wrap(t._a.duplicate() if type(t._a) is Fake else t._a.copy(order="K"))
+    old = wrap(t._a.duplicate() if isinstance(t._a, Geometry) else t._a.copy(order="K"))
     old._rg, old._fn, old._oi = t._rg, t._fn, t._oi
     return old
 
@@ -293,6 +297,7 @@ def detach_(self):
     if self._fn is not None:
         self._storage()
         self._extras().detached = next_seq()
+    state.moves += 1
     self._fn, self._rg, self._oi = None, False, 0
     return self
 

@@ -19,20 +19,20 @@ from ..core.errors import describe, fail
 from ..ops.dispatch import local, state
 from ..ops.op import F
 from .core import Slots, readable, wrap
-from .fake import Fake
+from .fake import Geometry
 
 __all__ = ["as_tensor", "asarray", "from_dlpack", "from_numpy", "frombuffer", "tensor"]
 
 _NUMBERS = frozenset((int, float, bool, complex))
 _SUPPORTED = "float64, float32, float16, complex64, complex128, int64, int32, int16, int8, uint64, uint32, uint16, uint8, and bool"
-_FOREIGN = frozenset(d.np for d in (dt.bfloat16, *dt.FLOAT8))  # types that NumPy has from ml_dtypes
+FOREIGN = frozenset(d.np for d in (dt.bfloat16, *dt.FLOAT8))  # types that NumPy has from ml_dtypes
 _warned: set[str] = set()
 
 
-def _warn_once(what: str, text: str) -> None:
+def _warn_once(what: str, text: str, stacklevel: int = 3) -> None:
     if what not in _warned:
         _warned.add(what)
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warnings.warn(text, UserWarning, stacklevel=stacklevel)
 
 
 # ------------------------------------------------------------------------------------------------ from Python data
@@ -49,7 +49,7 @@ def tensor(data: Any, *, dtype=None, device=None, requires_grad: bool = False, p
         warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
                       "sourceTensor.detach().clone().requires_grad_(True), rather than torch.tensor(sourceTensor).",
                       UserWarning, stacklevel=2)
-        t = F.detach(F.clone(data) if d is None else F.to(data, d, copy=True)) if type(data._a) is Fake else \
+        t = F.detach(F.clone(data) if d is None else F.to(data, d, copy=True)) if isinstance(data._a, Geometry) else \
             wrap(data._a.copy() if d is None else _cast_array(data._a, d))
     elif d is None and type(data) in (int, float, bool) and -(1 << 63) <= data < 1 << 63:
         t = fresh(np.array(data, dt.of_number(data).np))          # the most common call
@@ -185,7 +185,7 @@ def _from_sequence(data, d: dt.dtype | None) -> np.ndarray:
 
 def to_list(a: np.ndarray):
     """Nested lists of Python numbers (one number for a 0-d array)."""
-    return a.astype(np.float32).tolist() if a.dtype in _FOREIGN else a.tolist()
+    return a.astype(np.float32).tolist() if a.dtype in FOREIGN else a.tolist()
 
 
 def _leaf_types(data) -> set[type]:
@@ -354,11 +354,16 @@ def from_numpy(ndarray: np.ndarray):
              fix="pellucid.tensor(data) copies anything")
     _check_array(ndarray)
     if not ndarray.flags.writeable:
-        _warn_once("array", "The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This means "
-                   "writing to this tensor will result in undefined behavior. You may want to copy the array to protect its "
-                   "data or make it writable before converting it to a tensor. This type of warning will be suppressed for the "
-                   "rest of this program.")
+        warn_read_only()
     return wrap(ndarray.view(np.ndarray))
+
+
+def warn_read_only() -> None:
+    """Say once that a tensor has been made over an array that may not be written to."""
+    _warn_once("array", "The given NumPy array is not writable, and PyTorch does not support non-writable tensors. This means "
+               "writing to this tensor will result in undefined behavior. You may want to copy the array to protect its "
+               "data or make it writable before converting it to a tensor. This type of warning will be suppressed for the "
+               "rest of this program.", 4)
 
 
 def to_numpy(t, force: bool = False) -> np.ndarray:
@@ -367,7 +372,7 @@ def to_numpy(t, force: bool = False) -> np.ndarray:
     if t._rg and local.grad and not force:
         fail(RuntimeError, "P371", "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() instead.",
              got=describe(t), fix="x.detach().numpy(), or x.numpy(force=True)")
-    if t._a.dtype in _FOREIGN:
+    if t._a.dtype in FOREIGN:
         fail(TypeError, "P382", f"Got unsupported ScalarType {t.dtype.type_name}", got=describe(t), fix="x.float().numpy()")
     t._storage().handed += 1
     return readable(t._a).view()
@@ -459,7 +464,7 @@ def dlpack(t, *, stream=None, max_version=None, dl_device=None, copy=None):
     if stream is not None and stream != -1:
         raise BufferError("a stream is meaningful only on an accelerator; this tensor is on the CPU")
     a = t._a
-    if a.dtype in _FOREIGN:
+    if a.dtype in FOREIGN:
         fail(BufferError, "P384", f"{t.dtype.name} cannot be exported through NumPy's DLPack", got=describe(t), fix="x.float()")
     if a.dtype == np.bool_ and max_version is None:
         max_version = (1, 0)

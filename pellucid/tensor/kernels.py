@@ -53,7 +53,7 @@ SELECTING = frozenset(("max_pool", "max_pool_nhwc", "max_lines", "min_lines", "m
 _DTYPES = frozenset(d.np for d in (dt.float32, dt.float64, dt.bfloat16, dt.float16, dt.int64, dt.int32, dt.uint8, dt.bool_))
 _FLOATS = frozenset(d.np for d in (dt.float32, dt.float64, dt.bfloat16, dt.float16))
 F32, F64, B1 = dt.float32.np, dt.float64.np, dt.bool_.np
-_NO = object()
+NO = object()
 _NEVER = 1 << 62
 
 _flats: dict[tuple, Any] = {}
@@ -127,19 +127,19 @@ def run(op: Op, arrays: list, attrs: dict) -> ndarray | tuple[ndarray, ...] | No
     return shaped(op, arrays, attrs)
 
 
-def _make(table: dict, key: tuple, work):
-    """What `work` makes, kept in the table; `_NO` if that is nothing, and for now if this thread is making something already."""
+def make(table: dict, key: tuple, work):
+    """What `work` makes, kept in the table; `NO` if that is nothing, and for now if this thread is making something already."""
     me = threading.get_ident()
     if me in _making:
-        return _NO
+        return NO
     with _lock:
         found = table.get(key)
         if found is None:
             _making.add(me)
             try:
-                found = work() or _NO
+                found = work() or NO
             except ImportError:             # no llvmlite
-                found = _NO
+                found = NO
             finally:
                 _making.discard(me)
             if len(table) >= KEPT:
@@ -166,8 +166,8 @@ def point(op: Op, arrays: list, attrs: dict) -> ndarray | None:
     except TypeError:                           # attributes that are no keys
         return None
     if flat is None:
-        flat = _make(_flats, tuple(key), lambda: _elementwise(op, arrays, attrs))
-    if flat is _NO:
+        flat = make(_flats, tuple(key), lambda: _elementwise(op, arrays, attrs))
+    if flat is NO:
         return None
     operands = [a if type(a) is ndarray or type(a) is float else flat.number(a) for a in arrays if a is not None]
     if op.name in CONSTANT_NUMBERS:
@@ -252,7 +252,7 @@ def shaped(op: Op, arrays: list, attrs: dict) -> ndarray | tuple[ndarray, ...] |
         return None
     if call is None:
         call = _first(key, op, arrays, operands, attrs)
-    if call is _NO:
+    if call is NO:
         return None
     if call.quick is not None:
         r = call.quick(*operands)
@@ -277,9 +277,9 @@ def strided(op: Op, a: ndarray) -> bool:
 
 
 def _first(key: tuple, op: Op, arrays: list, operands: list, attrs: dict):
-    """A program for what has no program yet, or `_NO`."""
+    """A program for what has no program yet, or `NO`."""
     if any(a.dtype not in _DTYPES for a in operands):
-        return _NO
+        return NO
     size = max([a.size for a in operands], default=0)
     small = size < program_least(op)
     if small or _made.get(op, 0) >= SHAPES:
@@ -287,13 +287,13 @@ def _first(key: tuple, op: Op, arrays: list, operands: list, attrs: dict):
         if times < (SEEN if small else 2):
             if len(_seen) > 4 * KEPT:
                 _seen.clear()
-            return _NO
+            return NO
     _made[op] = _made.get(op, 0) + 1
 
     def work():
         exe = _compiled(op, arrays, attrs)
         return None if exe is None else Call(exe)
-    return _make(_calls, key, work)
+    return make(_calls, key, work)
 
 
 def _graph(op: Op, specs: list, attrs: dict) -> Graph | None:
@@ -358,8 +358,8 @@ def form(op: Op, d: np.dtype, kinds: tuple[str, ...], use) -> None:
                 return None
             use(never)
             point(op, [np.zeros(1, d) if k == "array" else 1.0 for k in kinds], {})
-            flat = _flats.get((op, *[x for k in kinds for x in ((d, True) if k == "array" else (float,))]), _NO)
-            if flat is _NO:
+            flat = _flats.get((op, *[x for k in kinds for x in ((d, True) if k == "array" else (float,))]), NO)
+            if flat is NO:
                 return None
             use(flat.call)
             return flat.call(*operands)
@@ -383,8 +383,8 @@ def constant_form(op: Op, place: int, use) -> None:
             point(op, arrays, {})
             key = [(x.dtype, True)] * 2
             key[1 - place] = (number,)
-            flat = _flats.get((op, *key[0], *key[1]), _NO)
-            made = known[number, x.dtype] = never if flat is _NO else flat.call
+            flat = _flats.get((op, *key[0], *key[1]), NO)
+            made = known[number, x.dtype] = never if flat is NO else flat.call
         return made(x)
 
     def begin():
@@ -410,4 +410,4 @@ def forget() -> None:
 
 def count() -> int:
     """How many kernels there are."""
-    return sum(f is not _NO for f in (*_flats.values(), *_calls.values()))
+    return sum(f is not NO for f in (*_flats.values(), *_calls.values()))

@@ -17,6 +17,7 @@ from ..graph.ir import Graph, Value
 from ..ops.dispatch import Interpreter
 from ..ops.op import REGISTRY, Op, resolve
 from . import eager, layouts
+from .core import new
 from .fake import Cell, Fake, TraceError, fake_array
 
 ndarray = np.ndarray
@@ -152,6 +153,15 @@ class Memories(Interpreter):
         if saved is None:
             saved = self.saved[id(t)] = Saved(t)
         return saved
+
+    def untraced(self, t):
+        """`t` as it is outside the trace."""
+        saved = self.saved.get(id(t))
+        if saved is None:
+            return t
+        r = new(type(t))
+        r._a, r._rg, r._fn, r._oi, r._grad, r._st, r._x = saved.array, saved.rg, saved.fn, saved.oi, saved.grad, saved.st, saved.x
+        return r
 
     def use_grad(self, t, read: bool) -> None:
         """`t.grad` is read or set: what counts for the caller is which came first."""

@@ -5,6 +5,7 @@ from ..core import dtype as dt
 from ..core import spec
 from ..core.config import config
 from ..core.errors import describe, fail
+from ..core.layout import contiguous_format
 from .core import Slots
 from .size import Size
 
@@ -12,7 +13,7 @@ PUBLIC = ("is_tensor", "is_floating_point", "is_complex", "is_nonzero", "is_stor
           "promote_types", "broadcast_shapes", "get_num_threads", "set_num_threads", "get_num_interop_threads",
           "set_num_interop_threads", "use_deterministic_algorithms", "are_deterministic_algorithms_enabled",
           "is_deterministic_algorithms_warn_only_enabled", "is_warn_always_enabled",
-          "set_warn_always", "is_same_size", "is_conj", "is_neg", "is_inference", "is_signed", "set_flush_denormal")
+          "set_warn_always", "is_same_size", "zero_", "resize_as_", "is_conj", "is_neg", "is_inference", "is_signed", "set_flush_denormal")
 
 
 def is_tensor(obj) -> bool:
@@ -119,11 +120,13 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(n: int) -> None:
-    """Set the number of threads for computing. Raises RuntimeError unless positive."""
+    """Set the number of threads for computing. Raises RuntimeError unless positive, ValueError from 2**31 on."""
     if not isinstance(n, int):
         raise RuntimeError(f"set_num_threads expects an int, but got {type(n).__name__}")
     if n <= 0:
         raise RuntimeError("set_num_threads expects a positive integer")
+    if n >= 1 << 31:
+        raise ValueError(f"Overflow when unpacking long{' long' * (n >= 1 << 63)}")
     config.threads = n
 
 
@@ -161,3 +164,13 @@ def is_warn_always_enabled() -> bool:
 def set_flush_denormal(mode: bool) -> bool:
     """False: denormals are kept as IEEE 754 says."""
     return False
+
+
+def zero_(input):
+    """Fill `input` with zeros, in place."""
+    return input.zero_()
+
+
+def resize_as_(input, the_template, *, memory_format=contiguous_format):
+    """Give `input` the shape of `the_template`, in place; elements that come new are not initialised."""
+    return input.resize_as_(the_template, memory_format=memory_format)

@@ -166,6 +166,8 @@ def _contents(a: np.ndarray, d: dt.dtype, indent: int) -> str:
 def tensor_repr(t, *, tensor_contents: str | None = None) -> str:
     """The repr of a tensor; `tensor_contents` replaces the values."""
     a, d = t._a, t.dtype
+    if hasattr(a, "shown"):                # inside a transform: the level says
+        return a.shown()
     prefix = "tensor(" if type(t) in PLAIN else f"{type(t).__name__}("
     indent = len(prefix)
     default = dt.get_default_dtype()

@@ -11,11 +11,12 @@ double backward works. A node's `_saved` holds, per argument of the operator and
 """
 from __future__ import annotations
 
-from ..core.errors import at, describe, fail
+from ..core.errors import at, call_back, describe, fail
 from ..core.storage import Storage
 from ..ops.dispatch import local
 from ..ops.op import F
 from .core import Node, Slots, wrap
+from .fake import Geometry
 
 
 class Packed:
@@ -31,7 +32,7 @@ class Packed:
         local.saved_hooks, local.grad = (), False
         version = version_of(t)
         try:
-            self.value = hook(t)
+            self.value = call_back(hook, t)
         finally:
             local.saved_hooks, local.grad = before
         if version_of(t) != version:
@@ -41,7 +42,7 @@ class Packed:
 
     def open(self, n: Node):
         """The tensor, by the unpack hook, with the history of the one that was saved."""
-        r = self.unpack(self.value)
+        r = call_back(self.unpack, self.value)
         if not isinstance(r, Slots):
             raise TypeError("Output of saved tensor unpack_hook expected to be a Tensor but got result of type "
                             + type(r).__name__)
@@ -117,7 +118,7 @@ def unpack_out(n: Node, s, j: int | None, version: int = 0):
     if type(s) is Packed:
         return s.open(n)
     a, st = s
-    t = wrap(a)
+    t = wrap(a.settled() if isinstance(a, Geometry) else a)
     if st.version != version:
         stale(n, t, version, st.version, j)
     t._st = st

@@ -24,6 +24,7 @@ from ..core.storage import Storage
 from ..ops.dispatch import local, state
 from .core import Slots
 from .interop import array_from, to_list
+from .sharing import shared_copy, shared_map
 
 __all__ = ["METHODS", "STORAGE_CLASSES", "WITHOUT_CLASS", "TypedStorage", "UntypedStorage", "is_storage", "storage_of", "view_of"]
 
@@ -145,7 +146,7 @@ class UntypedStorage:
     def share_memory_(self) -> UntypedStorage:
         """Move the bytes into memory that forked processes share. Tensors made before keep the old memory."""
         if not self.is_shared():
-            self._storage.array = _shared_copy(self._storage)
+            self._storage.array = shared_copy(self._storage)
         return self
 
     def is_shared(self) -> bool:
@@ -346,27 +347,20 @@ def _resized(storage: Storage, nbytes: int) -> np.ndarray:
 
 
 def _is_shared(storage: Storage) -> bool:
-    base = storage.array.base
-    return isinstance(base, mmap.mmap) or (isinstance(base, memoryview) and isinstance(base.obj, mmap.mmap))
-
-
-def _shared_copy(storage: Storage) -> np.ndarray:
-    new = np.frombuffer(mmap.mmap(-1, max(storage.nbytes(), 1)), np.uint8, storage.nbytes())
-    new[...] = storage.bytes()
-    return new
+    return shared_map(storage) is not None
 
 
 def is_shared(self) -> bool:
-    """Whether forked processes share the tensor's memory."""
+    """Whether other processes may share the tensor's memory."""
     return _is_shared(storage_of(self))
 
 
 def share_memory_(self):
-    """Move the tensor's memory where forked processes share it; a no-op if it is there. Returns the tensor."""
+    """Move the tensor's memory where forked processes, and those it is sent to, share it; a no-op if it is there. Returns the tensor."""
     storage = storage_of(self)
     if not _is_shared(storage):
         offset, size, stride = self.storage_offset(), tuple(self._a.shape), self.stride()
-        self._st = Storage(_shared_copy(storage))
+        self._st = Storage(shared_copy(storage))
         state.moves += 1
         self._a = view_of(self._st, self.dtype, offset, size, stride)
     return self

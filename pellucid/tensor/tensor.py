@@ -14,7 +14,7 @@ from ..core.late import late
 from ..ops.dispatch import add_slow, local, state
 from ..ops.op import REGISTRY, F, Op, install
 from . import autograd, convert, engine, entries, hooks, html, indexing
-from .core import DROPPED, Invalid, PLAIN, Slots, UNTRACKED, Untracked, new, readable, touch, wrap
+from .core import DROPPED, Invalid, PLAIN, Slots, UNTRACKED, Untracked, new, readable, touch, values, wrap
 from .inplace import make_inplace, make_relabel
 from .size import Size
 
@@ -254,7 +254,9 @@ class Tensor(Slots):
             fail(RuntimeError, "P352", "Setting requires_grad=True on inference tensor outside InferenceMode is not allowed.",
                  fix="clone() the tensor outside inference_mode first")
         touch(self)
-        self._rg = bool(value)
+        if self._rg is not bool(value):
+            state.moves += 1
+            self._rg = not self._rg
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad` in place and return the tensor."""
@@ -352,6 +354,8 @@ class Tensor(Slots):
             raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
         touch(self)
         state.moves += 1
+        if self._x is not None and self._x.base is not None:
+            self._x.base, self._x.chain = None, ()             # it is no view of that memory any more
         self._a = value._a
         self._st = None if value._st is None else value._st
 
@@ -391,7 +395,7 @@ class Tensor(Slots):
         indexing.set(self, index, value)
 
     def __bool__(self) -> bool:
-        a = self._a if not state.slow else readable(self._a)
+        a = self._a if not state.slow else values(self._a)
         if a.size == 1:
             return bool(a.item() if a.dtype.kind != "V" else float(a.item()))
         if a.size == 0:
@@ -402,7 +406,7 @@ class Tensor(Slots):
 
     def item(self):
         """The value of a one-element tensor as a Python number."""
-        a = self._a if not state.slow else readable(self._a)
+        a = self._a if not state.slow else values(self._a)
         if a.size != 1:
             fail(RuntimeError, "P361", f"a Tensor with {a.size} elements cannot be converted to Scalar", got=describe(self),
                  fix="index one element first, or use .tolist()")
@@ -422,14 +426,14 @@ class Tensor(Slots):
         if self._a.size != 1 or dt._OF_NP[self._a.dtype].category > dt.INT:
             fail(TypeError, "P392", "only integer tensors of a single element can be converted to an index",
                  got=describe(self), fix="convert it: int(x), or x.long() for many")
-        return int(readable(self._a).item())
+        return int(values(self._a).item())
 
     def __format__(self, spec: str) -> str:
         return self.item().__format__(spec) if self._a.ndim == 0 else object.__format__(self, spec)
 
     def tolist(self):
         """Nested Python lists of the values (a number for a 0-d tensor)."""
-        return convert.to_list(readable(self._a))
+        return convert.to_list(values(self._a))
 
     def __repr__(self, *, tensor_contents=None) -> str:
         return convert.tensor_repr(self, tensor_contents=tensor_contents)
@@ -468,6 +472,15 @@ class Tensor(Slots):
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (1, 0)
+
+    # the array API standard
+    def __array_namespace__(self, *, api_version: str | None = None):
+        """The module `pellucid.array_api`. Raises ValueError for a version of the standard that it does not serve."""
+        return late.array_namespace().of_version(api_version)
+
+    def to_device(self, device, /, *, stream=None) -> Tensor:
+        """The tensor on `device`: itself if it is there already."""
+        return F.to(self, device)
 
 
 def use_grad(t: Tensor, read: bool) -> None:

@@ -71,7 +71,7 @@ class Tracer(Memories):
             if "out" in kwargs and "out" in op.forms:
                 kwargs = dict(kwargs)
                 out = kwargs.pop("out")
-            if not eager._ALIASES.keys().isdisjoint(kwargs):
+            if not eager.ALIASED.isdisjoint(kwargs):
                 kwargs = eager.rename(kwargs, op)
         try:
             r = op.body(*args, **kwargs)

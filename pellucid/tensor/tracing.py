@@ -183,16 +183,40 @@ def _trace(fn: Callable, args: tuple, kwargs: dict, tracer: Tracer, watch: Itera
 class _Turn:
     """The lock of whoever traces: meanwhile real tensors look as if they had no values."""
 
-    lock = threading.RLock()
+    lock = threading.Condition(threading.RLock())
+    running: dict[int, int] = {}                    # threads that run a function as plain Python, and how deep
 
 
-def turn() -> threading.RLock:
+def turn() -> threading.Condition:
     """The lock held while a function is traced, one thread at a time."""
     return _Turn.lock
 
 
+def undisturbed(fn: Callable, *args: Any) -> Any:
+    """`fn(*args)`, while no other thread begins to trace (see `quiet`)."""
+    if threading.active_count() == 1:
+        return fn(*args)
+    lock, running, me = _Turn.lock, _Turn.running, threading.get_ident()
+    with lock:
+        running[me] = running.get(me, 0) + 1
+    try:
+        return fn(*args)
+    finally:
+        with lock:
+            running[me] -= 1
+            if not running[me]:
+                del running[me]
+                lock.notify_all()
+
+
+def quiet(seconds: float) -> bool:
+    """For the holder of `turn()`: wait until no other thread is in `undisturbed`; False if that takes longer."""
+    running, me = _Turn.running, threading.get_ident()
+    return not running or _Turn.lock.wait_for(lambda: not running.keys() - {me}, seconds)
+
+
 def _after_fork() -> None:
-    _Turn.lock = threading.RLock()
+    _Turn.lock, _Turn.running = threading.Condition(threading.RLock()), {}
 
 
 if hasattr(os, "register_at_fork"):

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.return_types import NamedResult
+
 __all__ = [
     "PyTree",
     "TreeSpec",
@@ -82,7 +84,9 @@ register_pytree_node(namedtuple, lambda x: (list(x), type(x)), lambda xs, cls: c
 
 
 def _get_node_type(tree: Any) -> type:
-    """The type under which ``tree`` is registered: all named tuples are one kind."""
+    """The type under which ``tree`` is registered: all named tuples are one kind, each named result of an operator is its own."""
+    if isinstance(tree, NamedResult) and type(tree) not in SUPPORTED_NODES:
+        register_pytree_node(type(tree), lambda x: (list(x), type(x)), lambda xs, cls: cls(xs))
     return namedtuple if _is_namedtuple(tree) and type(tree) not in SUPPORTED_NODES else type(tree)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 import numpy as np
 
 import pellucid
+import pellucid.masked
+import pellucid.signal.windows                         # these register their operators on first use
 from pellucid.ops import REGISTRY, F
 from pellucid.ops.op import RANDOM, Op
 from pellucid.tensor import Tensor

@@ -81,6 +81,10 @@ def test_devices_answer_truthfully():
     assert cuda.manual_seed(1) is cuda.manual_seed_all(1) is cuda.seed_all() is cuda.empty_cache() is None
     for module in (backends.cuda, backends.cudnn, backends.mkl, backends.mkldnn, backends.mps, backends.openmp):
         assert module.is_available() is False
+    for module in (backends.cudnn, backends.mkldnn):
+        with module.flags(enabled=True, deterministic=True):
+            assert module.enabled and module.deterministic and module.allow_tf32
+        assert not (module.enabled or module.deterministic or module.allow_tf32)
     assert backends.mps.is_built() is False and backends.cudnn.version() is None
 
 

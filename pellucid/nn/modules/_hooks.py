@@ -2,7 +2,8 @@
 
 In: the user's functions. Out: their place in the module's hook dictionaries, and a handle that removes them again.
 What stays true: global hooks (kept in ``module.py``) run before a module's own, ``prepend=True`` puts a hook first
-among the module's own, and ``Module._has_hooks`` is true wherever any hook might have to run.
+among the module's own, and the list ``_has_hooks`` of a module is not empty wherever one of its hooks might have to run, also
+where a hook was put into a dictionary by hand.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from ...tensor import Tensor
 from ...utils.hooks import RemovableHandle
 
-__all__ = ["ModuleHooks", "WrappedHook", "add_hook", "old_style_hook_gap"]
+__all__ = ["Hooks", "ModuleHooks", "WrappedHook", "add_hook", "old_style_hook_gap"]
 
 _MIXED_HOOKS = (
     "Cannot use both regular backward hooks and full backward hooks on a single Module. Please use only one of them."
@@ -56,6 +57,24 @@ class WrappedHook:
             self.module = weakref.ref(state["module"])
 
 
+class Hooks(OrderedDict):
+    """Hooks that a call of a module runs. Whoever puts one in raises `flag`, a list that is empty while there is none."""
+
+    flag: list | None = None  # None only while a copy is being made
+
+    @classmethod
+    def raising(cls, flag: list) -> Hooks:
+        """An empty one."""
+        made = cls()
+        made.flag = flag
+        return made
+
+    def __setitem__(self, key: Any, hook: Any) -> None:
+        super().__setitem__(key, hook)
+        if self.flag is not None:
+            self.flag.append(True)  # after the hook is there: see Module._any_hook_left
+
+
 def add_hook(hooks: OrderedDict, hook: Callable, prepend: bool = False, flags: tuple = ()) -> RemovableHandle:
     """Put ``hook`` into ``hooks``. ``flags``: pairs (dictionary, whether to mark the hook in it)."""
     handle = RemovableHandle(hooks, extra_dict=[marked for marked, _ in flags])
@@ -71,9 +90,8 @@ def add_hook(hooks: OrderedDict, hook: Callable, prepend: bool = False, flags: t
 class ModuleHooks:
     """The part of ``Module`` that registers hooks."""
 
-    # False where a call may go straight to forward(). Registering a hook sets it on the instance, a global hook on
-    # Module itself; the call path clears it when it finds that the hooks are gone.
-    _has_hooks: bool = False
+    # Empty where a call may go straight to forward(): see Hooks. The call path clears it when it finds that the hooks are gone.
+    _has_hooks: list
 
     def register_forward_pre_hook(
         self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
@@ -83,7 +101,6 @@ class ModuleHooks:
         It may return the arguments to use instead: a tuple, or a single value. With ``with_kwargs`` it is called
         ``hook(module, args, kwargs)`` and may return ``(args, kwargs)``.
         """
-        self.__dict__["_has_hooks"] = True
         return add_hook(
             self._forward_pre_hooks, hook, prepend, ((self._forward_pre_hooks_with_kwargs, with_kwargs),)
         )
@@ -96,7 +113,6 @@ class ModuleHooks:
         It may return the output to use instead. With ``with_kwargs`` it is called
         ``hook(module, args, kwargs, output)``. With ``always_call`` it also runs when the call raised.
         """
-        self.__dict__["_has_hooks"] = True
         flags = (
             (self._forward_hooks_with_kwargs, with_kwargs),
             (self._forward_hooks_always_called, always_call),
@@ -108,7 +124,6 @@ class ModuleHooks:
 
         It may return the gradients to go on with.
         """
-        self.__dict__["_has_hooks"] = True
         return add_hook(self._backward_pre_hooks, hook, prepend)
 
     def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
@@ -123,7 +138,6 @@ class ModuleHooks:
         if self._is_full_backward_hook is False:
             raise RuntimeError(_MIXED_HOOKS)
         self._is_full_backward_hook = True
-        self.__dict__["_has_hooks"] = True
         return add_hook(self._backward_hooks, hook, prepend)
 
     def register_backward_hook(self, hook: Callable) -> RemovableHandle:
@@ -135,7 +149,6 @@ class ModuleHooks:
         if self._is_full_backward_hook is True:
             raise RuntimeError(_MIXED_HOOKS)
         self._is_full_backward_hook = False
-        self.__dict__["_has_hooks"] = True
         return add_hook(self._backward_hooks, hook)
 
 

@@ -23,7 +23,7 @@ from ...utils.hooks import BackwardHook, RemovableHandle
 from ..html import module_html
 from ..parameter import Buffer, Parameter
 from ._convert import ModuleConvert
-from ._hooks import ModuleHooks, WrappedHook, add_hook, old_style_hook_gap
+from ._hooks import Hooks, ModuleHooks, WrappedHook, add_hook, old_style_hook_gap
 from ._state import ModuleState, _IncompatibleKeys  # noqa: F401  (PyTorch's name and place)
 from ._tree import ModuleTree
 
@@ -45,11 +45,12 @@ _global_buffer_registration_hooks: OrderedDict[int, Callable] = OrderedDict()
 _global_module_registration_hooks: OrderedDict[int, Callable] = OrderedDict()
 _global_parameter_registration_hooks: OrderedDict[int, Callable] = OrderedDict()
 
-_global_backward_pre_hooks: OrderedDict[int, Callable] = OrderedDict()
-_global_backward_hooks: OrderedDict[int, Callable] = OrderedDict()
+_anywhere: list = []  # as Module._has_hooks, for these
+_global_backward_pre_hooks: OrderedDict[int, Callable] = Hooks.raising(_anywhere)
+_global_backward_hooks: OrderedDict[int, Callable] = Hooks.raising(_anywhere)
 _global_is_full_backward_hook: bool | None = None
-_global_forward_pre_hooks: OrderedDict[int, Callable] = OrderedDict()
-_global_forward_hooks: OrderedDict[int, Callable] = OrderedDict()
+_global_forward_pre_hooks: OrderedDict[int, Callable] = Hooks.raising(_anywhere)
+_global_forward_hooks: OrderedDict[int, Callable] = Hooks.raising(_anywhere)
 _global_forward_hooks_always_called: OrderedDict[int, bool] = OrderedDict()
 _global_forward_hooks_with_kwargs: OrderedDict[int, bool] = OrderedDict()
 
@@ -74,7 +75,7 @@ def register_module_parameter_registration_hook(hook: Callable[..., Any]) -> Rem
 
 def register_module_forward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call ``hook(module, args)`` before the ``forward`` of every module, ahead of the module's own hooks."""
-    return _add_global_hook(_global_forward_pre_hooks, hook)
+    return add_hook(_global_forward_pre_hooks, hook)
 
 
 def register_module_forward_hook(
@@ -82,12 +83,12 @@ def register_module_forward_hook(
 ) -> RemovableHandle:
     """Call ``hook(module, args, output)`` after the ``forward`` of every module, ahead of the module's own hooks."""
     flags = ((_global_forward_hooks_with_kwargs, with_kwargs), (_global_forward_hooks_always_called, always_call))
-    return _add_global_hook(_global_forward_hooks, hook, flags)
+    return add_hook(_global_forward_hooks, hook, flags=flags)
 
 
 def register_module_full_backward_pre_hook(hook: Callable[..., Any]) -> RemovableHandle:
     """Call ``hook(module, grad_output)`` in the backward pass of every module."""
-    return _add_global_hook(_global_backward_pre_hooks, hook)
+    return add_hook(_global_backward_pre_hooks, hook)
 
 
 def register_module_full_backward_hook(hook: Callable[..., Any]) -> RemovableHandle:
@@ -116,32 +117,26 @@ def _add_global_backward_hook(hook: Callable, full: bool) -> RemovableHandle:
             "one of them."
         )
     _global_is_full_backward_hook = full
-    return _add_global_hook(_global_backward_hooks, hook)
+    return add_hook(_global_backward_hooks, hook)
 
 
-def _add_global_hook(hooks: OrderedDict, hook: Callable, flags: tuple = ()) -> RemovableHandle:
-    handle = add_hook(hooks, hook, flags=flags)
-    Module._has_hooks = True  # after the hook is there: see _any_hook_left
-    return handle
-
-
-def _has_any_global_hook() -> bool:
-    return bool(
-        _global_backward_pre_hooks or _global_backward_hooks or _global_forward_pre_hooks or _global_forward_hooks
-    )
+def settle(flag: list, *hooks: dict) -> bool:
+    """Whether there is any hook in these dictionaries; where there is none, `flag` is cleared."""
+    if not any(hooks):
+        flag.clear()
+        if any(hooks):  # another thread has just added one
+            flag.append(True)
+    return any(hooks)
 
 
 # -- the class -------------------------------------------------------------------------------------------------------
 
-# The dictionaries of an instance: first the three registries, then the hooks.
+# The dictionaries of an instance: first the three registries, then the hooks that a call runs, then what belongs to hooks.
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
+CALL_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _HOOK_DICTS = (
-    "_backward_pre_hooks",
-    "_backward_hooks",
-    "_forward_hooks",
     "_forward_hooks_with_kwargs",
     "_forward_hooks_always_called",
-    "_forward_pre_hooks",
     "_forward_pre_hooks_with_kwargs",
     "_state_dict_hooks",
     "_state_dict_pre_hooks",
@@ -157,9 +152,10 @@ def _forward_unimplemented(self: Any, *input: Any) -> None:
 
 
 class Changes:
-    """How many attributes of modules were set so far: whoever relies on some looks again when this has moved."""
+    """How many attributes of modules were set so far: whoever relies on some looks again when this has moved. `equal`: how many classes
+    of modules say themselves what is equal to what; as long as there is none, equal modules are the same."""
 
-    count = 0
+    count = equal = 0
 
 
 class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
@@ -179,6 +175,10 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
 
     ``training`` says whether the module is in training mode (see ``train`` and ``eval``).
     """
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        Changes.equal += "__eq__" in vars(cls)
 
     dump_patches: bool = False
     call_super_init: bool = False  # whether __init__ passes its arguments on to the next class of a mixed inheritance
@@ -203,12 +203,20 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
             state[name] = {}
         state["_non_persistent_buffers_set"] = set()
         state["_is_full_backward_hook"] = None
-        for name in _HOOK_DICTS:
-            state[name] = OrderedDict()
+        self._add_missing_hook_dicts()
         if self.call_super_init:
             super().__init__(*args, **kwargs)
 
     forward: Callable[..., Any] = _forward_unimplemented
+
+    def _add_missing_hook_dicts(self) -> None:
+        state = self.__dict__
+        flag = state.setdefault("_has_hooks", [])
+        for name in CALL_HOOKS:
+            if name not in state:
+                state[name] = Hooks.raising(flag)
+        for name in _HOOK_DICTS:
+            state.setdefault(name, OrderedDict())
 
     # -- registering -------------------------------------------------------------------------------------------------
 
@@ -230,6 +238,7 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
                      f"explicitly. To express '{name}' as a function of another Tensor, compute the value in the "
                      "forward() method.", fix="nn.Parameter(tensor.detach()) starts anew from its value")
             param = self._after_registration_hooks(_global_parameter_registration_hooks, name, param)
+        Changes.count += 1
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
@@ -249,6 +258,7 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
             if not isinstance(tensor, Tensor) and not hasattr(type(tensor), "__torch_function__"):
                 fail(TypeError, "P609", f"cannot assign '{_typename(tensor)}' object to buffer '{name}' (torch Tensor or None required)",
                      fix="wrap the value: pellucid.tensor(value)")
+        Changes.count += 1
         self._buffers[name] = self._after_registration_hooks(_global_buffer_registration_hooks, name, tensor)
         if persistent:
             self._non_persistent_buffers_set.discard(name)
@@ -352,6 +362,9 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
                      "expected)", fix="assign a tensor, or choose another name")
             state["_buffers"][name] = self._after_registration_hooks(_global_buffer_registration_hooks, name, value)
         else:
+            if name in CALL_HOOKS and type(value) is not Hooks:  # whoever writes into another dictionary raises no flag
+                hooks, value = value, Hooks.raising(state.get("_has_hooks"))
+                value.update(hooks)
             super().__setattr__(name, value)
 
     def _forget(self, name: str, keep: str) -> None:
@@ -377,12 +390,12 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
             )
 
     def __delattr__(self, name: str) -> None:
+        Changes.count += 1
         for registry in _REGISTRIES:
             if name in self.__dict__[registry]:
                 del self.__dict__[registry][name]
                 self._non_persistent_buffers_set.discard(name)
                 return
-        Changes.count += 1
         super().__delattr__(name)
 
     def __dir__(self) -> list[str]:
@@ -397,15 +410,14 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         # Objects pickled by an older version may lack what was added since.
-        for name in _HOOK_DICTS:
-            self.__dict__.setdefault(name, OrderedDict())
+        self._add_missing_hook_dicts()
         self.__dict__.setdefault("_non_persistent_buffers_set", set())
         self.__dict__.setdefault("_is_full_backward_hook", None)
 
     # -- the call ----------------------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._has_hooks:
+        if self._has_hooks or _anywhere:
             return self._call_impl(*args, **kwargs)
         return self.forward(*args, **kwargs)
 
@@ -520,14 +532,8 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
 
     def _any_hook_left(self) -> bool:
         """Whether there is any hook to run; where there is none, later calls take the short way again."""
-        everywhere = _has_any_global_hook()
-        if not everywhere:
-            Module._has_hooks = False
-            Module._has_hooks = everywhere = _has_any_global_hook()  # another thread may just have added one
-        here = self._forward_hooks or self._forward_pre_hooks or self._backward_hooks or self._backward_pre_hooks
-        if not here:
-            self.__dict__.pop("_has_hooks", None)
-        return everywhere or bool(here)
+        state = self.__dict__
+        return settle(_anywhere, *GLOBAL_HOOKS) | settle(self._has_hooks, *[state[name] for name in CALL_HOOKS])
 
     # -- mode and printing -------------------------------------------------------------------------------------------
 

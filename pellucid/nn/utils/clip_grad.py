@@ -10,9 +10,13 @@ import types
 import warnings
 from collections.abc import Iterable
 
+import numpy as np
+
 from ...core.errors import fail
+from ...ops.dispatch import state as dispatch_state
 from ...tensor import Tensor, no_grad
 from ...tensor import functions as T
+from ...tensor.updates import together, update
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grads_with_norm_", "clip_grad_value_", "get_total_norm"]
 
@@ -53,8 +57,20 @@ def clip_grads_with_norm_(
     """Scale the gradients of ``parameters`` in place by ``max_norm / (total_norm + 1e-6)`` where that is below 1."""
     with no_grad():
         scale = T.clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
-        for grad in _grads(parameters):
-            grad.mul_(scale.to(grad.device))
+        grads = _grads(parameters)
+        if dispatch_state.slow or not all(g._a.dtype == scale._a.dtype and g._a.dtype.kind == "f" for g in grads):
+            for grad in grads:
+                grad.mul_(scale.to(grad.device))
+            return
+        with together([g._a for g in grads]):
+            for grad in grads:
+                update(_scale, grad._a, hyper=[scale._a])
+                grad._bump()
+
+
+def _scale(a: np.ndarray, *, hyper: list[np.ndarray]) -> None:
+    (factor,) = hyper
+    a *= factor
 
 
 def clip_grad_norm_(

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator
 from typing import TypeVar
 
+from ... import distributed
 from ...tensor import functions as T
 from ...tensor.random import Generator
 from .dataset import Dataset
@@ -24,14 +25,14 @@ class DistributedSampler(Sampler[_T_co]):
     """Rank `rank` of `num_replicas` gets indices rank, rank + num_replicas, ... of one common order.
 
     `shuffle` (default True): the order is a permutation seeded with `seed + epoch`; call `set_epoch` before each epoch.
-    `drop_last`: leave out the tail rather than repeat samples. Both `num_replicas` and `rank` must be given.
+    `drop_last`: leave out the tail rather than repeat samples. `num_replicas` and `rank` are those of the default process group if left
+    out; ValueError without one.
     """
 
     def __init__(self, dataset: Dataset, num_replicas: int | None = None, rank: int | None = None,
                  shuffle: bool = True, seed: int = 0, drop_last: bool = False) -> None:
-        if num_replicas is None or rank is None:
-            raise RuntimeError("Requires distributed package to be available: pass num_replicas (the number of "
-                               "processes) and rank (this process's number, from 0)")
+        num_replicas = distributed.get_world_size() if num_replicas is None else num_replicas
+        rank = distributed.get_rank() if rank is None else rank
         if rank >= num_replicas or rank < 0:
             raise ValueError(f"Invalid rank {rank}, rank should be in the interval [0, {num_replicas - 1}]")
         self.dataset = dataset

@@ -143,9 +143,16 @@ def exception_group(x):
     return y
 
 
+def hooked(x):
+    y = (x + WEIGHT) * 2
+    y.register_hook(lambda g: g * 2)
+    return y.sum()
+
+
+WEIGHT = pellucid.ones(3, requires_grad=True)
 TRIGGERS = {"PX001": value, "PX002": foreign, "PX003": output, "PX004": disabled, "PX005": iterator, "PX006": unseen, "PX007": class_written,
             "PX008": deep, "PX009": continued_backward, "PX010": local_class, "PX011": asynchronous, "PX012": uncaptured, "PX013": raises, "PX014": fails, "PX015": drawn,
-            "PX016": unrepeatable, "PX017": identity, "PX018": numpy_values, "PX019": exception_group, "PX020": scheduled}
+            "PX016": unrepeatable, "PX017": identity, "PX018": numpy_values, "PX019": exception_group, "PX020": hooked, "PX021": scheduled}
 
 
 def outcome(fn, x):

@@ -25,7 +25,7 @@ def test_an_explanation_has_everything_and_changes_nothing():
     found = explained(x, 2)
     assert isinstance(found, compiler.Explanation) and found.result.tolist() == branching(x, 2).tolist()
     data = json.loads(found.json())
-    assert data["version"] == 1 and data["counts"]["graphs"] == 2 and data["counts"]["breaks"] == 1
+    assert data["version"] == 2 and data["counts"]["graphs"] == 2 and data["counts"]["breaks"] == 1
     (b,) = data["breaks"]
     first = branching.__code__.co_firstlineno
     assert b["id"] == "PX001" and b["line"] == first + 2 and b["source"] == "if y.sum() > 0:" and b["fix"]
@@ -122,3 +122,91 @@ def test_reset_forgets_all_versions():
     compiled(pellucid.ones(1))
     compiler.reset()
     assert not compiled.versions
+
+
+# ---------------------------------------------------------------------------------------------------- what it costs
+def cost(fn, *args, **settings):
+    return pellucid.explain(fn, backend="eager", **settings)(*args)
+
+
+def test_what_compiling_costs_and_when_it_pays():
+    found = cost(lambda x: (x * 2).tanh(), pellucid.ones(3))
+    c = found.data["cost"]
+    assert c["left_out"] is None and c["compiling"] == found.data["seconds"]["all"] > 0 and c["eager"] > 0 and c["compiled"] > 0
+    saved = c["eager"] - c["compiled"]
+    assert c["pays_after"] is None if saved <= 0 else c["pays_after"] - 1 < c["compiling"] / saved <= c["pays_after"]
+    assert "a call takes" in str(found) and len(str(found).splitlines()) <= 40
+
+
+def test_nothing_with_effects_is_run_twice():
+    seen, state = [], pellucid.zeros(2)
+
+    def appends(x):
+        seen.append(1)
+        return x + 1
+
+    def writes(x):
+        state.add_(x)
+        return state * 1
+
+    def draws(x):
+        return x + pellucid.rand(2)
+
+    w = pellucid.ones(2, requires_grad=True)
+
+    def steps(x):
+        (w * x).sum().backward()
+        return x
+
+    for fn, why in ((appends, "side effects"), (writes, "side effects"), (draws, "random"), (branching_once, "breaks"), (steps, "side effects")):
+        pellucid.manual_seed(3)
+        found = cost(fn, pellucid.ones(2))
+        after = pellucid.rand(1).item()
+        assert why in found.data["cost"]["left_out"] and found.data["cost"]["eager"] is None, fn
+        pellucid.manual_seed(3)
+        fn(pellucid.ones(2))
+        assert after == pellucid.rand(1).item()
+    assert seen == [1, 1] and state.tolist() == [2, 2] and w.grad.tolist() == [2, 2]
+
+
+def branching_once(x):
+    return x + 1 if x.sum() > 0 else x
+
+
+def test_each_guard_has_its_line_and_what_it_takes():
+    scale = [2.0]
+    found = cost(lambda x: x * scale[0], pellucid.ones(3))
+    rows = found.data["guards"]
+    (row,) = [r for r in rows if r["kind"] == "value" and "test_explain.py" in r["where"]]
+    assert "[0]" in row["what"] and row["seconds"] > 0
+    total = found.data["cost"]["guards"]
+    assert 0 < total and found.data["counts"]["guards"] == len([r for r in rows if "within" not in r])
+    assert all(r["seconds"] is not None for r in rows if "within" not in r)
+    json.dumps(found.data)
+
+
+def test_guards_of_modules_are_looked_at_together():
+    model = pellucid.nn.Sequential(pellucid.nn.Linear(2, 2), pellucid.nn.ReLU())
+    rows = cost(model, pellucid.ones(1, 2)).data["guards"]
+    assert any(r["what"] == "modules in modules" and r["seconds"] > 0 for r in rows)
+
+
+def test_a_child_that_equals_the_old_one_is_another_module():
+    class Scale(pellucid.nn.Module):
+        __hash__ = object.__hash__
+
+        def __eq__(self, other):
+            return type(other) is Scale
+
+        def forward(self, x):
+            return x * self.factor
+
+    model = pellucid.nn.Sequential(Scale(), pellucid.nn.ReLU())
+    model[0].factor = 2.0
+    compiled = pellucid.compile(lambda x: model(x), backend="eager")
+    assert compiled(pellucid.ones(1)).item() == 2
+    other = Scale()
+    other.factor = 3.0
+    assert other == model[0]
+    model._modules["0"] = other
+    assert compiled(pellucid.ones(1)).item() == 3

@@ -181,7 +181,7 @@ def test_a_branch_on_a_value_splits_the_function():
 
 
 def test_too_many_versions():
-    c = pellucid.compile(f, backend="eager")
+    c = pellucid.compile(f, backend="eager", dynamic=False)
     w = pellucid.randn(5)
     with pytest.warns(UserWarning, match="compiled 16 times"):
         for k in range(18):
@@ -285,7 +285,7 @@ def test_a_size_as_an_argument():
     c = pellucid.compile(lambda x, n: x.view(n, -1) * n, backend="eager")
     for n in (1, 2, 3, 2):
         assert c(pellucid.arange(6), n).shape == (n, 6 // n)
-    assert c.compiles == 3
+    assert c.compiles == 2                      # a third size runs as plain Python until it pays
 
 
 def test_means_over_different_counts_are_different_kernels(backend):

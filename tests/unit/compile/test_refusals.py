@@ -226,7 +226,7 @@ def in_threads(work, n: int = 4) -> None:
 
 def test_threads_that_call_one_function():
     m = nn.Sequential(nn.Linear(20, 30), nn.Tanh(), nn.Linear(30, 5))
-    compiled = pellucid.compile(m, fullgraph=True)
+    compiled = pellucid.compile(m, fullgraph=True, dynamic=False)
     shapes = [(n, 20) for n in (1, 2, 3, 50)]
     inputs = [randn(*s) for s in shapes]
     expected = [m(x).detach() for x in inputs]

@@ -79,8 +79,13 @@ def test_distributed_shares():
     for rank in (3, -1):
         with pytest.raises(ValueError, match=r"Invalid rank -?\d, rank should be in the interval \[0, 2\]"):
             DistributedSampler(range(10), 3, rank)
-    with pytest.raises(RuntimeError, match="Requires distributed package to be available.*num_replicas"):
+    with pytest.raises(ValueError, match="Default process group has not been initialized"):
         DistributedSampler(range(10))
+    torch.distributed.init_process_group("gloo", init_method="file:///nowhere", rank=0, world_size=1)
+    try:
+        assert list(DistributedSampler(range(3), shuffle=False)) == [0, 1, 2]
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_batch_sampler():

@@ -72,6 +72,48 @@ def test_removed_hooks_do_not_run_and_the_short_way_is_back():
     assert calls == [1, 2, 3]
 
 
+def test_hooks_put_into_the_dictionaries_by_hand_run(same):
+    def scenario(torch):
+        import collections
+        import copy
+        import pickle
+
+        def call(m):
+            return m(torch.ones(1, 2)).tolist()
+
+        m = linear(torch)
+        found = [call(m)]
+        m._forward_hooks[7] = double
+        found.append(call(m))
+        m._forward_pre_hooks.update({3: halve})
+        found += [call(m), call(copy.deepcopy(m)), call(pickle.loads(pickle.dumps(m)))]
+        m._forward_hooks.clear()
+        m._forward_pre_hooks = collections.OrderedDict()
+        found.append(call(m))
+        m._forward_hooks = collections.OrderedDict({5: double})
+        found.append(call(m))
+        del m._forward_hooks[5]
+        found.append(call(m))
+        m._forward_pre_hooks.setdefault(1, halve)
+        found.append(call(m))
+        copied = copy.deepcopy(m)
+        m._forward_pre_hooks.clear()
+        found += [call(m), call(copied)]
+        fresh = copy.deepcopy(m)
+        fresh._forward_hooks[1] = double
+        return [*found, call(m), call(fresh)]
+
+    same(scenario)
+
+
+def double(module, args, out):
+    return out * 2
+
+
+def halve(module, args):
+    return args[0] / 2
+
+
 def test_global_hooks_run_first_everywhere(same):
     def scenario(torch):
         module = torch.nn.modules.module

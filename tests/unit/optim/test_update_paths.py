@@ -9,8 +9,8 @@ import pellucid
 from pellucid.ops.dispatch import Interpreter, interpreting
 from pellucid.ops.op import F
 from pellucid.autograd import gradcheck
-from pellucid.optim import _update
 from pellucid.optim._traced import FirstStep
+from pellucid.tensor import kernels, recorded, updates
 
 CASES = [
     ("SGD", {"momentum": 0.9, "weight_decay": 0.1, "nesterov": True}),
@@ -67,14 +67,75 @@ def test_arrays_and_tensors_agree(case):
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 def test_blocks_do_not_matter(case, monkeypatch):
     whole = path(*case)
-    monkeypatch.setattr(_update, "BLOCK_BYTES", 64)
+    monkeypatch.setattr(updates, "BLOCK_BYTES", 64)
     assert_same(path(*case), whole, rtol=0)
+
+
+def many(case, lay=lambda p: p, native=True):
+    """Parameters, state and how often they were written, after some steps of a group that is large enough for native code."""
+    name, options = case
+    before = kernels.config.kernels
+    kernels.switch(native)
+    try:
+        pellucid.manual_seed(0)
+        shapes = [(160, 130), (), (7,), (8, 3, 5, 5), (0, 3), (64, 64)]
+        params = [lay(pellucid.randn(shape)).requires_grad_() for shape in shapes]
+        optimizer = getattr(pellucid.optim, name)(params, **options)
+        for step in range(4):
+            for p in params:
+                p.grad = lay(pellucid.randn(p.shape))
+            optimizer.param_groups[0]["lr"] = 0.05 / (step + 1)
+            pellucid.nn.utils.clip_grads_with_norm_(params, 3.0, pellucid.tensor(4.0))
+            optimizer.step()
+    finally:
+        kernels.switch(before)
+    state = {f"{i} {k}": v.numpy() for i, p in enumerate(params) for k, v in optimizer.state[p].items() if isinstance(v, pellucid.Tensor)}
+    return {f"p{i}": p.detach().numpy() for i, p in enumerate(params)}, {**state, "versions": np.array([p._version for p in params])}
+
+
+@pytest.mark.parametrize("lay", [lambda p: p, lambda p: p.contiguous(memory_format=pellucid.channels_last) if p.dim() == 4 else p.t().clone().t() if p.dim() == 2 else p],
+                         ids=["rows", "columns"])
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_native_updates_give_the_same_bits(case, lay):
+    native, arrays = many(case, lay), many(case, lay, native=False)
+    for mine, theirs in zip(native, arrays):
+        assert mine.keys() == theirs.keys()
+        for key in mine:
+            if case[0] in ("NAdam", "RAdam"):           # they divide by numbers
+                np.testing.assert_allclose(mine[key], theirs[key], rtol=1e-5, atol=1e-7, err_msg=key)
+            else:
+                np.testing.assert_array_equal(mine[key], theirs[key], err_msg=key)
+
+
+@pytest.mark.skipif(not kernels.config.kernels, reason="kernels are off")
+@pytest.mark.parametrize("name", [n for n in dict(CASES) if n != "Rprop"])         # which chooses by elements
+def test_updates_are_read_as_native_programs(name):
+    recorded._programs.clear()
+    many((name, {}))
+    assert recorded._programs and kernels.NO not in recorded._programs.values()
+
+
+def test_parameters_that_overlap_are_updated_one_after_the_other():
+    def run(native):
+        kernels.switch(native)
+        memory = pellucid.ones(300_000)
+        params = [memory[:200_000].detach().requires_grad_(), memory[100_000:].detach().requires_grad_()]
+        for p in params:
+            p.grad = p.detach().clone()
+        pellucid.optim.SGD(params, lr=0.5, weight_decay=0.5).step()
+        return memory.numpy()
+
+    before = kernels.config.kernels
+    try:
+        np.testing.assert_array_equal(run(True), run(False))
+    finally:
+        kernels.switch(before)
 
 
 @pytest.mark.parametrize("case", CASES, ids=IDS)
 @pytest.mark.parametrize("block", [1 << 20, 64])
 def test_memory_layout_does_not_matter(case, block, monkeypatch):
-    monkeypatch.setattr(_update, "BLOCK_BYTES", block)
+    monkeypatch.setattr(updates, "BLOCK_BYTES", block)
     shape = (2, 3, 4, 2)
 
     def channels_last(a):

@@ -113,7 +113,7 @@ def test_a_given_result_is_written_only_where_nothing_is_read_late() -> None:
     memory = np.arange(33, dtype=np.float32)
     a, b, shifted = memory[:32], np.ones(32, np.float32), memory[1:]
     kernels.point(add, [a, b], {})
-    flat = next(f for f in kernels._flats.values() if f is not kernels._NO)
+    flat = next(f for f in kernels._flats.values() if f is not kernels.NO)
     assert flat.call(a, b, shifted) is None and flat.large([a, b], shifted) is None
     assert flat.call(a, b, a) is a
     np.testing.assert_array_equal(memory[:32], np.arange(32) + 1)
@@ -152,7 +152,7 @@ def test_operators_of_many_passes_are_native_at_any_size() -> None:
     x = pellucid.randn(2, 3, 2, 2).requires_grad_()
     TF.batch_norm(x, None, None, training=True).square().sum().backward()
     TF.layer_norm(x, (2, 2)).square().sum().backward()
-    made = {key[0].name for key, call in kernels._calls.items() if call is not kernels._NO}
+    made = {key[0].name for key, call in kernels._calls.items() if call is not kernels.NO}
     assert made >= {"batch_norm_train", "batch_norm_backward", "native_layer_norm", "layer_norm_backward"}
 
 
@@ -203,7 +203,7 @@ def test_convolutions_are_native_from_the_first_call(layout) -> None:
     for one, other in zip(a, b):
         np.testing.assert_allclose(wide(one), wide(other), rtol=1e-4, atol=1e-3)
     pellucid.autograd.grad(TF.conv2d(x, w, padding=1).sum(), (x, w))
-    made = [key[0].name for key, call in kernels._calls.items() if call is not kernels._NO and key[0].name.startswith("conv")]
+    made = [key[0].name for key, call in kernels._calls.items() if call is not kernels.NO and key[0].name.startswith("conv")]
     assert sorted(made) == ["convolution", "convolution_input", "convolution_weight"]
 
 

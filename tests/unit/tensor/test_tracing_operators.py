@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 import pellucid
+import pellucid.masked
+import pellucid.signal.windows                         # these register their operators on first use
 from pellucid.core.spec import contiguous_strides
 from pellucid.ops.op import REGISTRY, F
 from pellucid.tensor import Tensor
@@ -23,7 +25,7 @@ def seeded():
 # ---------------------------------------------------------------------------------------------------- every operator
 # what gives Python values, or results whose shape depends on values
 NEEDS_VALUES = {"allclose", "equal", "argwhere", "bincount", "cov", "ctc_loss", "histc", "histogram", "histogramdd", "linalg_lstsq",
-                "masked_select", "masked_scatter", "nonzero", "nonzero_places", "unique", "unique_consecutive", "repeat_interleave",
+                "masked_select", "masked_scatter", "masked_median", "nonzero", "nonzero_places", "nonzero_static", "unique", "unique_consecutive", "repeat_interleave",
                 "lstm", "gru", "rnn_tanh", "rnn_relu"}      # the last four: of packed sequences
 UNINITIALISED = {"empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided"}
 

@@ -1,7 +1,7 @@
 """`pellucid.cuda`: truthful answers about CUDA on a build that computes on the CPU."""
 from __future__ import annotations
 
-from .core.errors import unknown as _unknown
+from ..core.lazy import lazily as _lazily
 
 __all__ = ["current_device", "device_count", "empty_cache", "get_device_name", "is_available", "is_initialized", "manual_seed",
            "manual_seed_all", "seed_all", "synchronize"]
@@ -57,4 +57,4 @@ def empty_cache() -> None:
     """Nothing is cached."""
 
 
-__getattr__ = _unknown(globals())
+__getattr__ = _lazily(__name__, ("amp",))
