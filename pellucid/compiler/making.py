@@ -323,7 +323,9 @@ def joint_of(compiled: Any, traced: Traced, work: Work, extra: int) -> tuple[Gra
     gradient_at = [r.index for r in traced.results[len(traced.results) - extra:]]
     places = {at: k for k, at in enumerate(dict.fromkeys(gradient_at))}
     count = len(g.outputs) - len(places)                 # of the forward's own: gradients come last
-    g.outputs = [*[v for k, v in enumerate(g.outputs) if k not in places], *[g.outputs[k] for k in places]]
+    order = [*[k for k in range(len(g.outputs)) if k not in places], *places]
+    g.outputs = [g.outputs[k] for k in order]
+    traced.grad_at = {t: None if at is None else order.index(at) for t, at in traced.grad_at.items()}
     native = not callable(compiled.backend) and compiled.backend != "eager"
     forward, backward, saved = partition(backends.prepare(g) if native else g, count)
     inputs = {v: k for k, v in enumerate(forward.inputs)}

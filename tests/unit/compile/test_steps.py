@@ -487,3 +487,17 @@ def test_a_parameter_with_other_memory(backend, other):
         m.weight.data = other
         x = x.to(other.dtype)
         assert pellucid.allclose(c(x), m(x)) and c.compiles == 2
+
+
+def test_a_backward_inside_and_another_outside():
+    w = pellucid.ones(3, requires_grad=True)
+
+    @pellucid.compile
+    def f(x):
+        (x * w).sum().backward()
+        return (w * x * x).sum()
+
+    for k in range(1, 4):
+        f(pellucid.ones(3) * 2).backward()
+        assert w.grad.tolist() == [6.0 * k] * 3
+    assert not f.breaks
