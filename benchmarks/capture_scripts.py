@@ -723,7 +723,7 @@ def reinforce(torch: Any) -> Any:
 
 
 SCRIPTS = {"nanogpt": nanogpt, "mingpt": mingpt, "resnet18": resnet18, "lstm": lstm, "vae": vae, "dcgan": dcgan, "reinforce": reinforce}
-ONE_GRAPH = ("nanogpt", "mingpt", "resnet18", "lstm")
+ONE_GRAPH = ("nanogpt", "mingpt", "resnet18", "lstm", "vae", "dcgan")
 
 
 def losses(torch: Any, name: str, wrap: Callable = lambda step: step, more: int = 3) -> tuple[list, Any, float]:

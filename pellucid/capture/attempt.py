@@ -13,13 +13,16 @@ from typing import Any
 from ..core import dtype as dt
 from ..core.errors import interpreted
 from ..ops.dispatch import local
+from ..tensor.core import Slots
 from ..tensor.fake import TraceError
 from . import calls
 from .breaks import Break
 from .frame import Frame, Raised, first_step
 from .interpreter import Interpreter, Stopped
+from .journal import ABSENT, Change
 from .rebuild import Recipe
 from .segment import Stop
+from .sources import Source
 from .world import World
 
 __all__: list[str] = []
@@ -43,6 +46,7 @@ class Attempt:
         self.recipe = Recipe(self.world)
         self.stop: Stop | None = None
         self.modes_after: tuple | None = None
+        self.rewritten: tuple[set, set] = set(), set()
 
     def __call__(self, args: tuple, kwargs: dict, extras: tuple) -> list:
         """Run; the tensors of the recipe. `extras`: what stands for the tensors at the `promoted` places."""
@@ -71,10 +75,13 @@ class Attempt:
             recipe.settle()
             for change in changes:
                 recipe.write(change)
+            for waiting in world.waiting:
+                recipe.call(*waiting)
             recipe.settle()
             recipe.told_apart(self.stop is not None)
         except Break as error:
             self.cannot_rebuild(error)
+        self.rewritten = rewritten(world, changes)
         now = modes()
         self.modes_after = None if now == before else now
         return recipe.tensors
@@ -153,6 +160,35 @@ class Unrepeatable(Exception):
     def __init__(self, error: Break):
         self.error = error
         super().__init__(error.reason)
+
+
+def rewritten(world: World, changes: list[Change]) -> tuple[set[Source], set[Source]]:
+    """Places whose numbers, and places whose tensors, were read and are others now: at the next call they will not be what they were."""
+    found: set[Source] = set()
+    for kind, owner, key, value in changes:
+        source = world.source_of(owner)
+        if source is None or kind == "append":
+            continue
+        if kind == "contents":
+            before = world.journal.contents.get(id(owner), (owner, None))[1]
+            if isinstance(owner, dict) and isinstance(before, dict):
+                found.update(Source("item", k, source) for k, v in before.items() if owner.get(k, ABSENT) is not v)
+            elif isinstance(owner, list) and isinstance(before, list) and len(owner) == len(before):
+                found.update(Source("item", k, source) for k, v in enumerate(before) if owner[k] is not v)
+            else:
+                found.add(source)
+        else:
+            found.add(Source(kind, key, source))
+    numbers, tensors = set(), set()
+    for check in world.checks.values() if found else ():
+        place = check.source
+        while place is not None and place not in found:
+            place = place.parent
+        if place is not None and check.kind == "value" and type(check.what) in (int, float):
+            numbers.add(check.source)
+        elif place is not None and check.kind == "identity" and isinstance(check.what, Slots):
+            tensors.add(check.source)
+    return numbers, tensors
 
 
 def describe(error: BaseException) -> str:

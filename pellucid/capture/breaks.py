@@ -39,6 +39,8 @@ KINDS: dict[str, Kind] = {
     "PX017": Kind("the identity of an object is used", "compare with `is`, or use a number of your own"),
     "PX019": Kind("an instruction that only Python itself runs", "move this into a function of its own, outside the compiled one"),
     "PX020": Kind("a hook is put on a tensor", "register hooks outside the compiled function, or call backward() in it too"),
+    "PX021": Kind("a learning-rate scheduler", "let scheduler.step() be the last that the function does with the optimizer, or call it "
+                  "outside the compiled function"),
     "PX018": Kind("NumPy computes with a tensor's values", "use the tensor operation of the same name"),
 }
 

@@ -17,23 +17,27 @@ from ..distributed import groups
 from ..nn import Module
 from ..nn.modules.module import CALL_HOOKS, GLOBAL_HOOKS
 from ..ops.dispatch import below, local
+from ..optim import Optimizer
+from ..optim.lr_scheduler import LRScheduler
 from ..tensor import interop
 from ..tensor.core import Node, Slots
 from ..tensor.function import Function
 from ..tensor.symbolic import SymNumber
 from ..tensor.tensor import Tensor
-from . import arrays, choices, forms, policy
+from . import arrays, choices, forms, later, policy
 from .arrays import Array
 from .breaks import Break, refuse
 from .choices import Choice
 from .concrete import performed
 from .frame import Entering, Exhausted, Frame, Generator, Raised, first_step, frame_of, handles
 from .interpreter import Interpreter
+from .later import Later
 from .sources import Same, Source, known
 from .tables import NULL
 
 __all__: list[str] = []
 
+DEEPEST = 4                         # containers in containers, as far as C functions are taken to look
 DEPTH = 200                         # frames on the interpreter's stack
 C_FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
                types.ClassMethodDescriptorType)
@@ -130,6 +134,8 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
     if special is not None:
         return special(world, fn, args, kwargs)
     what = policy.decide(fn)
+    if fn.__name__ == "step" and args and isinstance(args[0], LRScheduler) and policy.framework_file(fn.__code__.co_filename):
+        return later.schedules(world, fn, args, kwargs)
     if what == "inline":
         if len(world.interpreter.frames) >= DEPTH:
             refuse("PX008", fn.__qualname__)
@@ -145,6 +151,8 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
         return native(world, fn, args, kwargs)
     if what == "numpy":
         return call_numpy(world, fn, args, kwargs)
+    if later.logs(world, fn, args, kwargs):
+        return None
     module = fn.__globals__.get("__name__") or ""
     return refuse("PX015" if module == "random" else "PX003" if module.partition(".")[0] in policy.OUTPUT else "PX002", f"{module}.{fn.__qualname__}()")
 
@@ -214,12 +222,14 @@ def open_partial(world: Any, fn: functools.partial) -> None:
 
 def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     """Call what has no code of the user's in it. Functions among the arguments are interpreted when they are called back."""
+    if type(fn) is types.FunctionType:
+        args = [world.standing_in(a) for a in args]
     values = [*args, *kwargs.values()]
     if not isinstance(fn, C_FUNCTIONS) and getattr(fn, "__module__", "") not in (arrays.__name__, choices.__name__) and any(type(v) in (Array, Choice) for v in flat(values)):
         refuse("PX018", f"{getattr(fn, '__name__', fn)}() of an array")
     if any(type(v) is Generator for v in values) and type(fn) is not types.BuiltinFunctionType:
         return frame_of(forms.with_lists, (fn, args, kwargs), {})
-    for v in values:
+    for v in values[getattr(fn, "__name__", "") in later.STILL and isinstance(args[0] if args else None, Optimizer):]:
         world.expose(v)
     if args and isinstance(args[0], Module) and getattr(fn, "__name__", "") not in policy.MODULE_READS:
         world.change_modules(args[0])
@@ -228,7 +238,7 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
         kwargs = {k: nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for k, v in kwargs.items()}
     name = getattr(fn, "__name__", "")
     if name == "backward":
-        world.backwards.append(world.interpreter.steps - 1)
+        world.backwards.append((world.interpreter.steps - 1, world.place()))
     elif name == "apply" and args and isinstance(args[0], type) and issubclass(args[0], Function):
         for part in ("forward", "backward", "vjp", "setup_context"):
             world.rely(Source("attribute", part, known(args[0])), "identity", getattr(args[0], part))
@@ -339,7 +349,7 @@ def _enter(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 
 # ---------------------------------------------------------------------------------------------------- classes
-STAND_INS = (Generator, SymNumber, Array, Choice)
+STAND_INS = (Generator, SymNumber, Array, Choice, Later)
 
 
 def seen_type(x: Any) -> type:
@@ -347,6 +357,8 @@ def seen_type(x: Any) -> type:
     kind = type(x)
     if kind is Generator:
         return types.GeneratorType
+    if kind is Later:
+        return x.kind
     if kind is Choice:
         refuse("PX001", "the type of what min() or max() gives")
     return type(x.now) if kind is SymNumber else arrays.stands_for(x) if kind is Array else kind
@@ -368,6 +380,8 @@ def construct(world: Any, cls: type, args: list, kwargs: dict) -> Any:
         return frame_of(method, (cls, *args), kwargs)
     if cls.__module__.partition(".")[0] == "numpy":
         return call_numpy(world, cls, args, kwargs)
+    if issubclass(cls, LRScheduler):
+        refuse("PX021", f"{cls.__name__}() is made")
     if policy.framework_class(cls) or method is not None or not policy.python_class(cls):
         if not policy.framework_class(cls) and not policy.python_class(cls) and cls.__module__ not in policy.C_MODULES | {"re", "types", "_thread"}:
             refuse("PX002", f"{cls.__module__}.{cls.__qualname__}()")
@@ -425,8 +439,10 @@ def construct_builtin(world: Any, cls: type, args: list, kwargs: dict) -> Any:
             forms.with_list, (cls, *args), kwargs)
     if cls in forms.TAKES_FUNCTION and args and callable_in_python(args[0]):
         return frame_of(forms.map_one if cls is map and len(args) == 2 else forms.FORMS[cls], args, kwargs)
+    args = [world.standing_in(a) for a in args]
     for a in (*args, *kwargs.values()):
-        world.expose(a)
+        handed = cls in policy.HANDED
+        world.expose(a, (DEEPEST - (cls is dict)) * handed, handed)
     if cls in policy.ITERATORS or cls in (zip, enumerate, map, filter, reversed):
         for a in args:
             if id(a) in world.sources and type(a) in policy.ITERATORS:
@@ -451,6 +467,10 @@ def _number(world: Any, cls: type, args: list, kwargs: dict) -> Any:
     """int, float, complex."""
     if len(args) == 1:
         x = args[0]
+        if type(x) is Later:
+            return later.number(cls, x)
+        if type(x) is Tensor and x._a.size == 1 and (found := later.cast(world, cls, x)) is not NotImplemented:
+            return found
         if type(x) is SymNumber:
             if cls is float and isinstance(x.now, float) or cls is int and isinstance(x.now, int):
                 return x
@@ -497,12 +517,20 @@ def call_builtin(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             owner = args[0]                                     # list.append(x, y)
         else:
             owner = None
+    if type(owner) is str:
+        found = later.text_method(fn, args, kwargs)
+        if found is not NotImplemented:
+            return found
     if owner is not None and type(owner) not in policy.ATOMS:
         found = method_call(world, fn, owner, name, args, kwargs)
         if found is not NULL:
             return found
     if name in policy.ITERATE and any(runs_python(a) for a in args):
         return frame_of(forms.with_lists, (fn, args, kwargs), {})
+    if isinstance(owner, (list, dict, collections.deque)) and name in policy.HANDS_ON:
+        for v in (*args, *kwargs.values()):
+            world.expose(v, handed=True)
+        return performed(fn, *args, **kwargs)
     return native(world, fn, args, kwargs)
 
 
@@ -534,6 +562,12 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
         world.change(owner)
         if kwargs.get("key") is not None and callable_in_python(kwargs["key"]) or has_python_operators(owner):
             return frame_of(forms.sort_, (owner, *given), kwargs)
+    if name == "clear" and type(owner) is list and not given:
+        world.clear(owner)
+        return performed(fn, *args)
+    if name == "append" and type(owner) is list and world.unseen(owner) and len(given) == 1 and not kwargs:
+        world.journal.append(owner, given[0])
+        return None
     if isinstance(owner, (list, dict, set, collections.deque)) and name not in policy.READ_ONLY:
         world.change(owner)
         if name in policy.ITERATE and any(runs_python(a) for a in given):
@@ -541,7 +575,7 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
                 return frame_of(forms.into_list, (owner, *given), {})
             return frame_of(forms.with_lists, (fn, args, kwargs), {})
     elif isinstance(owner, (list, tuple, *policy.MAPPINGS, set, frozenset, collections.deque, *policy.BUFFERS)):
-        world.expose(owner)
+        world.expose(owner, DEEPEST * (name in policy.HANDS_ON), name in policy.HANDS_ON)
         if type(owner) is collections.OrderedDict and name == "move_to_end":
             world.change(owner)
     elif type(owner) in policy.ITERATORS and id(owner) in world.sources:
@@ -651,8 +685,8 @@ def _len(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
         return len(x)
     if policy.python_class(type(x)) and not isinstance(x, Slots):
         world.method_of(type(x), "__len__")
-    if isinstance(x, (*policy.MAPPINGS, set, frozenset)) and world.unseen(x):
-        world.rely(world.sources[id(x)][1], "length", len(x))
+    if isinstance(x, (*policy.MAPPINGS, set, frozenset, list, collections.deque)) and world.unseen(x):
+        world.measure(x)
         return len(x)
     return native(world, len, args, kwargs)
 
@@ -681,7 +715,7 @@ def _callable(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 def _id(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     x = args[0]
     found = world.sources.get(id(x))
-    if found is None and (not policy.stable(x) or type(x) in (Array, Choice)):
+    if found is None and (not policy.stable(x) or type(x) in (Array, Choice)) or type(x) is Later:
         refuse("PX017", "id()")
     if found is not None:
         world.rely(found[1], "identity", x)
@@ -698,8 +732,9 @@ def _hash(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     return native(world, hash, args, kwargs)
 
 
-def _print(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    return refuse("PX003", "print()")
+def _round(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    found = later.rounded(world, fn, args, kwargs)
+    return native(world, fn, args, kwargs) if found is NotImplemented else found
 
 
 def _vars(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -743,7 +778,8 @@ def _chain_from(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _delattr, object.__setattr__: _object_setattr,
            object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, callable: _callable, id: _id, hash: _hash,
-           print: _print, vars: _vars, repr: _repr, format: _format, globals: _globals, locals: _locals, eval: _only_python, exec: _only_python,
+           print: later.prints, round: _round, vars: _vars, repr: _repr, format: _format, globals: _globals,
+           locals: _locals, eval: _only_python, exec: _only_python,
            dir: _only_python, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
 
 
@@ -764,6 +800,7 @@ def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     return world.set_plainly(args[0], args[1], args[2], fn)
 
 
+FUNCTIONS[Tensor.item] = later.item
 FUNCTIONS[Module.__setattr__] = _setter_of_modules
 FUNCTIONS[Module._any_hook_left] = lambda world, fn, args, kwargs: True      # whoever asks has found out
 
@@ -778,7 +815,8 @@ def _numpy(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 def _from_array(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if len(args) == 1 and type(args[0]) is Array and not kwargs.keys() - {"dtype"}:
         return performed(arrays.to_tensor, fn, args[0], **kwargs)
-    return native(world, fn, args, kwargs)
+    found = later.tensor_of(world, fn, args, kwargs) if fn in (interop.tensor, interop.as_tensor) else NotImplemented
+    return native(world, fn, args, kwargs) if found is NotImplemented else found
 
 
 FUNCTIONS[Tensor.numpy] = _numpy

@@ -28,7 +28,7 @@ ABSENT = _Absent()
 
 class Change(NamedTuple):
     """One write to be made again. `kind`: "field" or "item" (set to `value`, or deleted where that is ABSENT), "contents" (a container
-    holds `value` now), "cell"."""
+    holds `value` now), "cell", "append" (of `value` to a list)."""
 
     kind: str
     owner: Any
@@ -46,6 +46,7 @@ class Journal:
         self.items: dict[tuple[int, Any], tuple[Any, Any]] = {}     # (id of globals, name): (globals, value before)
         self.registries: dict[int, tuple[Module, dict, dict]] = {}  # modules: their __dict__, and copies of what Module has in it
         self.spaces: dict[int, Any] = {}
+        self.appended: dict[int, tuple[list, int]] = {}             # lists: (it, how long it was)
 
     # ------------------------------------------------------------------------------------------ keeping
     def keep(self, owner: Any) -> None:
@@ -95,6 +96,34 @@ class Journal:
         """An item of globals is about to change."""
         if (id(space), name) not in self.items:
             self.items[id(space), name] = space, space.get(name, ABSENT)
+
+    def changed(self, owner: Any) -> bool:
+        """Whether a container was changed, or is about to be."""
+        return id(owner) in self.contents or id(owner) in self.appended
+
+    def written(self, space: dict, name: Any) -> bool:
+        """Whether an item of a dict is another now."""
+        if id(space) in self.contents:
+            return self.contents[id(space)][1].get(name, ABSENT) is not space.get(name, ABSENT)
+        found = self.items.get((id(space), name))
+        return found is not None and found[1] is not space.get(name, ABSENT)
+
+    def append(self, owner: list, value: Any) -> None:
+        """Append to a list that nobody has looked into."""
+        self.appended.setdefault(id(owner), (owner, len(owner)))
+        owner.append(value)
+
+    def count(self, owner: Any) -> int:
+        """How many items a container has, or had before it was appended to."""
+        found = self.appended.get(id(owner))
+        return len(owner) if found is None else found[1]
+
+    def look_into(self, owner: Any) -> int:
+        """How many items of a container were there before: a list that was only appended to is kept like others from now on."""
+        count = self.count(owner)
+        if self.appended.pop(id(owner), None) is not None:
+            self.contents[id(owner)] = owner, owner[:count]
+        return count
 
     def was(self, owner: Any, name: Any, otherwise: Any) -> Any:
         """What an attribute, an item or a cell held at first. What was not changed holds it still."""
@@ -161,10 +190,12 @@ class Journal:
                 found.append(Change("item", space, name, now))
         for module, before, copies in self.registries.values():
             found += module_changes(module, before, copies)
-        return found
+        return found + [Change("append", owner, None, value) for owner, count in self.appended.values() for value in owner[count:]]
 
     def restore(self) -> None:
         """Put everything back."""
+        for owner, count in self.appended.values():
+            del owner[count:]
         for owner, before in self.contents.values():
             if type(owner) is types.CellType:
                 if before is ABSENT:

@@ -25,6 +25,7 @@ from ..core.dtype import dtype
 from ..core.errors import PACKAGE
 from ..nn import Module
 from ..optim import Optimizer
+from ..optim.lr_scheduler import LRScheduler
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from .sources import lookup
@@ -53,6 +54,8 @@ GEOMETRY = frozenset(("pellucid.tensor.size",))
 NATIVE = (f"{PACKAGE}nn/modules/_", *(f"{PACKAGE}{part}/" for part in ("tensor", "ops", "core", "autograd", "optim", "native", "kernel", "graph", "compiler", "amp",
                                                 "linalg", "backends", "distributed")),
           *(f"{PACKAGE}{part}.py" for part in ("capture/arrays", "capture/choices", "nn/functional", "nn/init", "nn/parameter", "__init__", "random", "special", "fft", "jit", "nn/html")))
+# Except these: what they read is noted.
+SCHEDULERS = tuple(f"{PACKAGE}optim/{part}.py" for part in ("_schedule", "lr_scheduler", "_cyclic_schedules"))
 # Methods of modules that change nothing.
 MODULE_READS = frozenset(("parameters", "named_parameters", "buffers", "named_buffers", "children", "named_children", "modules", "named_modules",
                           "get_submodule", "get_parameter", "get_buffer", "state_dict", "zero_grad", "__repr__", "extra_repr", "forward", "__len__",
@@ -91,6 +94,11 @@ SAFE_TYPES = {str, int, float, complex, bool, bytes, list, dict, set, frozenset,
 READ_ONLY = frozenset(("copy", "get", "keys", "values", "items", "index", "count", "__len__", "__getitem__", "__contains__", "__iter__", "union",
                        "intersection", "difference", "symmetric_difference", "issubset", "issuperset", "isdisjoint", "__eq__", "__ne__", "__lt__",
                        "__le__", "__gt__", "__ge__", "__reversed__", "most_common", "elements", "__add__", "__mul__", "__or__", "__and__"))
+DICTS = (dict, collections.OrderedDict, collections.defaultdict, collections.Counter)
+# Methods of containers, and classes, that put values somewhere else without looking at them.
+HANDS_ON = frozenset(("append", "appendleft", "extend", "extendleft", "insert", "update", "setdefault", "copy", "get", "pop", "popleft",
+                      "values", "items", "keys", "clear", "reverse", "__iter__", "__len__"))
+HANDED = frozenset((list, tuple, dict, collections.deque, zip, enumerate, reversed, iter))
 # Methods that iterate over their arguments, and modules whose functions do.
 ITERATE = frozenset(("join", "extend", "extendleft", "update", "union", "intersection", "difference", "symmetric_difference", "issubset",
                      "issuperset", "isdisjoint", "fromkeys", "difference_update", "intersection_update", "symmetric_difference_update",
@@ -119,6 +127,9 @@ _STABLE = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType
            types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType, types.CodeType, property, staticmethod,
            classmethod, Module, Optimizer, enum.Enum, np.dtype, functools.partial, typing.TypeVar, np.ufunc, functools._lru_cache_wrapper,
            re.Pattern, type(np.sum), types.MethodWrapperType, operator.itemgetter, operator.attrgetter, operator.methodcaller, types.GenericAlias)
+
+
+KNOWN = (Module, types.ModuleType, type, types.FunctionType, Optimizer, LRScheduler)      # always named by identity
 
 
 def stable(x: Any) -> bool:
@@ -210,7 +221,8 @@ def _decide(fn: types.FunctionType, file: str) -> str:
     if framework_file(file):
         if fn.__name__ in EFFECTS and "." not in fn.__qualname__:
             return "refuse"
-        return "native" if file.startswith(NATIVE) else "inline"
+        return "native" if file.startswith(NATIVE) and (
+            not file.startswith(SCHEDULERS) or fn.__code__.co_qualname.startswith("_track_steps.")) else "inline"
     module = fn.__globals__.get("__name__") or ""
     head = module.partition(".")[0]
     if module in ACTING or head in ACTING:

@@ -24,6 +24,7 @@ from .calls import GeneratorMethod
 from .choices import Choice
 from .frame import Generator
 from .journal import ABSENT, Change
+from .later import Later
 from .raising import at_line
 
 __all__: list[str] = []
@@ -75,6 +76,8 @@ class Recipe:
 
     def make(self, value: Any, kind: type) -> Part:
         world = self.world
+        if kind is Later:
+            return self.step(value.code, *value.parts)
         if isinstance(value, Slots):
             self.tensors.append(value)
             return Part("tensor", len(self.tensors) - 1)
@@ -278,6 +281,8 @@ class Recipe:
             place = self.part(owner) if id(owner) in self.world.sources else Part("object", owner)
             content = {dict: dict, set: set}.get(next((k for k in (dict, set) if isinstance(owner, k)), None), list)(value)
             self.later("refill({}, {})", place, self.part(content))
+        elif kind == "append":
+            self.later("list.append({}, {})", self.part(owner), self.part(value))
         elif kind == "cell":
             self.later("set_cell({}, {})", self.part(owner), self.part(value))
         elif kind == "item":
@@ -292,6 +297,11 @@ class Recipe:
             self.later("set_field({}, {}, {})", self.part(owner), Part("object", key), self.part(value))
         else:
             self.later("object.__setattr__({}, {}, {})", self.part(owner), Part("object", key), self.part(value))
+
+    def call(self, fn: Any, args: list, kwargs: dict) -> None:
+        """A call that has waited."""
+        places = ", ".join([*["{}"] * len(args), *[f"{k}={{}}" for k in kwargs]])
+        self.later(f"{{}}({places})", Part("object", fn), *[self.part(x) for x in (*args, *kwargs.values())])
 
     def later(self, code: str, *parts: Part) -> None:
         self.writes.append(Step(None, code, parts))

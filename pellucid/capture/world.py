@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 
 from ..nn import Module
-from ..optim import Optimizer
 from ..ops.dispatch import below, local
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
-from . import calls, choices, forms, policy
+from . import calls, choices, forms, later, policy
 from .arrays import Array
 from .breaks import Break, refuse
 from .choices import Choice
 from .concrete import Concrete, raising
 from .frame import Exhausted, Generator, Raised, frame_of
 from .journal import Journal
+from .later import Later
 from .sources import Check, Same, Source, known
 from .tables import UNBOUND
 
@@ -40,6 +40,7 @@ class World(Concrete):
     def __init__(self, tracer: Any, varying: frozenset = frozenset()):
         super().__init__()
         self.tracer, self.varying = tracer, varying
+        tracer.written = lambda container, key: self.journal.written(container, key)
         self.sources: dict[int, tuple[Any, Source]] = {}        # objects that were there before, by id
         self.fresh: dict[int, Any] = {}                         # instances made in here, by id
         self.revealed: set[int] = set()                         # containers whose contents are relied on
@@ -53,7 +54,10 @@ class World(Concrete):
         self.called: dict[int, Module] = {}                     # modules whose calls were interpreted
         self.chosen: dict[int, choices.Chosen] = {}             # tensors that stand for one of two, by id
         self.journal = Journal(self)
-        self.backwards: list[int] = []                          # the steps that called backward()
+        self.backwards: list[tuple[int, tuple]] = []            # the steps that called backward(), and where
+        self.waiting: list[tuple] = []                          # calls that are made after the graph has run: (fn, args, kwargs)
+        self.iterated: list[tuple[list, Any]] = []              # lists, and iterators over what stands for their items
+        self.touched: dict[int, Any] = {}                       # what those calls change, by id: nobody may look at it any more
         self.hooked: list[tuple[int, Break]] = []               # (step, what to say) of hooks put on tensors made in here
         self.interpreter: Any = None
 
@@ -83,7 +87,7 @@ class World(Concrete):
         found = self.sources.get(id(value))
         if found is not None:
             return found[1]
-        if isinstance(value, (Module, Optimizer, types.ModuleType, type, types.FunctionType)) and id(value) not in self.fresh:
+        if isinstance(value, policy.KNOWN) and id(value) not in self.fresh:
             return known(value)
         return None
 
@@ -136,7 +140,7 @@ class World(Concrete):
                     self.admit(getattr(value, name), Source("attribute", name, source), whole=True)
             else:
                 self.rely(source, "type", kind)
-                if isinstance(value, (list, tuple, collections.deque)):
+                if isinstance(value, tuple):
                     self.rely(source, "length", len(value))
         elif id(value) in self.sources and self.sources[id(value)][1] != source:
             self.rely(source, "alike", (self.sources[id(value)][1], True))
@@ -162,11 +166,23 @@ class World(Concrete):
         else:
             self.admit(value, source)
 
+    def later(self, fn: Any, args: list, kwargs: dict) -> None:
+        """Make a call after the graph has run."""
+        self.waiting.append((fn, args, kwargs))
+
+    def untouched(self, value: Any) -> None:
+        """Refuse to look at what a waiting call will change."""
+        if self.touched and id(value) in self.touched:
+            refuse("PX021", "what scheduler.step() sets is looked at after it")
+
     def reveal(self, value: Any) -> None:
         """Rely on the contents of a container that was there before, whole."""
         if id(value) in self.revealed:
             return
         self.revealed.add(id(value))
+        if isinstance(value, (list, collections.deque)):
+            self.measure(value)
+        count = self.journal.look_into(value)
         source = self.sources[id(value)][1]
         if isinstance(value, policy.MAPPINGS):
             keys = tuple(value)
@@ -176,26 +192,46 @@ class World(Concrete):
                         refuse("PX006", f"a dict with {type(key).__name__} keys")
             self.rely(source, "keys", keys)
             for key, item in tuple(value.items()):
-                self.admit(item, Source("item", key if policy.plain(key) else Same(key), source), whole=True)
+                if not self.journal.written(value, key):
+                    self.admit(item, Source("item", key if policy.plain(key) else Same(key), source), whole=True)
         elif isinstance(value, (list, tuple, collections.deque)):
-            for k, item in enumerate(tuple(value)):
+            for k, item in enumerate(tuple(value)[:count]):
                 self.admit(item, Source("item", k, source), whole=True)
         elif isinstance(value, (set, frozenset)):
             if not all(policy.plain(item) or policy.stable(item) for item in value):
                 refuse("PX006", "a set of objects")
             self.rely(source, "members", type(value)(value) if type(value) in (set, frozenset) else frozenset(value))
 
-    def expose(self, value: Any, depth: int = 0) -> None:
-        """A value is about to be looked at by code that is not interpreted."""
+    def measure(self, value: Any) -> None:
+        """Rely on how many items a container had at first."""
+        self.rely(self.sources[id(value)][1], "length", self.journal.count(value))
+
+    def standing_in(self, value: Any) -> Any:
+        """A list or tuple that was there before, with what stands for the numbers and tensors in it; any other value itself. Who gets it
+        must not write to it."""
+        if type(value) not in (list, tuple) or id(value) not in self.sources or id(value) in self.revealed or self.journal.changed(value):
+            return value
+        source = self.sources[id(value)][1]
+        places = [Source("item", k, source) for k in range(len(value))]
+        if not any(p in self.standing or p in self.varying for p in places):
+            return value
+        self.measure(value)
+        return type(value)([self.admit(item, place) for item, place in zip(value, places)])
+
+    def expose(self, value: Any, depth: int = 0, handed: bool = False) -> None:
+        """A value is about to be looked at by code that is not interpreted. `handed`: that only hands on Laters that are in it."""
         kind = type(value)
         if kind in policy.ATOMS or isinstance(value, Slots):
             return
+        if kind is Later:
+            return None if handed else later.asked("a C function that is given tensor.item()")
+        self.untouched(value)
         if isinstance(value, (list, tuple, *policy.MAPPINGS, set, frozenset, collections.deque)):
             if id(value) in self.sources:
                 self.reveal(value)
-            if depth < 4:
+            if depth < calls.DEEPEST:
                 for item in tuple(value.values() if isinstance(value, policy.MAPPINGS) else value):
-                    self.expose(item, depth + 1)
+                    self.expose(item, depth + 1, handed)
         elif isinstance(value, policy.BUFFERS) and id(value) in self.sources:
             refuse("PX006", f"a {kind.__name__}")
         elif isinstance(value, Module):
@@ -369,6 +405,8 @@ class World(Concrete):
 
     def instance_attr(self, owner: Any, kind: type, name: str, ordinary: bool = False) -> Any:
         """Python's lookup in an instance, each step noted. `ordinary`: as object.__getattribute__ does it."""
+        if name not in later.STILL:
+            self.untouched(owner)
         if not ordinary:
             getter = policy.lookup(kind, "__getattribute__")
             if isinstance(getter, types.FunctionType) and policy.user_code(getter):
@@ -557,6 +595,7 @@ class World(Concrete):
     @raising
     def get_item(self, owner: Any, key: Any) -> Any:
         kind = type(owner)
+        self.untouched(owner)
         self.apart(owner, key)
         method = policy.python_method(kind, "__getitem__")
         if method is not None:
@@ -579,8 +618,10 @@ class World(Concrete):
         if id(owner) in self.sources and isinstance(owner, (list, tuple, *policy.MAPPINGS, collections.deque)):
             self.expose(key)
             if type(key) is slice:
-                self.reveal(owner)
-                return owner[key]
+                stands = self.standing_in(owner)
+                if stands is owner:
+                    self.reveal(owner)
+                return stands[key]
             if isinstance(owner, policy.MAPPINGS) and key not in owner:
                 self.check_key(owner, key, False)
                 missing = self.method_of(kind, "__missing__")
@@ -589,8 +630,12 @@ class World(Concrete):
                     if isinstance(missing, types.FunctionType):
                         return self.enter(missing, (owner, key), {})
                 return owner[key]
+            if id(owner) in self.journal.appended:
+                self.reveal(owner)
+            elif isinstance(owner, (list, collections.deque)) and self.unseen(owner):
+                self.measure(owner)
             value = owner[key]
-            if self.journal.kept(owner):
+            if self.journal.kept(owner) or isinstance(owner, dict) and self.journal.written(owner, key):
                 return value
             place = key if policy.plain(key) else Same(key)
             if isinstance(owner, (list, tuple, collections.deque)) and type(key) is not int:
@@ -608,6 +653,7 @@ class World(Concrete):
 
     def unseen(self, owner: Any) -> bool:
         """Whether a container was there before, is as it was, and its contents are not relied on yet."""
+        self.untouched(owner)
         return id(owner) in self.sources and not self.journal.kept(owner) and id(owner) not in self.revealed
 
     @raising
@@ -616,7 +662,11 @@ class World(Concrete):
         method = policy.python_method(type(owner), "__setitem__")
         if method is not None and policy.inlined(method):
             return self.enter(method, (owner, key, value), {})
-        self.change(owner)
+        apart = type(owner) in policy.DICTS and self.unseen(owner) and id(owner) not in self.journal.spaces
+        if apart and policy.plain(key) and key in owner:
+            self.journal.keep_item(owner, key)                  # the others are not looked at
+        else:
+            self.change(owner)
         owner[key] = value
         return None
 
@@ -625,12 +675,26 @@ class World(Concrete):
         method = policy.python_method(type(owner), "__delitem__")
         if method is not None and policy.inlined(method):
             return self.enter(method, (owner, key), {})
-        self.change(owner)
+        if type(owner) is list and key == slice(None):
+            self.clear(owner)
+        else:
+            self.change(owner)
         del owner[key]
         return None
 
+    def clear(self, owner: list) -> None:
+        """A list is about to lose all that is in it, whatever that is."""
+        if self.unseen(owner) and id(owner) not in self.journal.appended:
+            self.revealed.add(id(owner))
+            self.journal.keep(owner)
+        else:
+            self.change(owner)
+
     def change(self, owner: Any) -> None:
         """A container is about to be changed by code that is not interpreted."""
+        self.untouched(owner)
+        if any(value is owner and it.__length_hint__() for value, it in self.iterated):
+            refuse("PX005", "a list that is changed meanwhile")
         if id(owner) in self.sources and not isinstance(owner, Slots):
             space = self.journal.spaces.get(id(owner))
             if space is not None:
@@ -668,6 +732,8 @@ class World(Concrete):
     def binary(self, a: Any, b: Any, sign: str) -> Any:
         if type(a) in policy.ATOMS and type(b) in policy.ATOMS:
             return super().binary(a, b, sign)
+        if type(a) is Later or type(b) is Later:
+            return later.binary(a, b, sign)
         if sign[-1] == "=":
             own = policy.python_method(type(a), policy.IN_PLACE[sign])
             if own is None and policy.python_class(type(a)):
@@ -693,6 +759,8 @@ class World(Concrete):
     def compare(self, a: Any, b: Any, sign: str) -> Any:
         if type(a) in policy.ATOMS and type(b) in policy.ATOMS:
             return super().compare(a, b, sign)
+        if type(a) is Later or type(b) is Later:
+            return later.asked("a comparison with tensor.item()")
         if isinstance(a, Slots):
             self.apart(a, b)
         frame = self.python_operator(policy.COMPARE[sign], a, b)
@@ -727,6 +795,8 @@ class World(Concrete):
     def unary(self, value: Any, sign: str) -> Any:
         if sign == "not":
             return not value
+        if type(value) is Later:
+            return later.unary(value, sign)
         name = {"-": "__neg__", "+": "__pos__", "~": "__invert__"}[sign]
         if not isinstance(value, Slots):
             self.method_of(type(value), name)
@@ -778,8 +848,8 @@ class World(Concrete):
             if policy.lookup(kind, name) is not None:
                 break
             self.class_lacks(kind, name)
-        if isinstance(value, (*policy.MAPPINGS, set, frozenset)) and self.unseen(value):
-            self.rely(self.sources[id(value)][1], "length", len(value))
+        if isinstance(value, (*policy.MAPPINGS, set, frozenset, list, collections.deque)) and self.unseen(value):
+            self.measure(value)
             return bool(value)
         if isinstance(value, policy.BUFFERS):
             self.expose(value)
@@ -789,12 +859,16 @@ class World(Concrete):
 
     @raising
     def convert(self, value: Any, kind: int) -> Any:
+        made = later.text(self, value, ("", "str", "repr", "ascii")[kind])
+        if made is not NotImplemented:
+            return made
         return self.text(value, ("", "__str__", "__repr__", "__repr__")[kind], super().convert, kind)
 
     @raising
     def format(self, value: Any, spec: str) -> Any:
-        if type(value) is SymNumber:
-            value = value.fixed()
+        made = later.text(self, value, "format", spec)
+        if made is not NotImplemented:
+            return made
         if not spec and policy.python_method(type(value), "__format__") is None:
             return self.text(value, "__str__", super().format, spec)
         return self.text(value, "__format__", super().format, spec)
@@ -826,6 +900,9 @@ class World(Concrete):
             self.expose(value)
 
     # ------------------------------------------------------------------------------------------ building
+    def build_string(self, parts: list) -> Any:
+        return later.joined(parts) if later.holds(parts) else "".join(parts)
+
     def list_append(self, owner: list, item: Any) -> None:
         self.change(owner)
         owner.append(item)
@@ -883,8 +960,12 @@ class World(Concrete):
         self.method_of(kind, "__iter__")
         if policy.lookup(kind, "__iter__") is None and policy.python_method(kind, "__getitem__") is not None:
             return frame_of(forms.by_index, (value,), {})
-        self.expose(value)
-        return calls.settled(iter(value))
+        stands = self.standing_in(value)
+        self.expose(stands, calls.DEEPEST)                      # what is in it is handed out, and looked at by whoever looks at it
+        found = calls.settled(iter(stands))
+        if type(value) is list and stands is not value:
+            self.iterated.append((value, found))
+        return found
 
     @raising
     def next(self, it: Any) -> Any:

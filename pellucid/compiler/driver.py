@@ -41,7 +41,7 @@ from .making import make_entry
 from .modules import share
 from .report import Report
 from .sizes import Sizes, timed
-from .why import Recompile, why
+from .why import Recompile, moved, why
 from .worth import Balance, elements
 
 __all__: list[str] = []
@@ -286,23 +286,30 @@ class Compiled:
         found = why(known[0], args, kwargs)
         if found is None:
             return
-        if found.source is not None and found.source not in self.fixed:
-            if found.new == "a tensor":
-                self.promoted |= {found.source}
-            else:
-                self.varying |= {found.source}
-        self.recompiles.append(Recompile(self.name, *found[1:]))
+        self.vary(*moved(known[0], args, kwargs))
+        self.recompiles.append(Recompile(self.name, *found))
+
+    def vary(self, numbers: set, tensors: set) -> bool:
+        """From now on, read these places at each call, unless a capture needed what was there; whether that is news."""
+        before = self.varying, self.promoted
+        self.varying |= numbers - self.fixed
+        self.promoted |= tensors - self.fixed
+        return before != (self.varying, self.promoted)
 
     def _entry(self, args: tuple, kwargs: dict) -> Entry:
         paths = self.numbers.look(args, kwargs)
-        if paths or self.varying:
+        while True:
             try:
                 return make_entry(self, args, kwargs, paths)
-            except TraceError:
-                self.numbers.fix(paths)
-                self.fixed |= self.varying
-                self.varying = frozenset()
-        return make_entry(self, args, kwargs)
+            except TraceError as error:
+                if not paths and not self.varying:
+                    raise
+                wanted, places = error.places
+                if not wanted and not places:                   # nobody knows which: all of them
+                    wanted, places = paths, self.varying
+                self.numbers.fix(frozenset(wanted))
+                self.fixed |= places
+                paths, self.varying = paths - wanted, self.varying - places
 
     def prepared(self, *args: Any, **kwargs: Any) -> Entry:
         """Compile for these arguments, without running: the version, for looking at."""
@@ -523,7 +530,7 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
     What the function looked at (shapes, dtypes, Python arguments, globals, attributes, the modes of modules and of autograd) is checked
     at each call, and captured anew where it is otherwise. What cannot be part of a graph (a branch on a value, print, C functions)
     cuts the function into segments that run one after another, with the results of plain Python; `explain` shows where. Numbers in the `param_groups` of optimisers and
-    step counts are read anew each time, so that a learning-rate schedule (outside the function) causes no second compile.
+    step counts are read anew each time, so that a learning-rate schedule (in the function or outside) causes no second compile.
 
     Args:
         fn: what to compile; without it, `compile(...)` is a decorator. A module gives a module with the same parameters and

@@ -30,6 +30,7 @@ from ..tensor import Tensor
 from ..tensor import eager
 from ..tensor.core import DROPPED, wrap
 from ..tensor.engine import observed
+from ..tensor.fake import Fake
 from ..tensor.tracing import Traced, flatten
 from .guards import Writer, implied, module_guards, module_kinds, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .history import Finished
@@ -299,7 +300,7 @@ class Entry:
         self.store = None
         kept = ""
         if self.keep_grads and not self.joint and isinstance(self.execute, Executable):
-            own = {t: at for t, at in self.traced.grad_at.items() if at is not None and id(t) not in self.places}
+            own = {t: at for t, at in self.traced.grad_at.items() if at is not None and id(t) not in self.places and type(t._a) is not Fake}
             if own:
                 self.store = Store(list(own), list(own.values()), len(self.traced.graph.outputs))
                 w.put(f"kept = {w.name(self.store, 'store')}.lend()")
@@ -342,7 +343,11 @@ class Entry:
         if self.store is not None:
             w.put("if kept is None:")
             w.put(f"    {w.name(self.store, 'store')}.take(outs)")
+        own = {}                                    # gradients of tensors that the function has made
         for t, at in traced.grad_at.items():
+            if type(t._a) is Fake:
+                own[id(t)] = at
+                continue
             owner = self._tensor(w, t)
             if self.store is not None and t in self.store.owners_set:
                 continue
@@ -375,18 +380,20 @@ class Entry:
             for k, r in enumerate(traced.results):
                 if r.same is None:
                     w.put(f"{names[k]}._extras().inference = True")
+        live = self.joint.live if self.joint is not None else ()
+        for k, (r, t) in enumerate(zip(traced.results, self.recipe.tensors)):
+            if r.requires_grad and r.same is None and k not in live:        # a leaf of the function's own, or used up
+                w.put(f"{names[k]}._rg = True" if t._fn is None else f"finished({names[k]})")
+            if own.get(id(t)) is not None and r.same is None:
+                w.put(f"{names[k]}._grad = {'DROPPED' if not self.keep_grads else f'wrap(outs[{own[id(t)]}])'}")
         if self.joint is not None:
-            live = self.joint.live
-            owners = ", ".join(self._tensor(w, t) for t in self.joint.wrt)
+            made = {id(t): names[k] for k, t in enumerate(self.recipe.tensors) if traced.results[k].same is None}
+            owners = ", ".join(made.get(id(t)) or self._tensor(w, t) for t in self.joint.wrt)
             at = {r.index: names[k] for k, r in enumerate(traced.results[:len(names)]) if r.index is not None}
             saved = [at.get(k) if kind == "out" else None if k in self.joint.numbers else self._input_tensor(w, k)
                      for kind, k in self.joint.saved]
             kept = ", ".join(x for x in saved if x is not None)
             w.put(f"{w.name(self.joint, 'joint')}.connect([{owners}], [{', '.join(names[k] for k in live)}], [{kept}], inputs, outs)")
-        else:
-            for k, r in enumerate(traced.results):
-                if r.requires_grad and r.same is None:
-                    w.put(f"finished({names[k]})")
         self._finish(w, names)
 
     def _input_tensor(self, w: Writer, place: int) -> str:

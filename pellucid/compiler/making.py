@@ -16,13 +16,16 @@ from ..capture.attempt import Attempt, Located
 from ..capture.breaks import Break
 from ..capture.sources import Source, evaluate
 from ..core.errors import fail, message
+from ..core.layout import preserve_format
 from ..core.spec import Spec
 from ..graph.ir import Graph
 from ..graph.partition import partition
 from ..nn import Module
 from ..ops.dispatch import local
+from ..ops.op import REGISTRY
 from ..tensor import Tensor
 from ..tensor.core import PLAIN, Node, new
+from ..tensor.fake import Fake
 from ..tensor.tracing import TraceError, Traced, Tracer, flatten, rebuild, trace as trace_function
 from . import backends
 from .entry import Constant, Entry, own_memory
@@ -42,6 +45,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     start = time.perf_counter()
     leaves: list[Tensor] = []
     tracer = Tracer(compiled.name)
+    tracer.apart = True
     places, extras = promoted(compiled.promoted, (args, kwargs))
     given = args, kwargs, extras
     template = flatten(lifted(given, (), paths, tracer, given), leaves)
@@ -52,8 +56,13 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     watch = [p for m in reachable(compiled.fn) for p in m.parameters()]
     try:
         traced = trace_function(work, rebuild(template, seen), name=tracer.graph.name, tracer=tracer, watch=watch)
+    except TraceError as error:
+        error.places = needed(tracer, error, given)
+        raise
     except Break as error:                          # in what autograd calls back
         raise TraceError(f"{error.reason} ({error.remedy})") from error
+    except Lost as lost:
+        return make_entry(compiled, args, kwargs, paths, apart, themselves, before_backward(compiled, attempt, end, lost.reason))
     except Located as located:
         if compiled.fullgraph and located.error.number in ("PX013", "PX014"):
             raise located.__cause__ from None       # the function's own error
@@ -72,17 +81,15 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
         compiled.met(error)
         attempt.release()
         return make_entry(compiled, args, kwargs, paths, apart, themselves, Located(error, step))
+    if compiled.vary(*attempt.rewritten):
+        attempt.release()
+        return make_entry(compiled, args, kwargs, paths, apart, themselves, end)
     also = met_otherwise(tracer, leaves, stands)
     if also or apart and shared(traced, leaves, seen):
         return make_entry(compiled, args, kwargs, paths, apart and bool(also), themselves | also, end)
-    if any(t._fn is not None and traced.grads.get(stands[id(t)]) is not None for t in leaves):
-        where = attempt.world.backwards
-        if where and (end is None or where[0] < end.steps):
-            error = attempt.place(Break("PX009"))
-            compiled.met(error)
-            return make_entry(compiled, args, kwargs, paths, apart, themselves, Located(error, where[0]))
-        fail(TraceError, "P3108", "backward() inside the function would go on into the history of an argument",
-             fix="call backward() outside, on what the function returns, or detach() the argument")
+    if any(t._fn is not None and traced.grads.get(stands[id(t)]) is not None for t in leaves) or any(
+            s.fn is not None and traced.grads.get(s.tensor) is not None for s in tracer.saved.values()):
+        return make_entry(compiled, args, kwargs, paths, apart, themselves, before_backward(compiled, attempt, end))
     ties, met = met_within(tracer, seen)
     for container, path in (i.source for i in traced.inputs if i.source is not None and type(i.source[0]) is dict):
         check_unchanged(tracer, container, path)
@@ -110,6 +117,43 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     seconds["all"] = time.perf_counter() - start
     entry.seconds, entry.graph = seconds, graph
     return entry
+
+
+class Lost(Exception):
+    """Something of a history that goes on was written before the segment ended."""
+
+    def __init__(self, reason: str):
+        self.reason = reason
+
+
+def before_backward(compiled: Any, attempt: Attempt, end: Located | None, what: str = "") -> Located:
+    """The segment must end before the first backward(), which runs on its own then."""
+    where = attempt.world.backwards
+    if not where or end is not None and where[0][0] >= end.steps:
+        fail(TraceError, "P3108", "backward() inside the function would go on into what was computed before it", got=what or None,
+             fix="call backward() outside, on what the function returns, or detach() what was computed before")
+    step, place = where[0]
+    error = Break("PX009", what)
+    error.file, error.line, error.function = place
+    compiled.met(error)
+    return Located(error, step)
+
+
+def needed(tracer: Tracer, error: TraceError, given: tuple) -> tuple[set, set]:
+    """The run-time numbers that a capture needed the values of: paths in the arguments, and places outside of them."""
+    paths, places = set(), set()
+    stack = [error.number] if error.number is not None else []
+    while stack:
+        expr = stack.pop()
+        if type(expr) is tuple and expr[0] == "input":
+            container, path = tracer.sources.get(tracer.graph.inputs[expr[1]], (None, ()))
+            if container is given:
+                paths.add(path)
+            elif type(container) is Source:
+                places.add(container)
+        elif type(expr) is tuple:
+            stack += expr[1:]
+    return paths, places
 
 
 def promoted(places: frozenset, given: tuple[tuple, dict]) -> tuple[tuple[Source, ...], tuple[Tensor, ...]]:
@@ -216,29 +260,36 @@ class Work:
         flatten(out, leaves)
         if local.grad:
             self.live = [k for k, t in enumerate(leaves) if isinstance(t._fn, Node) and alive(t._fn)]
-        cut = self.fn.stop is not None
-        if cut and self.live and self.stepped():
-            raise TraceError(message("P3112", "backward() ran before a break, and other results go on into a later backward()",
-                                     fix="remove the break between them, or compile the two parts as functions of their own"))
-        world = self.fn.world
-        self.hooked = self.live and not self.stepped() and world.hooked
-        if not self.live or self.stepped() or self.hooked:
+        world, stepped = self.fn.world, self.stepped()
+        self.hooked = self.live and not stepped and world.hooked
+        if not self.live or self.hooked:
             self.live = []
             return out, []
         tracer = self.tracer
         live = [leaves[k] for k in self.live]
         lifted = [t for t in tracer.lifted.values() if t._rg]
-        self.wrt = list({id(t): t for t in [*[t for t in self.arguments if t._rg], *lifted]}.values())
+        own = [t for t in leaves if t._rg and t._fn is None and (       # made in here, to be differentiated by
+            id(t) not in tracer.saved or tracer.saved[id(t)].fake is None and type(tracer.saved[id(t)].array) is Fake)]
+        self.wrt = list({id(t): t for t in [*[t for t in self.arguments if t._rg], *lifted, *own]}.values())
         tangents = [tracer.tensor(tracer.graph.input(Spec(tuple(t.shape), t.dtype), "g", "tangent")) for t in live]
-        own = self.fn.stop is not None and any(t._rg and t._fn is None and id(t) not in tracer.saved for t in leaves)
-        if own or not self.wrt:
-            raise TraceError(message("P3113", "a tensor that wants a gradient is made before a break, and is used after it",
-                                     fix="make it outside the compiled function, or remove the break"))
         for t in self.wrt:
             if t._fn is None and t._x is not None:              # they run when the gradient gets there
                 t._x.hooks = t._x.post_hooks = t._x.kept = None
-        with self.fn.watching():
-            found = gradients(live, self.wrt, tangents, allow_unused=True)
+        try:
+            with self.fn.watching():
+                found = gradients(live, self.wrt, tangents, allow_unused=True) if self.wrt else ()
+        except RuntimeError as error:
+            if not stepped or isinstance(error, TraceError):
+                raise
+            world.journal.restore()
+            if self.fn.stop is not None:
+                raise Lost(str(error).partition("\n")[0]) from None
+            self.live = []                          # as in eager, it cannot be differentiated any more
+            return out, []
+        if stepped and world.hooked:                # what is differentiated twice has hooks
+            world.journal.restore()
+            self.hooked, self.live = world.hooked, []
+            return out, []
         if world.journal.changes():
             world.journal.restore()
             raise TraceError(message("P3114", "the backward of a custom Function changes something other than its results",
@@ -272,11 +323,15 @@ def joint_of(compiled: Any, traced: Traced, work: Work, extra: int) -> tuple[Gra
     gradient_at = [r.index for r in traced.results[len(traced.results) - extra:]]
     places = {at: k for k, at in enumerate(dict.fromkeys(gradient_at))}
     count = len(g.outputs) - len(places)                 # of the forward's own: gradients come last
-    g.outputs = [*[v for k, v in enumerate(g.outputs) if k not in places], *[g.outputs[k] for k in places]]
+    order = [*[k for k in range(len(g.outputs)) if k not in places], *places]
+    g.outputs = [g.outputs[k] for k in order]
+    traced.grad_at = {t: None if at is None else order.index(at) for t, at in traced.grad_at.items()}
     native = not callable(compiled.backend) and compiled.backend != "eager"
     forward, backward, saved = partition(backends.prepare(g) if native else g, count)
     inputs = {v: k for k, v in enumerate(forward.inputs)}
     results = {v: k for k, v in reversed(list(enumerate(forward.outputs[:count])))}
+    written = {v for v, _ in forward.writebacks}
+    saved = [forward.add(REGISTRY["clone"], (v,), {"fmt": preserve_format}, (v.spec,), None).outs[0] if v in written else v for v in saved]
     forward.outputs[count:] = [v for v in saved if v not in inputs and v not in results]
     made = results | {v: k for k, v in enumerate(forward.outputs) if k >= count}
     sources = [("in", inputs[v]) if v in inputs else ("out", made[v]) for v in saved]

@@ -25,14 +25,28 @@ class Recompile(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """`source`: the place, if it holds a number or a tensor that could be read at each call."""
+    """`what` changed from `old` to `new`; `where` the user's line that reads it; `remedy` what helps."""
 
-    source: Source | None
     what: str
     old: str
     new: str
     where: str
     remedy: str
+
+
+def moved(entry: Any, args: tuple, kwargs: dict) -> tuple[set[Source], set[Source]]:
+    """The places outside the arguments whose numbers have changed, and those whose tensors were replaced."""
+    numbers, tensors = set(), set()
+    for check in entry.checks:
+        try:
+            now = evaluate(check.source, (args, kwargs))
+        except Exception:
+            continue
+        if check.kind == "value" and type(check.what) in (int, float) and type(now) in (int, float) and now != check.what:
+            numbers.add(check.source)
+        elif check.kind == "identity" and now is not check.what and isinstance(now, Tensor) and isinstance(check.what, Tensor):
+            tensors.add(check.source)
+    return numbers, tensors
 
 
 def why(entry: Any, args: tuple, kwargs: dict) -> Changed | None:
@@ -45,18 +59,20 @@ def why(entry: Any, args: tuple, kwargs: dict) -> Changed | None:
         try:
             now = evaluate(check.source, given)
         except Exception:
-            return Changed(None, str(check.source), _text(check.what), "gone", check.where, "")
+            return Changed(str(check.source), _text(check.what), "gone", check.where, "")
         kind, what = check.kind, check.what
         if kind == "value" and (type(now) is not type(what) or now != what):
             number = type(what) in (int, float) and type(now) in (int, float)
-            return Changed(check.source if number else None, str(check.source), _text(what), _text(now), check.where,
+            return Changed(str(check.source), _text(what), _text(now), check.where,
                            "it is a run-time number from now on" if number else "keep it as it is, or pass it as a tensor")
         if kind == "identity" and now is not what:
             both = isinstance(now, Tensor) and isinstance(what, Tensor)
-            return Changed(check.source if both else None, str(check.source), _text(what), _text(now), check.where, "it is read at each call from now on" if both else "keep it as it is, or pass it as an argument")
+            return Changed(str(check.source), _text(what), _text(now), check.where,
+                           "it is read at each call from now on" if both else "keep it as it is, or pass it as an argument")
         if kind == "type" and type(now) is not what or kind == "length" and len(now) != what or kind == "keys" and tuple(now) != what:
-            return Changed(None, f"{kind} of {check.source}", _text(what), _text(now), check.where, "")
-    return Changed(None, "a module, a gradient, or memory that is shared", "", "", "", "")
+            seen = {"type": type, "length": len, "keys": tuple}[kind](now)
+            return Changed(f"{kind} of {check.source}", _text(what), _text(seen), check.where, "")
+    return Changed("a module, a gradient, or memory that is shared", "", "", "", "")
 
 
 def arguments(entry: Any, args: tuple, kwargs: dict) -> Changed | None:
@@ -65,13 +81,13 @@ def arguments(entry: Any, args: tuple, kwargs: dict) -> Changed | None:
     flatten((args, kwargs), leaves)
     count = len(entry.traced_as) - len(entry.promoted)
     if len(leaves) != count:
-        return Changed(None, "the number of tensors among the arguments", str(count), str(len(leaves)), "", "")
+        return Changed("the number of tensors among the arguments", str(count), str(len(leaves)), "", "")
     for k, (t, seen) in enumerate(zip(leaves, entry.traced_as)):
         a, b = t._a, seen._a
         for what, old, new in (("shape", b.shape, a.shape), ("dtype", b.dtype, a.dtype), ("requires_grad", seen._rg, t._rg),
                                ("strides", b.strides, a.strides)):
             if old != new:
-                return Changed(None, f"{what} of argument {k}", str(old), str(new), "",
+                return Changed(f"{what} of argument {k}", str(old), str(new), "",
                                "pad the batch to one size, or drop the last one (drop_last=True)" if what == "shape" else "")
     return None
 

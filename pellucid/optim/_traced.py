@@ -14,6 +14,7 @@ from typing import Any
 
 from ..core.spec import TensorLike
 from ..ops.dispatch import below, local
+from ..tensor.symbolic import SymNumber
 
 __all__: list[str] = []
 
@@ -75,6 +76,7 @@ class Seen(dict):
     def __init__(self, group: dict[str, Any], tracer: Any):
         super().__init__()
         self.group, self.tracer = group, tracer
+        self.written = getattr(tracer, "written", lambda group, key: False)
 
     def __missing__(self, key: str) -> Any:
         value = self.group[key]
@@ -91,6 +93,8 @@ class Seen(dict):
         return self[key] if key in self.group else default
 
     def _seen(self, path: tuple, value: Any) -> Any:
+        if type(value) is SymNumber and path[0] not in _SETTINGS or self.written(self.group, path[0]):
+            return value                            # the traced function has set it
         if path[0] not in _SETTINGS and type(value) in (int, float) and (value != 0 or path[0] in _RATES):
             return self.tracer.lift_item(self.group, path, value)
         self.tracer.guard_item(self.group, path, value)

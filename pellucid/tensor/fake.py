@@ -22,7 +22,11 @@ ndarray = np.ndarray
 
 
 class TraceError(RuntimeError):
-    """A function that cannot be traced: it asks for a value that is known only when the traced function runs."""
+    """A function that cannot be traced: it asks for a value that is known only when the traced function runs. `number`: the expression
+    of the run-time number whose value it needed, if it was one; `places`: what the compiler knows of where that lies."""
+
+    number: Any = None
+    places: tuple = ((), ())
 
 
 _CAPTURE = PACKAGE + "capture" + os.sep

@@ -56,6 +56,7 @@ class Memories(Interpreter):
     def __init__(self, graph: Graph, constants: bool):
         self.graph, self.constants = graph, constants
         self.open = True
+        self.apart = False                             # the histories of real tensors are out of reach: gradients end at them
         self.saved: dict[int, Saved] = {}              # id of a real tensor -> what it was
         self.cells: dict[int, list[Cell]] = {}         # id of the array that owns real memory -> what lies in it
         self._buffers: dict[int, ndarray] = {}         # id of that array -> untouched memory of the same extent
@@ -177,6 +178,8 @@ class Memories(Interpreter):
                 raise TraceError(message("P3004", "this tensor was made inside a function while it was traced: it has no value",
                                          fix="return it from the traced function instead of keeping it in a variable or attribute"))
         saved = self.touch(t)
+        if self.apart and t._fn is not None and saved.fake is None:
+            t._fn, t._oi = None, 0
         role = role or ("parameter" if t._rg and t._fn is None else "state")
         saved.role = role
         x = t._x

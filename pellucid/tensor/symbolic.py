@@ -104,22 +104,23 @@ class SymNumber:
     def __abs__(self):
         return self.tracer.symbol(abs(self.now), ("abs", self.expr))
 
-    __hash__ = object.__hash__
+    def __hash__(self):
+        constant(self, "hash()")
 
     def __bool__(self):
-        constant("a truth test")
+        constant(self, "a truth test")
 
     def __float__(self):
-        constant("float()")
+        constant(self, "float()")
 
     def __int__(self):
-        constant("int()")
+        constant(self, "int()")
 
     def __index__(self):
-        constant("use as an index")
+        constant(self, "use as an index")
 
     def __complex__(self):
-        constant("complex()")
+        constant(self, "complex()")
 
     def __format__(self, spec: str) -> str:
         return f"<number, now {self.now.__format__(spec)}>"
@@ -128,9 +129,11 @@ class SymNumber:
         return f"<number, now {self.now}>"
 
 
-def constant(what: str):
-    raise TraceError(message("P3002", f"a run-time number became a constant by {what}",
-                             fix="compute with it (+ - * / **), compare it with a number, or hand it to tensor operations"))
+def constant(number: SymNumber, what: str):
+    error = TraceError(message("P3002", f"a run-time number became a constant by {what}",
+                               fix="compute with it (+ - * / **), compare it with a number, or hand it to tensor operations"))
+    error.number = number.expr
+    raise error
 
 
 def _dunders() -> None:

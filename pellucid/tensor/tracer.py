@@ -334,6 +334,11 @@ class Tracer(Memories):
             found = self.symbols[key] = self.scalar(float(value), str(path[0]), (container, path))
         return found
 
+    @staticmethod
+    def written(container, key) -> bool:
+        """Whether the traced function has set this item: whoever runs it so that it can, says so."""
+        return False
+
     def guard_item(self, container, path: tuple, value) -> None:
         """Rely on the value at `path` of `container`."""
         self.items.setdefault((id(container), path), (container, path, value))

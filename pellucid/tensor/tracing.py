@@ -280,7 +280,7 @@ def changed(tracer: Tracer) -> tuple[dict, dict]:
         t = saved.tensor
         if t._grad is not saved.grad:
             grads[t] = None if t._grad is None else _array(tracer, t._grad)
-        if t._rg != saved.rg and t._fn is None:
+        if t._rg != saved.rg and t._fn is None and type(saved.array) is not Fake:
             flags[t] = t._rg
         now, fake = t._a, saved.fake
         before = saved.array if fake is None else fake

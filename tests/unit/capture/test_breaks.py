@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ BREAKS = Path(pellucid.__file__).parents[1] / "docs" / "reference" / "breaks.md"
 outside = iter(range(1000))
 members = {object()}
 weight = pellucid.ones(3, requires_grad=True)
+kept = weight * 2
 
 
 class Config:
@@ -38,7 +40,7 @@ def foreign(x):
 
 
 def output(x):
-    print(end="")
+    print(end="", file=sys.stderr)
     return x * 2
 
 
@@ -66,10 +68,17 @@ def deep(x, n=300):
 
 def continued_backward(x):
     weight.grad = None
-    loss = (x * weight).sum()
-    scale = loss.item()
-    loss.backward()
-    return weight.grad * scale
+    loss = (x * kept).sum()
+    loss.backward(retain_graph=True)
+    return weight.grad * 2
+
+
+def scheduled(x):
+    optimizer = pellucid.optim.SGD([weight], lr=1.0)
+    scheduler = pellucid.optim.lr_scheduler.LambdaLR(optimizer, lambda epoch: 0.5 ** epoch)
+    optimizer.step()
+    scheduler.step()
+    return x * optimizer.param_groups[0]["lr"]
 
 
 def local_class(x):
@@ -143,7 +152,7 @@ def hooked(x):
 WEIGHT = pellucid.ones(3, requires_grad=True)
 TRIGGERS = {"PX001": value, "PX002": foreign, "PX003": output, "PX004": disabled, "PX005": iterator, "PX006": unseen, "PX007": class_written,
             "PX008": deep, "PX009": continued_backward, "PX010": local_class, "PX011": asynchronous, "PX012": uncaptured, "PX013": raises, "PX014": fails, "PX015": drawn,
-            "PX016": unrepeatable, "PX017": identity, "PX018": numpy_values, "PX019": exception_group, "PX020": hooked}
+            "PX016": unrepeatable, "PX017": identity, "PX018": numpy_values, "PX019": exception_group, "PX020": hooked, "PX021": scheduled}
 
 
 def outcome(fn, x):

@@ -13,14 +13,7 @@ sys.path.append(str(Path(__file__).parents[3] / "benchmarks"))
 from capture_scripts import ONE_GRAPH, SCRIPTS, counts, given_up, losses  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*runs uncompiled")
-BROKEN: dict[str, str] = {
-    "lstm": "a tensor in a dict is known by identity: a version a step",
-    "dcgan": "backward() after a break goes on into what was computed before it",
-    "reinforce": "gradients of a segment after a break need a value",
-}
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.xfail(strict=True, reason=BROKEN[n])] if n in BROKEN else []) for n in SCRIPTS])
+@pytest.mark.parametrize("name", SCRIPTS)
 def test_the_compiled_step_trains_as_the_plain_one(name):
     expected, *_ = losses(pellucid, name, more=0)
     whole = name in ONE_GRAPH

@@ -40,11 +40,11 @@ def to_numpy(x):
 
 
 def formats(x):
-    return x, f"{x}"
+    return x * len(f"{x}")
 
 
 @pytest.mark.parametrize("fn, asked", [(reads_a_number, "item"), (branches, "bool"), (counts, r"x\[mask\]"), (loops, "tolist"), (to_numpy, "numpy"),
-                                       (formats, "format|print")])
+                                       (formats, "item")])
 def test_the_line_and_the_reason_are_named(fn, asked):
     x = randn(3, 2)
     line = rf"test_refusals.py:{fn.__code__.co_firstlineno + 1}"
@@ -71,7 +71,7 @@ def test_a_step_with_a_break_counts_once():
             loss = m(x).square().mean()
             loss.backward()
             optimizer.step()
-            return loss.item()
+            return max(loss.item(), 0.0)
         return step
 
     compiled, plain = pellucid.compile(stepper(m, optimizer)), stepper(reference, other)

@@ -323,7 +323,7 @@ def test_clipping_inside_a_step():
         same(*models)
 
 
-def test_a_schedule_inside_is_refused():
+def test_a_schedule_inside_steps_once_a_call():
     m = network()
     optimizer = pellucid.optim.SGD(m.parameters(), lr=1.0)
     schedule = pellucid.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
@@ -333,8 +333,11 @@ def test_a_schedule_inside_is_refused():
         optimizer.step()
         schedule.step()
 
-    with pytest.raises(RuntimeError, match="P3105"):
-        pellucid.compile(step, backend="eager", fullgraph=True)(*batch())
+    compiled = pellucid.compile(step, backend="eager", fullgraph=True)
+    for k in range(4):
+        compiled(*batch())
+        assert optimizer.param_groups[0]["lr"] == 0.5 ** (k + 1) and schedule.last_epoch == k + 1
+    assert compiled.compiles == 2                   # without gradients that are there already, and with them
 
 
 def test_a_tensor_as_learning_rate():
@@ -484,3 +487,17 @@ def test_a_parameter_with_other_memory(backend, other):
         m.weight.data = other
         x = x.to(other.dtype)
         assert pellucid.allclose(c(x), m(x)) and c.compiles == 2
+
+
+def test_a_backward_inside_and_another_outside():
+    w = pellucid.ones(3, requires_grad=True)
+
+    @pellucid.compile
+    def f(x):
+        (x * w).sum().backward()
+        return (w * x * x).sum()
+
+    for k in range(1, 4):
+        f(pellucid.ones(3) * 2).backward()
+        assert w.grad.tolist() == [6.0 * k] * 3
+    assert not f.breaks
