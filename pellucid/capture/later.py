@@ -18,6 +18,7 @@ from ..ops.op import F
 from ..optim.lr_scheduler import OneCycleLR
 from ..tensor import Tensor
 from ..tensor.core import Slots
+from ..tensor.fake import Fake
 from ..tensor.interop import tensor
 from ..tensor.symbolic import SymNumber
 from . import policy
@@ -75,6 +76,8 @@ def item(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     t = args[0]
     if kwargs or len(args) != 1 or not isinstance(t, Tensor) or t._a.size != 1 or t._a.dtype.kind not in "fiubc":
         return fn(*args, **kwargs)
+    if type(t._a) is Fake and t._a.constant() is not None:             # known already
+        return fn(t)
     kind = {"f": float, "i": int, "u": int, "b": bool, "c": complex}[t._a.dtype.kind]
     return Later(kind, ITEM, (snapshot(world, t),))
 

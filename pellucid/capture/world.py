@@ -22,7 +22,8 @@ from . import calls, choices, forms, later, policy
 from .arrays import Array
 from .breaks import Break, refuse
 from .choices import Choice
-from .concrete import Concrete, raising
+from .building import Building
+from .concrete import raising
 from .frame import Exhausted, Generator, Raised, frame_of
 from .journal import Journal
 from .later import Later
@@ -34,7 +35,7 @@ __all__: list[str] = []
 MISSING = object()
 
 
-class World(Concrete):
+class World(Building):
     """The domain of a capture. `varying`: places whose numbers are run-time numbers; `tracer`: makes those."""
 
     def __init__(self, tracer: Any, varying: frozenset = frozenset()):
@@ -898,52 +899,6 @@ class World(Concrete):
             refuse("PX017", f"the text of a {type(value).__name__}")
         else:
             self.expose(value)
-
-    # ------------------------------------------------------------------------------------------ building
-    def build_string(self, parts: list) -> Any:
-        return later.joined(parts) if later.holds(parts) else "".join(parts)
-
-    def list_append(self, owner: list, item: Any) -> None:
-        self.change(owner)
-        owner.append(item)
-
-    @raising
-    def list_extend(self, owner: list, items: Any) -> Any:
-        return self.collect(items, forms.into_list, owner, super().list_extend)
-
-    @raising
-    def set_update(self, owner: set, items: Any) -> Any:
-        return self.collect(items, forms.into_set, owner, super().set_update)
-
-    @raising
-    def dict_update(self, owner: dict, items: Any) -> Any:
-        self.expose(items)
-        if policy.python_class(type(items)) and policy.python_method(type(items), "keys") is not None:
-            return frame_of(forms.into_dict, (owner, items), {})
-        return super().dict_update(owner, items)
-
-    def dict_merge(self, owner: dict, items: Any, fn: Any) -> None:
-        self.expose(items)
-        super().dict_merge(owner, items, fn)
-
-    def collect(self, items: Any, polyfill: Any, owner: Any, otherwise: Any) -> Any:
-        if calls.runs_python(items):
-            return frame_of(polyfill, (owner, items), {})
-        self.expose(items)
-        return otherwise(owner, items)
-
-    @raising
-    def unpack(self, items: Any, count: int | None, after: int) -> Any:
-        if calls.runs_python(items):
-            return frame_of(forms.drained if count is None else forms.first, (items,) if count is None else
-                            (items, count + 1 if after < 0 else sys.maxsize), {})
-        self.expose(items)
-        return super().unpack(items, count, after)
-
-    @raising
-    def star_kwargs(self, items: Any) -> dict:
-        self.expose(items)
-        return dict(items)
 
     # ------------------------------------------------------------------------------------------ iteration
     @raising
