@@ -47,7 +47,6 @@ TUPLE_FIELD = type(collections.namedtuple("_", "x").x)
 # What tensors say of their history and their place in memory.
 FACTS = frozenset(("is_leaf", "grad_fn", "retains_grad", "output_nr", "_base", "storage_offset", "data_ptr", "is_inference", "is_shared", "is_pinned",
                    "_is_view", "_version"))
-GEOMETRY = frozenset(("pellucid.tensor.size",))
 
 # ---------------------------------------------------------------------------------------------------- functions
 # Packages whose Python code runs as it is: it has no state that a program could see change, or says so to the tracer.

@@ -29,7 +29,7 @@ from ..graph.ir import Graph
 from ..kernel.ir import Kernel
 from ..native.execute import BeingTraced
 from ..nn import Module
-from ..ops.dispatch import local, state
+from ..ops.dispatch import local, state, watched
 from ..optim._traced import FirstStep
 from ..tensor import Tensor
 from ..tensor.core import PLAIN
@@ -40,7 +40,7 @@ from .guards import MISS
 from .making import make_entry
 from .modules import share
 from .report import Report
-from .sizes import Sizes, timed
+from .sizes import Sizes, leaves, timed
 from .why import Recompile, moved, why
 from .worth import Balance, elements
 
@@ -124,8 +124,7 @@ class Compiled:
 
     def segment(self, args: tuple, kwargs: dict) -> Any:
         """Run up to the next break: the result, or a Goto."""
-        cast = local.autocast
-        key = local.grad, local.inference, cast if cast is None else cast.dtype, dt.get_default_dtype()      # as _key
+        key = self._key()
         for call in self._calls.get(key, ()):
             try:
                 r = call(args, kwargs)
@@ -423,11 +422,6 @@ class Compiled:
         self.gave_up = None
 
 
-def watched() -> bool:
-    """Whether somebody wants to see every operator: an outer trace, a mode, hooks of saved tensors, anomaly detection."""
-    return bool(local.stack or local.function_modes or local.saved_hooks or local.anomaly)
-
-
 def name_of(fn: Callable) -> str:
     return getattr(fn, "__qualname__", None) or type(fn).__name__
 
@@ -498,8 +492,7 @@ class Numbers:
         """The paths of the run-time numbers in these arguments."""
         if self.dynamic is False:
             return frozenset()
-        found: dict[tuple, float | int] = {}
-        collect((args, kwargs), (), found)
+        found = {path: x for path, x in leaves((args, kwargs)) if type(x) is float and x == x or type(x) is int and abs(x) < 1 << 53}
         for path, value in found.items():
             if self.dynamic or self.seen.setdefault(path, value) != value:
                 self.changing.add(path)
@@ -507,18 +500,6 @@ class Numbers:
 
     def fix(self, paths: frozenset) -> None:
         self.fixed |= paths
-
-
-def collect(x: Any, path: tuple, found: dict[tuple, float | int]) -> None:
-    """Numbers in a structure by path; not those inside of special containers, and no NaN."""
-    if type(x) is float and x == x or type(x) is int and abs(x) < 1 << 53:
-        found[path] = x
-    elif type(x) in (tuple, list):
-        for k, v in enumerate(x):
-            collect(v, (*path, k), found)
-    elif type(x) is dict:
-        for k, v in x.items():
-            collect(v, (*path, k), found)
 
 
 # ---------------------------------------------------------------------------------------------------- public

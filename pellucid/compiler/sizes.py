@@ -8,6 +8,7 @@ twice what the better choice would have cost). What stays true: either way the r
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ..core.config import config
@@ -53,8 +54,7 @@ class Sizes:
     def plainly(self, key: tuple, entries: list, args: tuple, kwargs: dict, fixed: set, full: bool) -> Met | None:
         """For a call in the modes `key` that none of `entries` fits: None if it is to be compiled, else where its time is to be noted.
         `fixed`: paths of integers that are sizes; `full`: no further version can be made."""
-        found: list = []
-        collect((args, kwargs), (), found, fixed)
+        found = collected(args, kwargs, fixed)
         at = key, tuple(found)
         met = self.met.get(at)
         if met is None:
@@ -72,7 +72,7 @@ class Sizes:
 
     def varies(self, sizes: dict, like: Any, entries: list, args: tuple, kwargs: dict) -> bool:
         """Whether a dimension in which this call differs from the version `like` has been compiled for enough sizes."""
-        marked((args, kwargs), (), self.marks)
+        self.marks |= marked(args, kwargs)
         differs = [p for p, n in sizes.items() if like.sizes.get(p) != n]
         for p in differs:
             mark = self.marks.get(p)
@@ -94,19 +94,22 @@ class Sizes:
                  "compiled_when": None if met is None else str(met)} for sizes, met in rows]
 
 
-def collect(x: Any, path: tuple, found: list, fixed: set | None) -> None:
-    """The shapes of tensors in a structure, and the integers at the paths `fixed` (None: all of them)."""
-    if isinstance(x, Tensor):
-        found.append((path, x._a.shape))
-    elif type(x) is int:
-        if fixed is None or path in fixed:
-            found.append((path, x))
-    elif type(x) in (tuple, list):
+def leaves(x: Any, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:
+    """(path, value) of what is in a structure; special containers are values."""
+    if type(x) in (tuple, list):
         for k, v in enumerate(x):
-            collect(v, (*path, k), found, fixed)
+            yield from leaves(v, (*path, k))
     elif type(x) is dict:
         for k, v in x.items():
-            collect(v, (*path, k), found, fixed)
+            yield from leaves(v, (*path, k))
+    else:
+        yield path, x
+
+
+def collected(args: tuple, kwargs: dict, fixed: set | None) -> list[tuple[tuple, Any]]:
+    """The shapes of tensors in a call, and the integers at the paths `fixed` (None: all of them)."""
+    return [(path, x._a.shape if isinstance(x, Tensor) else x) for path, x in leaves((args, kwargs))
+            if isinstance(x, Tensor) or type(x) is int and (fixed is None or path in fixed)]
 
 
 def spread(found: Any) -> list[tuple[tuple, int]]:
@@ -117,22 +120,13 @@ def spread(found: Any) -> list[tuple[tuple, int]]:
 
 def sizes_of(args: tuple, kwargs: dict) -> dict[tuple, int]:
     """All sizes and integers of a call by their places."""
-    found: list = []
-    collect((args, kwargs), (), found, None)
-    return dict(spread(found))
+    return dict(spread(collected(args, kwargs, None)))
 
 
-def marked(x: Any, path: tuple, marks: dict[tuple, bool]) -> None:
-    """What mark_dynamic and mark_static said of the tensors in a structure."""
-    if isinstance(x, Tensor):
-        for d, dynamic in ((x._x.marks if x._x is not None else None) or {}).items():
-            marks[(*path, d)] = dynamic
-    elif type(x) in (tuple, list):
-        for k, v in enumerate(x):
-            marked(v, (*path, k), marks)
-    elif type(x) is dict:
-        for k, v in x.items():
-            marked(v, (*path, k), marks)
+def marked(args: tuple, kwargs: dict) -> dict[tuple, bool]:
+    """What mark_dynamic and mark_static said of the tensors in a call."""
+    return {(*path, d): dynamic for path, x in leaves((args, kwargs)) if isinstance(x, Tensor) and x._x is not None
+            for d, dynamic in (x._x.marks or {}).items()}
 
 
 def spelt(place: tuple) -> str:

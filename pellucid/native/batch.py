@@ -17,9 +17,9 @@ from ..graph.ir import Graph
 from ..kernel.plan import KernelCall
 from . import build, jit, llvm, program, threads
 from .emit import Fn, Module
-from .engine import A_DATA, A_DESCR, A_DIMS, A_FLAGS, A_NDIM, A_TYPE, L_ITEMS
+from .engine import A_DATA, A_DESCR, A_DIMS, A_TYPE, L_ITEMS
 from .execute import ALIGNED, CONTIGUOUS, WRITEABLE, readable_layout
-from .flat import GRAIN, LENGTH
+from .flat import GRAIN, LENGTH, field, flags_of, ndim_of, word
 from .isa import SSE2, host_isa, isa_of
 
 # Words of a record: the kernel, how many operands, how many words in a group's table, the type of arrays; of each operand: whether it is
@@ -32,55 +32,50 @@ RECORD, GROUPS, TABLES, SIZES, THREADS, THREAD_NUM, TOTAL, BAD, CALL = range(9)
 def _load(m: Module) -> None:
     """Fill the tables of pointers and the sizes from a list of arrays."""
     f = Fn(m, "batch_load", "ptr call, ptr list")
-    word = lambda p, k: f.load(p, k, "i64")                                     # noqa: E731
-    pointer = lambda p, k: f.load(f.at(p, k, "i64"), 0, "ptr")                  # noqa: E731
-    field = lambda p, offset, ty: f.load(f.at(p, offset, "i8"), 0, ty)          # noqa: E731
-    record, tables, sizes = pointer(f.p_call, RECORD), pointer(f.p_call, TABLES), pointer(f.p_call, SIZES)
-    operands, words = word(record, OPERANDS), word(record, WORDS)
-    items = field(f.p_list, L_ITEMS, "ptr")
+    record, tables, sizes = word(f, f.p_call, RECORD, "ptr"), word(f, f.p_call, TABLES, "ptr"), word(f, f.p_call, SIZES, "ptr")
+    operands, words = word(f, record, OPERANDS), word(f, record, WORDS)
+    items = field(f, f.p_list, L_ITEMS, "ptr")
     bad, all_elements = f.at(f.p_call, BAD, "i64"), f.at(f.p_call, TOTAL, "i64")
 
     def refuse():
         f.put(f"store i64 1, ptr {bad}")
 
-    with f.loop(0, word(f.p_call, GROUPS)) as g:
+    with f.loop(0, word(f, f.p_call, GROUPS)) as g:
         with f.loop(0, operands) as k:
             operand = f.at(record, k * STEP + FIRST, "i64")
             x = f.load(items, g * operands + k, "ptr")
-            array = f.compare("eq", field(x, A_TYPE, "i64"), word(record, ARRAY))
+            array = f.compare("eq", field(f, x, A_TYPE, "i64"), word(f, record, ARRAY))
             with f.unless(array):
                 refuse()
             with f.when(array):
-                with f.when(f.compare("ne", field(x, A_DESCR, "i64"), word(operand, 2))):
+                with f.when(f.compare("ne", field(f, x, A_DESCR, "i64"), word(f, operand, 2))):
                     refuse()
-                flags = f.cast("zext", field(x, A_FLAGS, "i32"), "i64")
-                with f.when(f.compare("ne", f.int_op("and", flags, word(operand, 3)), word(operand, 3))):
+                flags = flags_of(f, x)
+                with f.when(f.compare("ne", f.int_op("and", flags, word(f, operand, 3)), word(f, operand, 3))):
                     refuse()
                 n = f.var(f.val("1", "i64"))
-                dims = field(x, A_DIMS, "ptr")
-                with f.loop(0, f.cast("sext", field(x, A_NDIM, "i32"), "i64")) as d:
-                    n.set(n.get() * word(dims, d))
+                dims = field(f, x, A_DIMS, "ptr")
+                with f.loop(0, ndim_of(f, x)) as d:
+                    n.set(n.get() * word(f, dims, d))
                 first = f.compare("eq", k, 0)
                 with f.when(first):
                     f.put(f"store i64 {n.get()}, ptr {f.at(sizes, g, 'i64')}")
-                    f.put(f"store i64 {word(f.p_call, TOTAL) + n.get()}, ptr {all_elements}")
-                wanted = f.select(f.compare("ne", word(operand, 0), 0), word(sizes, g), f.val("1", "i64"))
+                    f.put(f"store i64 {word(f, f.p_call, TOTAL) + n.get()}, ptr {all_elements}")
+                wanted = f.select(f.compare("ne", word(f, operand, 0), 0), word(f, sizes, g), f.val("1", "i64"))
                 with f.when(f.compare("ne", n.get(), wanted)):
                     refuse()
-                f.put(f"store i64 {field(x, A_DATA, 'i64')}, ptr {f.at(tables, g * words + word(operand, 1), 'i64')}")
+                f.put(f"store i64 {field(f, x, A_DATA, 'i64')}, ptr {f.at(tables, g * words + word(f, operand, 1), 'i64')}")
     f.end()
 
 
 def _run(m: Module) -> None:
     """Each thread takes an equal share of all elements."""
     f = Fn(m, "batch_part", "ptr call", internal=True)
-    word = lambda p, k: f.load(p, k, "i64")                                     # noqa: E731
-    pointer = lambda p, k: f.load(f.at(p, k, "i64"), 0, "ptr")                  # noqa: E731
-    record, tables, sizes = pointer(f.p_call, RECORD), pointer(f.p_call, TABLES), pointer(f.p_call, SIZES)
-    words, nth, total = word(record, WORDS), word(f.p_call, THREADS), word(f.p_call, TOTAL)
+    record, tables, sizes = word(f, f.p_call, RECORD, "ptr"), word(f, f.p_call, TABLES, "ptr"), word(f, f.p_call, SIZES, "ptr")
+    words, nth, total = word(f, record, WORDS), word(f, f.p_call, THREADS), word(f, f.p_call, TOTAL)
     tid = f.var(f.val("0", "i64"))
     with f.when(f.compare("gt", nth, 1)):
-        tid.set(f.cast("sext", f.op("i32", f"call i32 {pointer(f.p_call, THREAD_NUM)}()"), "i64"))
+        tid.set(f.cast("sext", f.op("i32", f"call i32 {word(f, f.p_call, THREAD_NUM, 'ptr')}()"), "i64"))
     begin, end = f.div(total * tid.get(), nth), f.div(total * (tid.get() + 1), nth)
     done = f.var(f.val("0", "i64"))
 
@@ -89,11 +84,11 @@ def _run(m: Module) -> None:
         inner = f.most(at - done.get(), f.val("0", "i64"))
         return f.select(f.compare("lt", inner, n), f.int_op("and", inner, -GRAIN), n)
 
-    with f.loop(0, word(f.p_call, GROUPS)) as g:
-        n = word(sizes, g)
+    with f.loop(0, word(f, f.p_call, GROUPS)) as g:
+        n = word(f, sizes, g)
         lo, hi = cut(begin, n), cut(end, n)
         with f.when(f.compare("lt", lo, hi)):
-            f.put(f"call void {pointer(record, FUNCTION)}(ptr {f.at(tables, g * words, 'i64')}, ptr {f.at(sizes, g, 'i64')}, "
+            f.put(f"call void {word(f, record, FUNCTION, 'ptr')}(ptr {f.at(tables, g * words, 'i64')}, ptr {f.at(sizes, g, 'i64')}, "
                   f"i64 {lo}, i64 {hi}, ptr null, ptr null)")
         done.set(done.get() + n)
     f.end()

@@ -60,20 +60,20 @@ EXPORTS = ("flat", "flat_team")
 
 
 # ---------------------------------------------------------------------------------------------------- the native part
-def _word(f: Fn, p, n, ty: str = "i64") -> Val:
+def word(f: Fn, p, n, ty: str = "i64") -> Val:
     return f.load(f.at(p, n if isinstance(n, Val) else int(n), "i64"), 0, ty)
 
 
-def _at(f: Fn, array, offset: int, ty: str) -> Val:
+def field(f: Fn, array, offset: int, ty: str) -> Val:
     return f.load(f.at(array, offset, "i8"), 0, ty)
 
 
-def _flags(f: Fn, array) -> Val:
-    return f.cast("zext", _at(f, array, A_FLAGS, "i32"), "i64")
+def flags_of(f: Fn, array) -> Val:
+    return f.cast("zext", field(f, array, A_FLAGS, "i32"), "i64")
 
 
-def _ndim(f: Fn, array) -> Val:
-    return f.cast("sext", _at(f, array, A_NDIM, "i32"), "i64")
+def ndim_of(f: Fn, array) -> Val:
+    return f.cast("sext", field(f, array, A_NDIM, "i32"), "i64")
 
 
 def _bad(f: Fn, good) -> None:
@@ -83,21 +83,21 @@ def _bad(f: Fn, good) -> None:
 def _same(m: Module) -> None:
     """Both arrays have one shape, and their elements in one order: both are contiguous, or their strides are in proportion."""
     f = Fn(m, "same", "ptr a, i64 item, ptr b, i64 other, ptr good", internal=True)
-    n = _ndim(f, f.p_a)
-    equal = f.compare("eq", n, _ndim(f, f.p_b))
+    n = ndim_of(f, f.p_a)
+    equal = f.compare("eq", n, ndim_of(f, f.p_b))
     with f.unless(equal):
         _bad(f, f.p_good)
-    both = f.int_op("and", f.int_op("and", _flags(f, f.p_a), _flags(f, f.p_b)), CONTIGUOUS)
+    both = f.int_op("and", f.int_op("and", flags_of(f, f.p_a), flags_of(f, f.p_b)), CONTIGUOUS)
     with f.when(equal):
-        dims, others = _at(f, f.p_a, A_DIMS, "ptr"), _at(f, f.p_b, A_DIMS, "ptr")
+        dims, others = field(f, f.p_a, A_DIMS, "ptr"), field(f, f.p_b, A_DIMS, "ptr")
         with f.loop(0, n) as d:
-            with f.when(f.compare("ne", _word(f, dims, d), _word(f, others, d))):
+            with f.when(f.compare("ne", word(f, dims, d), word(f, others, d))):
                 _bad(f, f.p_good)
         with f.when(f.compare("eq", both, 0)):
-            mine, theirs = _at(f, f.p_a, A_STRIDES, "ptr"), _at(f, f.p_b, A_STRIDES, "ptr")
+            mine, theirs = field(f, f.p_a, A_STRIDES, "ptr"), field(f, f.p_b, A_STRIDES, "ptr")
             with f.loop(0, n) as d:
-                with f.when(f.compare("gt", _word(f, dims, d), 1)):
-                    with f.when(f.compare("ne", _word(f, mine, d) * f.p_other, _word(f, theirs, d) * f.p_item)):
+                with f.when(f.compare("gt", word(f, dims, d), 1)):
+                    with f.when(f.compare("ne", word(f, mine, d) * f.p_other, word(f, theirs, d) * f.p_item)):
                         _bad(f, f.p_good)
     f.end()
 
@@ -105,14 +105,14 @@ def _same(m: Module) -> None:
 def _dense(m: Module) -> None:
     """The array fills its memory without gaps, in some order of dimensions; `total` elements of `item` bytes."""
     f = Fn(m, "dense", "ptr a, i64 item, i64 total, ptr good", internal=True)
-    with f.when(f.compare("eq", f.int_op("and", _flags(f, f.p_a), CONTIGUOUS), 0)):
-        n, dims, strides = _ndim(f, f.p_a), _at(f, f.p_a, A_DIMS, "ptr"), _at(f, f.p_a, A_STRIDES, "ptr")
+    with f.when(f.compare("eq", f.int_op("and", flags_of(f, f.p_a), CONTIGUOUS), 0)):
+        n, dims, strides = ndim_of(f, f.p_a), field(f, f.p_a, A_DIMS, "ptr"), field(f, f.p_a, A_STRIDES, "ptr")
         step = f.var(f.p_item)
         with f.loop(0, n):
             with f.loop(0, n) as d:
-                extent = _word(f, dims, d)
+                extent = word(f, dims, d)
                 with f.when(f.compare("gt", extent, 1)):
-                    with f.when(f.compare("eq", _word(f, strides, d), step.get())):
+                    with f.when(f.compare("eq", word(f, strides, d), step.get())):
                         step.set(step.get() * extent)
         with f.when(f.compare("ne", step.get(), f.p_total * f.p_item)):
             _bad(f, f.p_good)
@@ -122,27 +122,27 @@ def _dense(m: Module) -> None:
 def _operands(m: Module) -> None:
     """Fill the kernel's table of pointers; `numbers` has room for those that come as Python's floats. `out` may be null."""
     f = Fn(m, "operands", "ptr record, ptr args, ptr table, ptr numbers, ptr count, ptr good", internal=True)
-    array = _word(f, f.p_record, Word.ARRAY)
-    lead = f.load(f.p_args, _word(f, f.p_record, Word.LEAD), "ptr")
-    first = f.compare("eq", _at(f, lead, A_TYPE, "i64"), array)
+    array = word(f, f.p_record, Word.ARRAY)
+    lead = f.load(f.p_args, word(f, f.p_record, Word.LEAD), "ptr")
+    first = f.compare("eq", field(f, lead, A_TYPE, "i64"), array)
     with f.unless(first):
         _bad(f, f.p_good)
     with f.when(first):
         total = f.var(f.val("1", "i64"))
-        dims = _at(f, lead, A_DIMS, "ptr")
-        with f.loop(0, _ndim(f, lead)) as d:
-            total.set(total.get() * _word(f, dims, d))
+        dims = field(f, lead, A_DIMS, "ptr")
+        with f.loop(0, ndim_of(f, lead)) as d:
+            total.set(total.get() * word(f, dims, d))
         f.put(f"store i64 {total.get()}, ptr {f.p_count}")
-        with f.loop(0, _word(f, f.p_record, Word.INPUTS)) as i:
+        with f.loop(0, word(f, f.p_record, Word.INPUTS)) as i:
             operand = f.at(f.p_record, i * int(Word.STEP) + int(Word.OPERANDS), "i64")
-            x, kind, where = f.load(f.p_args, i, "ptr"), _word(f, operand, 0), f.at(f.p_table, _word(f, operand, 1), "i64")
+            x, kind, where = f.load(f.p_args, i, "ptr"), word(f, operand, 0), f.at(f.p_table, word(f, operand, 1), "i64")
             plain = f.int_op("or", f.compare("eq", kind, FLOAT), f.compare("eq", kind, DOUBLE))
             with f.when(plain):
-                good = f.compare("eq", _at(f, x, A_TYPE, "i64"), _word(f, f.p_record, Word.NUMBER))
+                good = f.compare("eq", field(f, x, A_TYPE, "i64"), word(f, f.p_record, Word.NUMBER))
                 with f.unless(good):
                     _bad(f, f.p_good)
                 with f.when(good):
-                    value = _at(f, x, 16, "double")
+                    value = field(f, x, 16, "double")
                     slot = f.at(f.p_numbers, i, "i64")
                     with f.when(f.compare("eq", kind, FLOAT)):
                         f.put(f"store float {f.cast('fptrunc', value, 'float')}, ptr {slot}")
@@ -150,47 +150,47 @@ def _operands(m: Module) -> None:
                         f.put(f"store double {value}, ptr {slot}")
                     f.put(f"store ptr {slot}, ptr {where}")
             with f.unless(plain):
-                good = f.compare("eq", _at(f, x, A_TYPE, "i64"), array)
+                good = f.compare("eq", field(f, x, A_TYPE, "i64"), array)
                 with f.unless(good):
                     _bad(f, f.p_good)
                 with f.when(good):
-                    aligned = f.compare("ne", f.int_op("and", _flags(f, x), ALIGNED), 0)
-                    with f.unless(f.int_op("and", aligned, f.compare("eq", _at(f, x, A_DESCR, "i64"), _word(f, operand, 2)))):
+                    aligned = f.compare("ne", f.int_op("and", flags_of(f, x), ALIGNED), 0)
+                    with f.unless(f.int_op("and", aligned, f.compare("eq", field(f, x, A_DESCR, "i64"), word(f, operand, 2)))):
                         _bad(f, f.p_good)
                     full = f.compare("eq", kind, FULL)
                     with f.when(full):
                         with f.when(f.op("i1", f"icmp ne ptr {x}, {lead}")):
-                            f.invoke("same", x, _word(f, operand, 3), lead, _word(f, f.p_record, Word.ITEM), f.p_good)
+                            f.invoke("same", x, word(f, operand, 3), lead, word(f, f.p_record, Word.ITEM), f.p_good)
                     with f.unless(full):
-                        with f.when(f.compare("ne", _ndim(f, x), 0)):
+                        with f.when(f.compare("ne", ndim_of(f, x), 0)):
                             _bad(f, f.p_good)
-                    f.put(f"store ptr {_at(f, x, A_DATA, 'ptr')}, ptr {where}")
+                    f.put(f"store ptr {field(f, x, A_DATA, 'ptr')}, ptr {where}")
     f.end()
 
 
 def _result(m: Module) -> None:
     """The array that receives the result: the given one if it fits, or null."""
     f = Fn(m, "given", "ptr record, ptr out, ptr lead, ptr good", internal=True)
-    array = f.compare("eq", _at(f, f.p_out, A_TYPE, "i64"), _word(f, f.p_record, Word.ARRAY))
+    array = f.compare("eq", field(f, f.p_out, A_TYPE, "i64"), word(f, f.p_record, Word.ARRAY))
     with f.unless(array):
         _bad(f, f.p_good)
     with f.when(array):
-        with f.when(f.compare("ne", _at(f, f.p_out, A_DESCR, "i64"), _word(f, f.p_record, Word.DESCR))):
+        with f.when(f.compare("ne", field(f, f.p_out, A_DESCR, "i64"), word(f, f.p_record, Word.DESCR))):
             _bad(f, f.p_good)
-        with f.when(f.compare("ne", f.int_op("and", _flags(f, f.p_out), ALIGNED | WRITEABLE), ALIGNED | WRITEABLE)):
+        with f.when(f.compare("ne", f.int_op("and", flags_of(f, f.p_out), ALIGNED | WRITEABLE), ALIGNED | WRITEABLE)):
             _bad(f, f.p_good)
-        f.invoke("same", f.p_out, _word(f, f.p_record, Word.OUT_ITEM), f.p_lead, _word(f, f.p_record, Word.ITEM), f.p_good)
+        f.invoke("same", f.p_out, word(f, f.p_record, Word.OUT_ITEM), f.p_lead, word(f, f.p_record, Word.ITEM), f.p_good)
     f.end()
 
 
 def _clear(m: Module) -> None:
     """The given array is an operand itself, or shares no memory with any."""
     f = Fn(m, "clear", "ptr record, ptr args, ptr out, i64 bytes, ptr good", internal=True)
-    to = _at(f, f.p_out, A_DATA, "i64")
-    with f.loop(0, _word(f, f.p_record, Word.INPUTS)) as i:
+    to = field(f, f.p_out, A_DATA, "i64")
+    with f.loop(0, word(f, f.p_record, Word.INPUTS)) as i:
         operand = f.at(f.p_record, i * int(Word.STEP) + int(Word.OPERANDS), "i64")
-        with f.when(f.compare("eq", _word(f, operand, 0), FULL)):
-            at = _at(f, f.load(f.p_args, i, "ptr"), A_DATA, "i64")
+        with f.when(f.compare("eq", word(f, operand, 0), FULL)):
+            at = field(f, f.load(f.p_args, i, "ptr"), A_DATA, "i64")
             meet = f.int_op("and", f.compare("lt", at, to + f.p_bytes), f.compare("lt", to, at + f.p_bytes))
             with f.when(f.int_op("and", meet, f.compare("ne", at, to))):
                 _bad(f, f.p_good)
@@ -201,64 +201,64 @@ def _flat(m: Module) -> None:
     f = Fn(m, "flat_body", "ptr self, ptr args, i64 n, ptr result", internal=True)
     f.slots += ["  %table = alloca [16 x ptr]", "  %numbers = alloca [16 x i64]", "  %count = alloca i64", "  %good = alloca i64"]
     table, numbers, count, good = (f.val("%" + x, "ptr") for x in ("table", "numbers", "count", "good"))
-    record = _at(f, f.p_self, A_DATA, "ptr")
-    none = _word(f, record, Word.NONE, "ptr")
+    record = field(f, f.p_self, A_DATA, "ptr")
+    none = word(f, record, Word.NONE, "ptr")
     f.put(f"store ptr {none}, ptr {f.p_result}")
     f.put(f"store i64 1, ptr {good}")
     f.put(f"store i64 0, ptr {count}")
-    inputs = _word(f, record, Word.INPUTS)
+    inputs = word(f, record, Word.INPUTS)
     more = f.p_n - inputs
     with f.when(f.int_op("or", f.compare("lt", more, 0), f.compare("gt", more, 1))):
         _bad(f, good)
     with f.when(f.compare("ne", f.load(good, 0, "i64"), 0)):
         f.invoke("operands", record, f.p_args, table, numbers, count, good)
-    with f.when(f.compare("gt", f.load(count, 0, "i64"), _word(f, record, Word.LIMIT))):
+    with f.when(f.compare("gt", f.load(count, 0, "i64"), word(f, record, Word.LIMIT))):
         _bad(f, good)
     with f.when(f.compare("ne", f.load(good, 0, "i64"), 0)):
-        lead = f.load(f.p_args, _word(f, record, Word.LEAD), "ptr")
+        lead = f.load(f.p_args, word(f, record, Word.LEAD), "ptr")
         total = f.load(count, 0, "i64")
-        f.invoke("dense", lead, _word(f, record, Word.ITEM), total, good)
+        f.invoke("dense", lead, word(f, record, Word.ITEM), total, good)
         out = f.var(f.val("null", "ptr"), "ptr")
         with f.when(f.compare("eq", more, 1)):
             out.set(f.load(f.p_args, inputs, "ptr"))
             f.invoke("given", record, out.get(), lead, good)
             with f.when(f.compare("ne", f.load(good, 0, "i64"), 0)):
-                f.invoke("clear", record, f.p_args, out.get(), total * _word(f, record, Word.WIDEST), good)
+                f.invoke("clear", record, f.p_args, out.get(), total * word(f, record, Word.WIDEST), good)
         with f.when(f.compare("ne", f.load(good, 0, "i64"), 0)):
             with f.when(f.compare("eq", more, 1)):
                 f.put(f"call void @Py_IncRef(ptr {out.get()})")
             with f.when(f.compare("eq", more, 0)):
-                same = f.compare("ne", _word(f, record, Word.SAME), 0)
-                descr = f.op("ptr", f"select i1 {same}, ptr null, ptr {_word(f, record, Word.DESCR, 'ptr')}")
+                same = f.compare("ne", word(f, record, Word.SAME), 0)
+                descr = f.op("ptr", f"select i1 {same}, ptr null, ptr {word(f, record, Word.DESCR, 'ptr')}")
                 with f.unless(same):
                     f.put(f"call void @Py_IncRef(ptr {descr})")
                 out.set(f.op("ptr", f"call ptr @numpy_new_like(ptr {lead}, i32 2, ptr {descr}, i32 0)"))
             f.put(f"store ptr {out.get()}, ptr {f.p_result}")
             with f.when(f.op("i1", f"icmp ne ptr {out.get()}, null")):
-                f.put(f"store ptr {_at(f, out.get(), A_DATA, 'ptr')}, ptr {f.at(table, _word(f, record, Word.PLACE), 'i64')}")
-                f.put(f"call void {_word(f, record, Word.FUNCTION, 'ptr')}(ptr {table}, ptr {count}, i64 0, i64 {total}, ptr null, ptr null)")
+                f.put(f"store ptr {field(f, out.get(), A_DATA, 'ptr')}, ptr {f.at(table, word(f, record, Word.PLACE), 'i64')}")
+                f.put(f"call void {word(f, record, Word.FUNCTION, 'ptr')}(ptr {table}, ptr {count}, i64 0, i64 {total}, ptr null, ptr null)")
     f.end()
 
 
 def _team(m: Module) -> None:
     """A large call: the pointers are known and checked. `work`: function, table of pointers, elements, threads, thread_num."""
     f = Fn(m, "part", "ptr work", internal=True)
-    thread_num = _word(f, f.p_work, 4, "ptr")
+    thread_num = word(f, f.p_work, 4, "ptr")
     tid = f.cast("sext", f.op("i32", f"call i32 {thread_num}()"), "i64")
-    n, nth = _word(f, f.p_work, 2), _word(f, f.p_work, 3)
+    n, nth = word(f, f.p_work, 2), word(f, f.p_work, 3)
     blocks = f.div(n + (GRAIN - 1), GRAIN)
     lo, hi = f.div(blocks * tid, nth) * GRAIN, f.least(f.div(blocks * (tid + 1), nth) * GRAIN, n)
-    f.put(f"call void {_word(f, f.p_work, 0, 'ptr')}(ptr {_word(f, f.p_work, 1, 'ptr')}, ptr {f.at(f.p_work, 2, 'i64')}, i64 {lo}, i64 {hi}, "
+    f.put(f"call void {word(f, f.p_work, 0, 'ptr')}(ptr {word(f, f.p_work, 1, 'ptr')}, ptr {f.at(f.p_work, 2, 'i64')}, i64 {lo}, i64 {hi}, "
           "ptr null, ptr null)")
     f.end()
     f = Fn(m, "flat_team", "ptr work, ptr parallel")
-    nth = _word(f, f.p_work, 3)
+    nth = word(f, f.p_work, 3)
     many = f.compare("gt", nth, 1)
     with f.when(many):
         f.put(f"call void {f.p_parallel}(ptr @part, ptr {f.p_work}, i32 {f.cast('trunc', nth, 'i32')}, i32 0)")
     with f.unless(many):
         n = f.at(f.p_work, 2, "i64")
-        f.put(f"call void {_word(f, f.p_work, 0, 'ptr')}(ptr {_word(f, f.p_work, 1, 'ptr')}, ptr {n}, i64 0, i64 {f.load(n, 0, 'i64')}, ptr null, ptr null)")
+        f.put(f"call void {word(f, f.p_work, 0, 'ptr')}(ptr {word(f, f.p_work, 1, 'ptr')}, ptr {n}, i64 0, i64 {f.load(n, 0, 'i64')}, ptr null, ptr null)")
     f.end()
 
 

@@ -13,15 +13,12 @@ from . import builtin, jit, llvm
 from .emit import Fn, Module
 from .engine import A_DATA, Header, Slot
 from .execute import QUICK_NS, Executable, Instance, readable_layout, the_engine
+from .flat import word
 from .isa import SSE2, isa_of
 from .program import PRODUCT_NS
 
 MOST = 8                # outputs
 T_ITEMS = 24            # a tuple's items
-
-
-def _word(f: Fn, p, field: int, ty: str = "i64"):
-    return f.load(f.at(p, int(field), "i64"), 0, ty)
 
 
 def _release(f: Fn, outs, n) -> None:
@@ -36,17 +33,17 @@ def _quick(m: Module) -> None:
     program = f.load(f.at(f.p_self, A_DATA, "i8"), 0, "ptr")
     f.put(f"store ptr null, ptr {f.p_result}")
     failed = f.var(f.val("1", "i64"))
-    count = _word(f, program, Header.OUTPUTS)
-    with f.when(f.compare("eq", f.p_n, _word(f, program, Header.INPUTS))):
-        records = _word(f, program, Header.OUTPUT_RECORDS, "ptr")
-        kind = _word(f, program, Header.NDARRAY, "ptr")
+    count = word(f, program, Header.OUTPUTS)
+    with f.when(f.compare("eq", f.p_n, word(f, program, Header.INPUTS))):
+        records = word(f, program, Header.OUTPUT_RECORDS, "ptr")
+        kind = word(f, program, Header.NDARRAY, "ptr")
         made = f.var(f.val("0", "i64"))
         with f.loop(0, count) as i:
             record = f.at(records, i * int(Slot.SIZE), "i64")
-            descr, dims = _word(f, record, Slot.DESCR, "ptr"), _word(f, record, Slot.DIMS, "ptr")
+            descr, dims = word(f, record, Slot.DESCR, "ptr"), word(f, record, Slot.DIMS, "ptr")
             with f.when(f.compare("eq", made.get(), i)):
                 f.put(f"call void @Py_IncRef(ptr {descr})")
-                ndim = f.cast("trunc", _word(f, record, Slot.NDIM), "i32")
+                ndim = f.cast("trunc", word(f, record, Slot.NDIM), "i32")
                 a = f.op("ptr", f"call ptr @numpy_new(ptr {kind}, ptr {descr}, i32 {ndim}, ptr {dims}, ptr null, ptr null, i32 0, ptr null)")
                 with f.when(f.op("i1", f"icmp ne ptr {a}, null")):
                     f.put(f"store ptr {a}, ptr {f.at(outs, i, 'i64')}")
@@ -57,9 +54,9 @@ def _quick(m: Module) -> None:
             failed.set(2)                                   # NumPy has set MemoryError
         with f.when(whole):
             f.put(f"call void @enter(ptr {program}, ptr {f.p_args}, ptr {outs})")
-            failed.set(_word(f, program, Header.STATUS))
-            flags = _word(f, program, Header.FLAGS, "ptr")
-            with f.loop(0, _word(f, program, Header.FLAG_WORDS)) as i:
+            failed.set(word(f, program, Header.STATUS))
+            flags = word(f, program, Header.FLAGS, "ptr")
+            with f.loop(0, word(f, program, Header.FLAG_WORDS)) as i:
                 flag = f.at(flags, i, "i64")
                 failed.set(f.int_op("or", failed.get(), f.load(flag, 0, "i64")))
                 f.put(f"store i64 0, ptr {flag}")
@@ -80,7 +77,7 @@ def _quick(m: Module) -> None:
                     f.put(f"store ptr {t}, ptr {f.p_result}")
     with f.when(f.compare("eq", failed.get(), 1)):
         none = f.load(f.at(f.p_self, A_DATA, "i8"), 0, "ptr")
-        nothing = _word(f, none, Header.NONE, "ptr")
+        nothing = word(f, none, Header.NONE, "ptr")
         f.put(f"call void @Py_IncRef(ptr {nothing})")
         f.put(f"store ptr {nothing}, ptr {f.p_result}")
     f.end()

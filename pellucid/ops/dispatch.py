@@ -59,6 +59,11 @@ def add_slow(n: int) -> None:
         state.slow += n
 
 
+def watched() -> bool:
+    """Whether somebody wants to see every operator of this thread: an interpreter, a mode, hooks of saved tensors, anomaly detection."""
+    return bool(local.stack or local.function_modes or local.saved_hooks or local.anomaly)
+
+
 class Interpreter:
     """Sees every operator called inside `with interpreting(self)`.
 

@@ -347,6 +347,24 @@ def check_overlap(out, operands: tuple) -> None:
                      "a single memory location. Please clone() the tensor before performing the operation.", got=describe(out, t))
 
 
+def interpreted(op: Op, args: tuple, kwargs: dict, run):
+    """Any call as an interpreter sees it: `perform`, or a composite's body, whose parts come back to the interpreter."""
+    if op.front is not None:
+        return perform(op, args, kwargs, run)
+    out = None
+    if kwargs:
+        if "out" in kwargs and "out" in op.forms:
+            kwargs = dict(kwargs)
+            out = kwargs.pop("out")
+        if not ALIASED.isdisjoint(kwargs):
+            kwargs = rename(kwargs, op)
+    try:
+        r = op.body(*args, **kwargs)
+    except (TypeError, AttributeError) as error:
+        raise explain_call(op, args, kwargs, error) from None
+    return r if out is None else write_out(op, r, out)
+
+
 _C_NAMES = {"Float": "float", "Double": "double", "Long": "long int", "Int": "int", "Short": "short int", "Char": "signed char",
             "Byte": "unsigned char", "Bool": "bool", "Half": "c10::Half", "BFloat16": "c10::BFloat16"}
 

@@ -20,7 +20,6 @@ from ..ops.canonical import call as canonical_call
 from ..ops.dispatch import Interpreter, local
 from ..ops.op import VIEW, Op
 from . import eager
-from .calls import explain_call
 from .core import Slots, wrap
 from .fake import Geometry
 from .symbolic import SymNumber
@@ -155,20 +154,7 @@ class Level(Interpreter):
     # ------------------------------------------------------------------------------------------ calls
     def call(self, op: Op, args: tuple, kwargs: dict) -> Any:
         """A call with the user's arguments."""
-        if op.front is not None:
-            return eager.perform(op, args, kwargs, self.record)
-        out = None
-        if kwargs:
-            if "out" in kwargs and "out" in op.forms:
-                kwargs = dict(kwargs)
-                out = kwargs.pop("out")
-            if not eager._ALIASES.keys().isdisjoint(kwargs):
-                kwargs = eager.rename(kwargs, op)
-        try:
-            r = op.body(*args, **kwargs)
-        except (TypeError, AttributeError) as error:
-            raise explain_call(op, args, kwargs, error) from None
-        return r if out is None else eager.write_out(op, r, out)
+        return eager.interpreted(op, args, kwargs, self.record)
 
     def apply(self, op: Op, flat: tuple, attrs: dict) -> Any:
         """A call in canonical form, from whoever runs a graph or another interpreter's call on tensors."""

@@ -22,7 +22,6 @@ from ..graph.ir import Graph, Loc, Value
 from ..ops.dispatch import local
 from ..ops.op import FLOAT, NONE, RANDOM, REGISTRY, VIEW, F, Op
 from . import eager, layouts
-from .calls import explain_call
 from .core import Slots, _Types, new
 from .fake import Cell, Fake, fake_array, refuse
 from .memories import Memories, in_order
@@ -56,28 +55,12 @@ class Tracer(Memories):
     def call(self, op: Op, args: tuple, kwargs: dict):
         """One call as the user made it: `eager.general`, recorded."""
         if self._depth:
-            return self._call(op, args, kwargs)
+            return eager.interpreted(op, args, kwargs, self.record)
         self._loc, self._depth = None, 1               # whatever it calls in turn is of the same line of the user's
         try:
-            return self._call(op, args, kwargs)
+            return eager.interpreted(op, args, kwargs, self.record)
         finally:
             self._depth = 0
-
-    def _call(self, op: Op, args: tuple, kwargs: dict):
-        if op.front is not None:
-            return eager.perform(op, args, kwargs, self.record)
-        out = None
-        if kwargs:
-            if "out" in kwargs and "out" in op.forms:
-                kwargs = dict(kwargs)
-                out = kwargs.pop("out")
-            if not eager.ALIASED.isdisjoint(kwargs):
-                kwargs = eager.rename(kwargs, op)
-        try:
-            r = op.body(*args, **kwargs)
-        except (TypeError, AttributeError) as error:
-            raise explain_call(op, args, kwargs, error) from None
-        return r if out is None else eager.write_out(op, r, out)
 
     def apply(self, op: Op, flat: tuple, attrs: dict):
         """A call in canonical form, from whoever runs a graph on tensors."""
