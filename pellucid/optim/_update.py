@@ -19,10 +19,11 @@ import numpy as np
 
 from ..core import dtype as dt
 from ..core.errors import fail
-from ..ops.dispatch import state as dispatch_state
+from ..ops.dispatch import watched
 from ..ops.op import F
 from ..tensor import Tensor, no_grad
 from ..tensor import functions as T
+from ..tensor.core import PLAIN
 from ..tensor.updates import temporary, together
 from ._traced import real, seen_by_tracer, tracing
 from .optimizer import Optimizer, evaluate, grad_mode
@@ -250,13 +251,13 @@ class ElementwiseOptimizer(Optimizer):
         differentiable = group.get("differentiable", False)
         if differentiable and group.get("foreach"):
             raise AssertionError("_foreach ops don't support autograd: leave foreach unset with differentiable=True")
-        arrays = not (differentiable or dispatch_state.slow) and self._takes_arrays(group)
+        arrays = not (differentiable or watched()) and self._takes_arrays(group)
         kinds = self._plain_kinds
         with np.errstate(all="ignore"), together([p._a for p, _, _ in work]):  # an infinity or a NaN is a value here, as in PyTorch
             for p, g, state in work:
                 if p._a.dtype.char not in kinds and p.is_complex():
                     p, g, state = _as_real(p, g, state)
-                if arrays and p._a.dtype.char in kinds and p._a.dtype == g._a.dtype:
+                if arrays and type(p) in PLAIN and type(g) in PLAIN and p._a.dtype.char in kinds and p._a.dtype == g._a.dtype:
                     self._update_arrays(p, g, state, group)
                 else:
                     with grad_mode(self.defaults.get("differentiable", False)):

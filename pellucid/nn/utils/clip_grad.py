@@ -13,9 +13,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from ...core.errors import fail
-from ...ops.dispatch import state as dispatch_state
+from ...ops.dispatch import watched
 from ...tensor import Tensor, no_grad
 from ...tensor import functions as T
+from ...tensor.core import PLAIN
 from ...tensor.updates import together, update
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grads_with_norm_", "clip_grad_value_", "get_total_norm"]
@@ -58,7 +59,8 @@ def clip_grads_with_norm_(
     with no_grad():
         scale = T.clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
         grads = _grads(parameters)
-        if dispatch_state.slow or not all(g._a.dtype == scale._a.dtype and g._a.dtype.kind == "f" for g in grads):
+        plain = all(type(g) in PLAIN and g._a.dtype == scale._a.dtype and g._a.dtype.kind == "f" for g in grads)
+        if watched() or not plain:
             for grad in grads:
                 grad.mul_(scale.to(grad.device))
             return
