@@ -4,6 +4,7 @@
     frame.py       one call of a function: its slots and its stack
     interpreter.py runs frames, instruction by instruction
     concrete.py    what operations do on plain values
+    relying.py     the state of a capture: what was there before, where, and what is relied on about it
     world.py       what they do during a capture: every look at the world outside is noted
     calls.py       calls: interpreted, run as they are, or a break
     arrays.py      NumPy on values that only the run knows

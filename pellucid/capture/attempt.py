@@ -7,6 +7,7 @@ was there before is as it was; a run that meets a break says after how many inst
 from __future__ import annotations
 
 import contextlib
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..tensor.fake import TraceError
 from . import calls
 from .breaks import Break
 from .frame import Frame, Raised, first_step
-from .interpreter import Interpreter, Stopped
+from .interpreter import GENERATOR, Interpreter, Stopped
 from .journal import ABSENT, Change
 from .rebuild import Recipe
 from .segment import Stop
@@ -26,6 +27,9 @@ from .sources import Source
 from .world import World
 
 __all__: list[str] = []
+
+
+METHODS = (types.MethodType, types.BuiltinFunctionType, types.MethodWrapperType)
 
 
 class Located(Exception):
@@ -60,15 +64,20 @@ class Attempt:
 
     def outcome(self, args: tuple, kwargs: dict, extras: tuple, before: tuple) -> list:
         world = self.world
-        for k, value in enumerate(args):
-            world.adopt(value, (0, k), self.given[0][k])
-        for key, value in kwargs.items():
-            world.adopt(value, (1, key), self.given[1][key])
+        args, kwargs = list(args), dict(kwargs)
+        for methods in (False, True):                           # of something that a copy stands for, which is known then
+            for k, value in enumerate(args):
+                if isinstance(value, METHODS) is methods:
+                    args[k] = world.adopt(value, (0, k), self.given[0][k])
+            for key, value in kwargs.items():
+                if isinstance(value, METHODS) is methods:
+                    kwargs[key] = world.adopt(value, (1, key), self.given[1][key])
         for k, (place, value) in enumerate(zip(self.promoted, extras)):
             world.adopt(value, (2, k), self.given[2][k])
             world.standing[place] = value
-        value = self.run(args, kwargs)
+        value = self.run(tuple(args), kwargs)
         recipe = self.recipe
+        world.changed_apart()
         changes = world.journal.changes()
         try:
             recipe.result = recipe.part(value if self.stop is None else tuple(self.stop.values))
@@ -113,6 +122,8 @@ class Attempt:
         if type(found) is not list:
             if type(found) is not Frame:
                 return found
+            if found.program.code.co_flags & GENERATOR and self.end is None:
+                raise Unrepeatable(self.place(Break("PX016", "a generator")))
             found = [found]
         run.frames[:] = found
         try:

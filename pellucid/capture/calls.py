@@ -9,12 +9,16 @@ import builtins
 import collections
 import functools
 import itertools
+import os
 import types
 from typing import Any
+
+import numpy as np
 
 from ..core.errors import interpreted
 from ..distributed import groups
 from ..nn import Module
+from ..nn.modules.lazy import LazyModuleMixin
 from ..nn.modules.module import CALL_HOOKS, GLOBAL_HOOKS
 from ..ops.dispatch import below, local
 from ..optim import Optimizer
@@ -37,6 +41,7 @@ from .tables import NULL
 
 __all__: list[str] = []
 
+CONTAINERS = (list, tuple, dict, set, frozenset, collections.deque)
 DEEPEST = 4                         # containers in containers, as far as C functions are taken to look
 DEPTH = 200                         # frames on the interpreter's stack
 C_FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType,
@@ -75,7 +80,7 @@ def callable_in_python(x: Any) -> bool:
         return callable_in_python(x.__func__)
     if kind is functools.partial:
         return callable_in_python(x.func)
-    return isinstance(x, Module) or (policy.python_method(kind, "__call__") is not None and not isinstance(x, type)
+    return isinstance(x, Module) or (policy.python_method(kind, "__call__") is not None and not isinstance(x, (type, *CONTAINERS))
                                      and not policy.framework_class(kind))
 
 
@@ -102,7 +107,14 @@ def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if isinstance(fn, Module):
         return call_module(world, fn, args, kwargs)
     special = SPECIAL.get(fn) if isinstance(fn, collections.abc.Hashable) and kind in (types.BuiltinFunctionType, types.WrapperDescriptorType) else None
+    if kind is types.MethodWrapperType:                         # of object, through super()
+        special = SPECIAL.get(vars(fn.__objclass__).get(fn.__name__))
+        if special is not None:
+            return special(world, fn, [fn.__self__, *args], kwargs)
     if special is not None:
+        least, most = COUNTS.get(fn, (0, 99))
+        if fn in COUNTS and (kwargs or not least <= len(args) <= most):
+            return performed(fn, *args, **kwargs)               # a TypeError
         return special(world, fn, args, kwargs)
     if isinstance(fn, C_FUNCTIONS):
         return call_builtin(world, fn, args, kwargs)
@@ -233,7 +245,7 @@ def native(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
         world.expose(v)
     if args and isinstance(args[0], Module) and getattr(fn, "__name__", "") not in policy.MODULE_READS:
         world.change_modules(args[0])
-    if any(callable_in_python(v) and not isinstance(v, (type, Module)) for v in values):
+    if not keeps(fn) and any(callable_in_python(v) and not isinstance(v, (type, Module)) for v in values):
         args = [nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for v in args]
         kwargs = {k: nested(world, v) if callable_in_python(v) and not isinstance(v, (type, Module)) else v for k, v in kwargs.items()}
     name = getattr(fn, "__name__", "")
@@ -260,6 +272,12 @@ def look_at_hook(world: Any, name: str, owner: Any) -> None:
         raise error
     error.file, error.line, error.function = world.place()
     world.hooked.append((world.interpreter.steps - 1, error))
+
+
+def keeps(fn: Any) -> bool:
+    """Whether a function is a method of a container: it keeps and compares what it is given, and calls none of it."""
+    owner = getattr(fn, "__self__", None)
+    return isinstance(owner, CONTAINERS) or issubclass(getattr(fn, "__objclass__", int), CONTAINERS)
 
 
 def settled(found: Any) -> Any:
@@ -296,6 +314,8 @@ def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
         if policy.inlined(method):
             return frame_of(method, (module, *args), kwargs)
         return native(world, module, args, kwargs)
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
+        refuse("PX007", f"{kind.__name__} gets its shapes", "call the module once before it is compiled")
     if id(module) not in world.fresh:
         world.sources.setdefault(id(module), (module, known(module)))
         look_at_hooks(world, module)
@@ -429,7 +449,14 @@ def initialised(world: Any, cls: type, made: Any, args: list, kwargs: dict) -> A
     return made
 
 
+def mapping(x: Any) -> bool:
+    """Whether dict() asks a value for its keys, and for each by its own code."""
+    return not isinstance(x, dict) and policy.python_method(type(x), "keys") is not None and policy.inlined(policy.python_method(type(x), "__getitem__"))
+
+
 def construct_builtin(world: Any, cls: type, args: list, kwargs: dict) -> Any:
+    if cls in (dict, collections.OrderedDict) and len(args) == 1 and mapping(args[0]):
+        return frame_of(forms.from_mapping, (cls, args[0], kwargs), {})
     if any(runs_python(a) for a in args):
         if cls in forms.FORMS:
             return frame_of(forms.FORMS[cls], args, kwargs)
@@ -545,7 +572,10 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
     """A method of a builtin container; NULL if it is nothing special."""
     bound = getattr(fn, "__self__", None) is owner
     given = args if bound else args[1:]
-    if isinstance(owner, policy.MAPPINGS) and id(owner) in world.sources and name in ("get", "__contains__", "setdefault") and given and policy.plain(given[0]):
+    if isinstance(owner, np.ndarray) and (name in policy.ARRAY_WRITES or name in policy.IN_PLACE.values()):
+        world.written(owner)
+    if isinstance(owner, policy.MAPPINGS) and id(owner) in world.sources and name in ("get", "__contains__", "setdefault") and given and policy.plain(
+            given[0]) and policy.python_method(type(owner), "__getitem__") is None:
         key = given[0]
         if name == "__contains__":
             return world.contains(key, owner, 0)
@@ -554,10 +584,13 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
         if name == "get":
             world.check_key(owner, key, False)
             return given[1] if len(given) > 1 else None
-    if name == "__getitem__" and isinstance(owner, (list, tuple, dict, collections.deque)):
+    if bound and len(given) == 1 + (name == "__setitem__") and policy.python_method(type(owner), name) is None:       # else super() asks
+        if name == "__getitem__":
+            return world.get_item(owner, *given)
+        if name == "__setitem__":
+            return world.store_item(given[1], owner, given[0])
+    if name == "__getitem__" and not bound and isinstance(owner, CONTAINERS) and policy.python_method(type(owner), name) is None:
         return world.get_item(owner, *given)
-    if name == "__setitem__" and bound:
-        return world.store_item(given[1], owner, given[0])
     if name == "sort" and isinstance(owner, list):
         world.change(owner)
         if kwargs.get("key") is not None and callable_in_python(kwargs["key"]) or has_python_operators(owner):
@@ -569,6 +602,8 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
         world.journal.append(owner, given[0])
         return None
     if isinstance(owner, (list, dict, set, collections.deque)) and name not in policy.READ_ONLY:
+        if name == "update" and isinstance(owner, dict) and len(given) == 1 and mapping(given[0]):
+            return frame_of(forms.update_from, (owner, given[0], kwargs), {})
         world.change(owner)
         if name in policy.ITERATE and any(runs_python(a) for a in given):
             if name == "extend":
@@ -596,8 +631,10 @@ def call_numpy(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             return performed(arrays.numpy_call, fn, args, kwargs)
         except Break as error:
             refuse("PX018", f"numpy.{name}(): {error.what}")
-    if any(policy.numpy_array(v) and id(v) in world.sources for v in flat(values)) and name not in ("dtype", "finfo", "iinfo"):
-        pass                                                    # its contents are relied on
+    if kwargs.get("out") is not None or name in policy.ARRAY_WRITES or isinstance(fn, np.ufunc) and len(args) > fn.nin:
+        world.written(*flat([*args, *kwargs.values(), getattr(fn, "__self__", None)]))
+    args = [v.fixed() if type(v) is SymNumber else v for v in args]
+    kwargs = {k: v.fixed() if type(v) is SymNumber else v for k, v in kwargs.items()}
     return native(world, fn, args, kwargs)
 
 
@@ -792,6 +829,8 @@ def _extreme(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     return frame_of(forms.compared, args, kwargs) if found is None else found
 
 
+COUNTS = {getattr: (2, 3), hasattr: (2, 2), setattr: (3, 3), delattr: (2, 2), iter: (1, 2), next: (1, 2), len: (1, 1), isinstance: (2, 2), id: (1, 1),
+          hash: (1, 1), vars: (0, 1), repr: (1, 1), format: (1, 2)}
 FUNCTIONS: dict[Any, Any] = {forms.enter: _enter, forms.extreme: _extreme, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
 
 
@@ -821,3 +860,4 @@ def _from_array(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 FUNCTIONS[Tensor.numpy] = _numpy
 FUNCTIONS |= dict.fromkeys((interop.from_numpy, interop.as_tensor, interop.asarray, interop.tensor), _from_array)
+FUNCTIONS[os.getenv] = lambda world, fn, args, kwargs: frame_of(type(os.environ).get, (os.environ, *args), kwargs)

@@ -6,6 +6,7 @@ every exception of an operation comes out as `Raised`.
 from __future__ import annotations
 
 import builtins
+import inspect
 import operator
 import sys
 import types
@@ -208,6 +209,8 @@ class Concrete:
         names = frame.program.slotnames
         if "__class__" not in names:
             raise RuntimeError("super(): no arguments" if not frame.program.code.co_argcount else "super(): __class__ cell not found")
+        if not frame.program.code.co_argcount and not frame.program.code.co_flags & inspect.CO_VARARGS:
+            raise RuntimeError("super(): no arguments")
         first = frame.slots[0]
         owner = first.cell_contents if type(first) is types.CellType else first
         return frame.slots[names.index("__class__")].cell_contents, owner

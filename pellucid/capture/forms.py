@@ -66,6 +66,24 @@ def into_dict(owner: dict, items: Any) -> None:
         owner[key] = items[key]
 
 
+def from_mapping(cls: Any, items: Any, kwargs: dict) -> Any:
+    found = {}
+    for key in items.keys():
+        found[key] = items[key]
+    return cls(found, **kwargs)
+
+
+def update_from(owner: dict, items: Any, kwargs: dict) -> None:
+    for key in items.keys():
+        owner[key] = items[key]
+    for key in kwargs:
+        owner[key] = kwargs[key]
+
+
+def into_slice(owner: list, key: slice, items: Any) -> None:
+    owner[key] = [item for item in items]
+
+
 def in_iterable(item: Any, items: Any) -> bool:
     for other in items:
         if other is item or other == item:

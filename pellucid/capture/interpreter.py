@@ -53,6 +53,7 @@ class Interpreter:
             try:
                 handlers[instruction.op](self, frame, frame.stack, instruction.arg)
             except Raised as raised:
+                self.trail = frames[:] if len(frames) >= depth else [*frames, frame], self.steps - 1
                 self.unwind(raised.value)
             if len(frames) > depth:
                 frames[-1].entered = self.steps - 1
@@ -62,7 +63,6 @@ class Interpreter:
     def unwind(self, value: BaseException) -> None:
         """Go to the handler of an exception, in the frame that has one."""
         frames = self.frames
-        self.trail = frames[:], self.steps - 1
         if frames[-1].program.ins[frames[-1].index - 1].op != "RERAISE":
             self.origins[id(value)] = frames[-1].program.code, frames[-1].line
         while True:

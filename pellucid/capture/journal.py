@@ -205,12 +205,8 @@ class Journal:
             elif before is None:
                 for name in [n for n in vars(owner) if (id(owner), n) not in self.fields]:
                     del vars(owner)[name]
-            elif isinstance(owner, (dict, set)):
-                type(owner).clear(owner) if type(owner).__module__ in ("builtins", "collections") else owner.clear()
-                dict.update(owner, before) if isinstance(owner, dict) else owner.update(before)
             else:
-                owner.clear()
-                owner.extend(before)
+                fill(owner, before)
         for (_, name), (owner, before) in self.fields.items():
             if before is ABSENT:
                 try:
@@ -231,6 +227,22 @@ class Journal:
             for key, content in copies.items():
                 space[key].clear()
                 space[key].update(content)
+
+
+BUILTIN = (collections.OrderedDict, dict, list, set, collections.deque)
+
+
+def fill(owner: Any, content: Any) -> None:
+    """Give a container other contents, past what its class has made of its methods."""
+    base = next(k for k in BUILTIN if isinstance(owner, k))
+    base.clear(owner)
+    if isinstance(owner, dict):
+        for k, v in content.items():
+            base.__setitem__(owner, k, v)
+    elif base is set:
+        set.update(owner, content)
+    else:
+        base.extend(owner, content)
 
 
 def module_changes(module: Module, before: dict, copies: dict) -> list[Change]:

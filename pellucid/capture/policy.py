@@ -106,6 +106,10 @@ C_MODULES = frozenset(("math", "cmath", "_operator", "itertools", "_functools", 
                        "_typing", "_string", "_sre", "unicodedata", "binascii"))
 PURE_FUNCTIONS = {sys.intern, sys.getrecursionlimit, sys.getdefaultencoding, np.dtype, np.finfo, np.iinfo, id}
 
+# Functions of NumPy, and methods of arrays, that write into an array.
+ARRAY_WRITES = frozenset(("fill", "sort", "put", "resize", "partition", "setfield", "byteswap", "copyto", "place", "putmask", "fill_diagonal", "at",
+                          "put_along_axis", "setflags", "__setitem__", "itemset", "__setstate__"))
+
 # ---------------------------------------------------------------------------------------------------- operators
 _NAMES = {"+": "add", "-": "sub", "*": "mul", "/": "truediv", "//": "floordiv", "%": "mod", "@": "matmul", "**": "pow", "&": "and", "|": "or",
           "^": "xor", "<<": "lshift", ">>": "rshift"}

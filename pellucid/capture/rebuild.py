@@ -12,18 +12,21 @@ import types
 import warnings
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..nn import Module
 from ..nn.modules.module import Changes
 from ..tensor.core import Slots
 from ..tensor.fake import Fake
 from ..tensor.symbolic import SymNumber
+from ..tensor.tensor import Tensor
 from . import policy
 from .arrays import Array, ndarray
 from .breaks import Break, refuse
 from .calls import GeneratorMethod
 from .choices import Choice
 from .frame import Generator
-from .journal import ABSENT, Change
+from .journal import ABSENT, Change, fill
 from .later import Later
 from .raising import at_line
 
@@ -79,6 +82,9 @@ class Recipe:
         if kind is Later:
             return self.step(value.code, *value.parts)
         if isinstance(value, Slots):
+            if id(value) not in world.sources and type(value._a) is Fake and value._a.cell.input is None and (
+                    type(value) is not Tensor or value._rg and value._fn is None):
+                refuse("PX016", f"a {type(value).__name__} made inside" + " that wants gradients" * value._rg)
             self.tensors.append(value)
             return Part("tensor", len(self.tensors) - 1)
         place = world.sources.get(id(value))
@@ -110,7 +116,7 @@ class Recipe:
             return self.step("MethodType({}, {})", value.__func__, value.__self__)
         if isinstance(value, (types.BuiltinFunctionType, types.MethodWrapperType)) and not isinstance(
                 getattr(value, "__self__", None), (types.ModuleType, type, type(None))):
-            return self.step("getattr({}, {})", value.__self__, value.__name__)
+            return self.method(value, value.__self__, value.__name__)
         if policy.stable(value) and id(value) not in world.fresh:
             return Part("object", value)
         if kind is functools.partial:
@@ -124,7 +130,7 @@ class Recipe:
         if isinstance(value, BaseException):
             return self.exception(value, kind)
         if policy.numpy_array(value):
-            return self.step("{}.copy()", _Kept(value.copy()))
+            return self.array(value)
         if policy.python_class(kind) and not isinstance(value, type):
             if policy.framework_class(kind) and id(value) not in world.fresh and not kind.__module__.startswith("pellucid.tensor.modes"):
                 return Part("object", value)
@@ -158,6 +164,32 @@ class Recipe:
                 raise error
 
     # ------------------------------------------------------------------------------------------ kinds
+    def method(self, value: Any, owner: Any, name: str) -> Part:
+        """A method in C of an object; through super() it may be one that the object's class has in Python too."""
+        if policy.python_method(type(owner), name) is None:
+            return self.step("getattr({}, {})", owner, name)
+        for cls in type(owner).__mro__:
+            found = cls.__dict__.get(name)
+            if found is not None and type(found) is not types.FunctionType and found.__get__(owner) == value:
+                return self.step("{}.__get__({})", _Kept(found), owner)
+        return refuse("PX016", f"a method {name}()")
+
+    def array(self, value: Any) -> Part:
+        """An ndarray; a view of another's memory is one again."""
+        before = [a for a, _ in self.world.sources.values() if isinstance(a, np.ndarray) and isinstance(value, np.ndarray)
+                  and np.may_share_memory(a, value)]
+        if not before and type(getattr(value, "base", None)) is not np.ndarray:
+            return self.step("{}.copy()", _Kept(value.copy()))
+        low, high = np.lib.array_utils.byte_bounds(value)
+        for base in before or [value.base]:
+            bounds = np.lib.array_utils.byte_bounds(base)
+            if base.flags.c_contiguous and base.flags.writeable is value.flags.writeable and bounds[0] <= low and high <= bounds[1]:
+                break
+        else:
+            return refuse("PX016", "a view of an array")
+        start, first = (a.__array_interface__["data"][0] for a in (value, base))
+        return self.step("array_view({}, {}, {}, {}, {})", base, value.shape, value.dtype, start - first, value.strides)
+
     def container(self, value: Any, kind: type) -> Part:
         if kind is tuple:
             return self.add(f"({'{}, ' * len(value)})", tuple([self.part(x) for x in value]))
@@ -231,7 +263,15 @@ class Recipe:
         if found is not None:
             return found
         parts = (Part("object", fn.__code__), Part("object", fn.__globals__), self.part(fn.__defaults__), self.part(fn.__kwdefaults__), *cells)
-        return self.add("make_function({}, {}, {}, {}, (" + "{}, " * len(cells) + "))", parts)
+        made = self.parts[id(fn)] = self.add("make_function({}, {}, {}, {}, (" + "{}, " * len(cells) + "))", parts)
+        code, space = fn.__code__, fn.__globals__
+        plain = types.FunctionType(code, space, code.co_name, None, fn.__closure__)
+        for name in ("__name__", "__qualname__", "__doc__", "__module__", "__annotations__"):
+            if getattr(fn, name) != getattr(plain, name):
+                self.then("setattr({}, {}, {})", made, Part("object", name), self.part(getattr(fn, name)))
+        if fn.__dict__:
+            self.then("{}.__dict__.update({})", made, self.part(dict(fn.__dict__)))
+        return made
 
     def cell(self, cell: types.CellType) -> Part:
         made = self.add("CellType()", ())
@@ -342,19 +382,10 @@ def set_field(module: Module, name: str, value: Any) -> None:
     module.__dict__[name] = value
 
 
-def refill(owner: Any, content: Any) -> None:
-    """Give a container other contents."""
-    if isinstance(owner, dict):
-        dict.clear(owner) if not isinstance(owner, collections.OrderedDict) else owner.clear()
-        for k, v in content.items():
-            (collections.OrderedDict if isinstance(owner, collections.OrderedDict) else dict).__setitem__(owner, k, v)
-    elif isinstance(owner, list):
-        owner[:] = content
-    else:
-        owner.clear()
-        owner.update(content) if isinstance(owner, set) else owner.extend(content)
+def array_view(base: np.ndarray, shape: tuple, dtype: np.dtype, offset: int, strides: tuple) -> np.ndarray:
+    return np.ndarray(shape, dtype, base, offset, strides)
 
 
-SPACE = {"at_line": at_line, "partial": functools.partial, "ndarray": ndarray, "new": new, "make_function": make_function, "set_cell": set_cell, "set_field": set_field, "refill": refill, "CellType": types.CellType,
+SPACE = {"array_view": array_view, "at_line": at_line, "partial": functools.partial, "ndarray": ndarray, "new": new, "make_function": make_function, "set_cell": set_cell, "set_field": set_field, "refill": fill, "CellType": types.CellType,
          "MethodType": types.MethodType, "deque": collections.deque, "defaultdict": collections.defaultdict,
          "OrderedDict": collections.OrderedDict}

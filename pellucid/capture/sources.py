@@ -18,6 +18,11 @@ class Source(NamedTuple):
     key: Any
     parent: Source | None = None
 
+    @property
+    def root(self) -> str:
+        """The kind of the place it all hangs on."""
+        return self.kind if self.parent is None else self.parent.root
+
     def __str__(self) -> str:
         if self.kind == "given":
             return "argument" + "".join(f"[{k!r}]" for k in self.key)

@@ -8,7 +8,9 @@ seen through raises `Break` before it has an effect.
 from __future__ import annotations
 
 import collections
+import os
 import sys
+import threading
 import types
 from typing import Any
 
@@ -20,14 +22,13 @@ from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from . import calls, choices, forms, later, policy
 from .arrays import Array
-from .breaks import Break, refuse
+from .breaks import refuse
 from .choices import Choice
-from .building import Building
 from .concrete import raising
 from .frame import Exhausted, Generator, Raised, frame_of
-from .journal import Journal
 from .later import Later
-from .sources import Check, Same, Source, known
+from .relying import Relying
+from .sources import Same, Source, known
 from .tables import UNBOUND
 
 __all__: list[str] = []
@@ -35,137 +36,15 @@ __all__: list[str] = []
 MISSING = object()
 
 
-class World(Building):
-    """The domain of a capture. `varying`: places whose numbers are run-time numbers; `tracer`: makes those."""
+def as_bool(found: Any) -> bool:
+    """What a __bool__ written in Python gave."""
+    if type(found) is not bool:
+        raise Raised(TypeError(f"__bool__ should return bool, returned {type(found).__name__}"))
+    return found
 
-    def __init__(self, tracer: Any, varying: frozenset = frozenset()):
-        super().__init__()
-        self.tracer, self.varying = tracer, varying
-        tracer.written = lambda container, key: self.journal.written(container, key)
-        self.sources: dict[int, tuple[Any, Source]] = {}        # objects that were there before, by id
-        self.fresh: dict[int, Any] = {}                         # instances made in here, by id
-        self.revealed: set[int] = set()                         # containers whose contents are relied on
-        self.checks: dict[tuple, Check] = {}
-        self.standing: dict[Source, Any] = {}                   # what stands for numbers and tensors that are read at each call
-        self.copies: dict[int, tuple[Any, Source]] = {}         # what stands for containers among the arguments, by the id of the original
-        self.looked_at: set[int] = set()                        # functions whose parts are places
-        self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
-        self.originals: dict[int, Any] = {}                     # the caller's tensors, by the id of what stands for them
-        self.cached: dict[tuple, Source] = {}                   # calls of functions behind lru_cache
-        self.called: dict[int, Module] = {}                     # modules whose calls were interpreted
-        self.chosen: dict[int, choices.Chosen] = {}             # tensors that stand for one of two, by id
-        self.journal = Journal(self)
-        self.backwards: list[tuple[int, tuple]] = []            # the steps that called backward(), and where
-        self.waiting: list[tuple] = []                          # calls that are made after the graph has run: (fn, args, kwargs)
-        self.iterated: list[tuple[list, Any]] = []              # lists, and iterators over what stands for their items
-        self.touched: dict[int, Any] = {}                       # what those calls change, by id: nobody may look at it any more
-        self.hooked: list[tuple[int, Break]] = []               # (step, what to say) of hooks put on tensors made in here
-        self.interpreter: Any = None
 
-    # ------------------------------------------------------------------------------------------ looking at what was there
-    def place(self) -> tuple[str, int, str]:
-        """The user's file, line and function."""
-        found = "", 0, ""
-        for frame in reversed(self.interpreter.frames if self.interpreter else ()):
-            code = frame.program.code
-            found = code.co_filename, frame.line or code.co_firstlineno, code.co_qualname
-            if not policy.framework_file(code.co_filename):
-                break
-        return found
-
-    def here(self) -> str:
-        """The user's line, for guards."""
-        file, line, _ = self.place()
-        return f"{file.rpartition('/')[2]}:{line}" if file else ""
-
-    def rely(self, source: Source, kind: str, what: Any = None) -> None:
-        """Rely on something about a place."""
-        key = source, kind, Same(what) if kind in ("identity", "type", "keys", "members", "value", "array") else repr(what)
-        if key not in self.checks:
-            self.checks[key] = Check(source, kind, what, self.here())
-
-    def source_of(self, value: Any) -> Source | None:
-        found = self.sources.get(id(value))
-        if found is not None:
-            return found[1]
-        if isinstance(value, policy.KNOWN) and id(value) not in self.fresh:
-            return known(value)
-        return None
-
-    def admit(self, value: Any, source: Source, whole: bool = False) -> Any:
-        """A value read from a place that was there before: note what is relied on; what the program gets. `whole`: it is part of
-        something that code which is not interpreted looks at: that sees the value itself, whatever stands for it elsewhere."""
-        standing = self.standing.get(source)
-        if standing is not None and not whole:
-            return standing
-        if type(standing) is SymNumber:
-            standing.fixed()
-            return value
-        copied = self.copies.get(id(value))
-        if copied is not None:
-            if whole:
-                refuse("PX006", "an argument that another container holds")
-            self.rely(source, "alike", (copied[1], True))
-            return copied[0]
-        kind = type(value)
-        if kind in policy.ATOMS:
-            if source in self.varying and kind in (int, float) and not whole:
-                symbol = self.standing[source] = self.tracer.scalar(value, "n", (source, ()))
-                return symbol
-            self.rely(source, "value", value)
-        elif kind is tuple and policy.plain(value):
-            self.rely(source, "value", value)
-        elif isinstance(value, Slots):
-            self.sources.setdefault(id(value), (value, source))
-            self.rely(source, "identity", value)
-        elif policy.stable(value):
-            self.rely(source, "identity", value)
-            if isinstance(value, Module):
-                for m in value.modules():
-                    self.touch(m)
-        elif id(value) not in self.sources and id(value) not in self.fresh:
-            self.sources[id(value)] = value, source
-            if kind is types.MethodType:
-                self.rely(source, "type", kind)
-                self.admit(value.__func__, Source("attribute", "__func__", source))
-                self.admit(value.__self__, Source("attribute", "__self__", source))
-            elif kind in (types.BuiltinFunctionType, types.MethodWrapperType):
-                self.rely(source, "type", kind)
-                self.admit(value.__name__, Source("attribute", "__name__", source))
-                self.admit(value.__self__, Source("attribute", "__self__", source))
-            elif policy.numpy_array(value):
-                self.rely(source, "array", value.copy())
-            elif kind is slice:
-                self.rely(source, "type", kind)
-                for name in ("start", "stop", "step"):
-                    self.admit(getattr(value, name), Source("attribute", name, source), whole=True)
-            else:
-                self.rely(source, "type", kind)
-                if isinstance(value, tuple):
-                    self.rely(source, "length", len(value))
-        elif id(value) in self.sources and self.sources[id(value)][1] != source:
-            self.rely(source, "alike", (self.sources[id(value)][1], True))
-        return value
-
-    def adopt(self, value: Any, path: tuple, original: Any) -> None:
-        """An argument, whose structure the entry's guard has looked at: places for what is in it. `original` is what the caller passed,
-        if `value` is a copy of it: whoever reaches the original otherwise gets the copy too."""
-        source = Source("given", path)
-        kind = type(value)
-        if value is not original and not isinstance(value, Slots) and kind is not SymNumber:
-            self.copies[id(original)] = value, source
-        if kind in policy.BY_VALUE or kind is SymNumber:
-            return
-        if isinstance(value, Slots):
-            self.sources.setdefault(id(value), (value, source))
-            self.originals[id(value)] = original
-        elif isinstance(value, (list, tuple, dict)) and not policy.python_class(kind) or hasattr(kind, "_fields") and isinstance(value, tuple):
-            self.sources.setdefault(id(value), (value, source))
-            self.revealed.add(id(value))
-            for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-                self.adopt(item, (*path, key), original[key])
-        else:
-            self.admit(value, source)
+class World(Relying):
+    """The domain of a capture."""
 
     def later(self, fn: Any, args: list, kwargs: dict) -> None:
         """Make a call after the graph has run."""
@@ -175,49 +54,6 @@ class World(Building):
         """Refuse to look at what a waiting call will change."""
         if self.touched and id(value) in self.touched:
             refuse("PX021", "what scheduler.step() sets is looked at after it")
-
-    def reveal(self, value: Any) -> None:
-        """Rely on the contents of a container that was there before, whole."""
-        if id(value) in self.revealed:
-            return
-        self.revealed.add(id(value))
-        if isinstance(value, (list, collections.deque)):
-            self.measure(value)
-        count = self.journal.look_into(value)
-        source = self.sources[id(value)][1]
-        if isinstance(value, policy.MAPPINGS):
-            keys = tuple(value)
-            if not all(map(policy.plain, keys)):
-                for key in keys:
-                    if not (policy.plain(key) or policy.stable(key) or isinstance(key, Slots)):
-                        refuse("PX006", f"a dict with {type(key).__name__} keys")
-            self.rely(source, "keys", keys)
-            for key, item in tuple(value.items()):
-                if not self.journal.written(value, key):
-                    self.admit(item, Source("item", key if policy.plain(key) else Same(key), source), whole=True)
-        elif isinstance(value, (list, tuple, collections.deque)):
-            for k, item in enumerate(tuple(value)[:count]):
-                self.admit(item, Source("item", k, source), whole=True)
-        elif isinstance(value, (set, frozenset)):
-            if not all(policy.plain(item) or policy.stable(item) for item in value):
-                refuse("PX006", "a set of objects")
-            self.rely(source, "members", type(value)(value) if type(value) in (set, frozenset) else frozenset(value))
-
-    def measure(self, value: Any) -> None:
-        """Rely on how many items a container had at first."""
-        self.rely(self.sources[id(value)][1], "length", self.journal.count(value))
-
-    def standing_in(self, value: Any) -> Any:
-        """A list or tuple that was there before, with what stands for the numbers and tensors in it; any other value itself. Who gets it
-        must not write to it."""
-        if type(value) not in (list, tuple) or id(value) not in self.sources or id(value) in self.revealed or self.journal.changed(value):
-            return value
-        source = self.sources[id(value)][1]
-        places = [Source("item", k, source) for k in range(len(value))]
-        if not any(p in self.standing or p in self.varying for p in places):
-            return value
-        self.measure(value)
-        return type(value)([self.admit(item, place) for item, place in zip(value, places)])
 
     def expose(self, value: Any, depth: int = 0, handed: bool = False) -> None:
         """A value is about to be looked at by code that is not interpreted. `handed`: that only hands on Laters that are in it."""
@@ -348,6 +184,8 @@ class World(Building):
             self.rely(self.sources[id(owner)][1], "unset", name)
         if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources and name in getattr(owner, "__dict__", ()):
             return self.admit(owner.__dict__[name], Source("field", name, self.sources[id(owner)][1]))
+        if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources:
+            self.rely(self.sources[id(owner)][1], "unset", name)
         return getattr(owner, name)
 
     def fact(self, owner: Any, ask: Any) -> Any:
@@ -548,6 +386,7 @@ class World(Building):
             return None
         if isinstance(owner, (type, types.ModuleType)) and id(owner) not in self.fresh:
             refuse("PX007", f"{name!r} of {owner.__name__} is set")
+        self.written(owner)
         setter = policy.lookup(kind, "__setattr__")
         if isinstance(setter, types.FunctionType) and policy.user_code(setter):
             return self.enter(setter, (owner, name, value), {})
@@ -563,6 +402,8 @@ class World(Building):
         descriptor = None if static is None else policy.lookup(type(static), "__set__")
         if isinstance(descriptor, types.FunctionType):
             return frame_of(descriptor, (static, owner, value), {})
+        if isinstance(owner, threading.local):
+            refuse("PX006", "an attribute of a thread's own is set")
         if self.source_of(owner) is not None:
             self.journal.keep_field(owner, name)
             if setter is setattr:
@@ -602,8 +443,9 @@ class World(Building):
         if method is not None:
             if policy.inlined(method):
                 return self.enter(method, (owner, key), {})
-            if policy.decide(method) == "refuse":
-                refuse("PX002", f"a {kind.__name__}")
+            if owner is os.environ:
+                return self.environment(key)
+            self.seen_through(method)
             self.expose(owner)
             self.expose(key)
             return owner[key]
@@ -648,6 +490,25 @@ class World(Building):
         self.expose(key)
         return owner[key]
 
+    def environment(self, key: Any) -> Any:
+        """os.environ[key]"""
+        place, there = known(os.environ), type(key) is str and key in os.environ
+        if type(key) is str:
+            self.rely(place, "contains", (key, there))
+        return self.admit(os.environ[key], Source("item", key, place)) if there else os.environ[key]
+
+    @staticmethod
+    def seen_through(method: types.FunctionType) -> None:
+        """Refuse what acts on the world outside."""
+        if policy.decide(method) == "refuse":
+            refuse("PX002", f"{method.__module__}.{method.__qualname__}()")
+
+    def written(self, *values: Any) -> None:
+        """Refuse a write into an array that was there before, or shares memory with one."""
+        for v in values:
+            if isinstance(v, np.ndarray) and any(isinstance(a, np.ndarray) and np.may_share_memory(a, v) for a, _ in self.sources.values()):
+                refuse("PX018", "a write into an array")
+
     def check_key(self, owner: dict, key: Any, outcome: bool) -> None:
         if self.unseen(owner):
             self.rely(self.sources[id(owner)][1], "contains", (key, outcome))
@@ -661,8 +522,12 @@ class World(Building):
     def store_item(self, value: Any, owner: Any, key: Any) -> Any:
         self.apart(owner, key, value)
         method = policy.python_method(type(owner), "__setitem__")
-        if method is not None and policy.inlined(method):
-            return self.enter(method, (owner, key, value), {})
+        if method is not None:
+            if policy.inlined(method):
+                return self.enter(method, (owner, key, value), {})
+            self.seen_through(method)
+        if type(key) is slice and calls.runs_python(value):
+            return frame_of(forms.into_slice, (owner, key, value), {})
         apart = type(owner) in policy.DICTS and self.unseen(owner) and id(owner) not in self.journal.spaces
         if apart and policy.plain(key) and key in owner:
             self.journal.keep_item(owner, key)                  # the others are not looked at
@@ -674,8 +539,10 @@ class World(Building):
     @raising
     def del_item(self, owner: Any, key: Any) -> Any:
         method = policy.python_method(type(owner), "__delitem__")
-        if method is not None and policy.inlined(method):
-            return self.enter(method, (owner, key), {})
+        if method is not None:
+            if policy.inlined(method):
+                return self.enter(method, (owner, key), {})
+            self.seen_through(method)
         if type(owner) is list and key == slice(None):
             self.clear(owner)
         else:
@@ -694,6 +561,7 @@ class World(Building):
     def change(self, owner: Any) -> None:
         """A container is about to be changed by code that is not interpreted."""
         self.untouched(owner)
+        self.written(owner)
         if any(value is owner and it.__length_hint__() for value, it in self.iterated):
             refuse("PX005", "a list that is changed meanwhile")
         if id(owner) in self.sources and not isinstance(owner, Slots):
@@ -741,8 +609,8 @@ class World(Building):
                 self.method_of(type(a), policy.IN_PLACE[sign])
             if own is not None and policy.inlined(own) and not isinstance(a, Slots):
                 return self.enter(own, (a, b), {})
-            if isinstance(a, (list, set, dict, collections.deque)):
-                if type(b) is Generator:
+            if isinstance(a, (list, set, dict, collections.deque, np.ndarray)):
+                if type(b) is Generator and not isinstance(a, np.ndarray):
                     return frame_of(forms.extended, (a, b, sign), {})
                 self.change(a)
         if isinstance(a, Slots) and type(b) is Choice and sign in ("+", "-", "*", "/"):
@@ -754,7 +622,14 @@ class World(Building):
             return frame
         self.expose(a)
         self.expose(b)
-        return super().binary(a, b, sign)
+        return super().binary(*self.plain_numbers(a, b), sign)
+
+    @staticmethod
+    def plain_numbers(a: Any, b: Any) -> tuple[Any, Any]:
+        """Operands; a run-time number that meets an ndarray becomes a constant."""
+        if type(a) is SymNumber and policy.numpy_array(b):
+            return a.fixed(), b
+        return (a, b.fixed()) if type(b) is SymNumber and policy.numpy_array(a) else (a, b)
 
     @raising
     def compare(self, a: Any, b: Any, sign: str) -> Any:
@@ -774,7 +649,7 @@ class World(Building):
             return self.is_(a, b, sign == "!=")
         self.expose(a)
         self.expose(b)
-        return super().compare(a, b, sign)
+        return super().compare(*self.plain_numbers(a, b), sign)
 
     def choose(self, found: Any, candidates: Any, born: int) -> None:
         """A tensor stands for one of two from now on: nobody may write to any of them, or tell it from them."""
@@ -844,7 +719,7 @@ class World(Building):
             method = policy.python_method(kind, name)
             if method is not None and policy.inlined(method) and not isinstance(value, Slots):
                 frame = self.enter(method, (value,), {})
-                frame.then = bool
+                frame.then = as_bool if name == "__bool__" else bool
                 return frame
             if policy.lookup(kind, name) is not None:
                 break

@@ -103,7 +103,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
         graph, joint = joint_of(compiled, traced, work, extra)
     constant, options = None, compiled.options
     modules = list(attempt.world.modules.values())
-    if compiled.backend == "llvm" and not local.grad:
+    if compiled.backend == "llvm" and not local.grad and joint is None:
         constant, options = weights(traced, modules, options)
     if graph.nodes or graph.outputs or graph.writebacks:
         execute = backends.build(graph, compiled.backend, options)
@@ -258,8 +258,7 @@ class Work:
         out = self.fn(args, kwargs, extras)
         leaves: list[Tensor] = []
         flatten(out, leaves)
-        if local.grad:
-            self.live = [k for k, t in enumerate(leaves) if isinstance(t._fn, Node) and alive(t._fn)]
+        self.live = [k for k, t in enumerate(leaves) if isinstance(t._fn, Node) and alive(t._fn)]
         world, stepped = self.fn.world, self.stepped()
         self.hooked = self.live and not stepped and world.hooked
         if not self.live or self.hooked:

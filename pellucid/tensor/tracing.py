@@ -81,6 +81,12 @@ def _make(like: Any, parts: Any) -> Any:
         return kind(parts)
     if hasattr(kind, "_fields"):
         return kind(*parts)
+    if isinstance(like, (list, tuple)) and type(kind.__new__) is type(list.__new__):     # past an __init__ of its own
+        new = tuple.__new__(kind, parts) if isinstance(like, tuple) else list.__new__(kind)
+        if isinstance(like, list):
+            list.extend(new, parts)
+        vars(new).update(vars(like)) if hasattr(like, "__dict__") else None
+        return new
     if isinstance(like, dict):
         new = kind.__new__(kind)
         new.__dict__.update(getattr(like, "__dict__", {}))

@@ -1,0 +1,230 @@
+"""What a capture relies on: every value that was there before has a place it was read from, and what was seen of it becomes a check there.
+
+In: values that the program reads. Out: what the program gets in their place, and `checks`. What stays true: a value is looked at only
+after its place is known; nothing is relied on that guards cannot look at again.
+"""
+from __future__ import annotations
+
+import collections
+import types
+from typing import Any
+
+from ..nn import Module
+from ..tensor.core import Slots
+from ..tensor.symbolic import SymNumber
+from . import calls, choices, policy
+from .breaks import Break, refuse
+from .building import Building
+from .journal import Journal
+from .sources import Check, Same, Source, known
+
+__all__: list[str] = []
+
+
+class Relying(Building):
+    """The state of a capture, and how it looks at what was there before. `varying`: places whose numbers are run-time numbers; `tracer`:
+    makes those."""
+
+    def __init__(self, tracer: Any, varying: frozenset = frozenset()):
+        super().__init__()
+        self.tracer, self.varying = tracer, varying
+        tracer.written = lambda container, key: self.journal.written(container, key)
+        self.sources: dict[int, tuple[Any, Source]] = {}        # objects that were there before, by id
+        self.fresh: dict[int, Any] = {}                         # instances made in here, by id
+        self.revealed: set[int] = set()                         # containers whose contents are relied on
+        self.checks: dict[tuple, Check] = {}
+        self.standing: dict[Source, Any] = {}                   # what stands for numbers and tensors that are read at each call
+        self.copies: dict[int, tuple[Any, Source]] = {}         # what stands for containers among the arguments, by the id of the original
+        self.looked_at: set[int] = set()                        # functions whose parts are places
+        self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
+        self.originals: dict[int, Any] = {}                     # the caller's tensors, by the id of what stands for them
+        self.cached: dict[tuple, Source] = {}                   # calls of functions behind lru_cache
+        self.called: dict[int, Module] = {}                     # modules whose calls were interpreted
+        self.chosen: dict[int, choices.Chosen] = {}             # tensors that stand for one of two, by id
+        self.journal = Journal(self)
+        self.backwards: list[tuple[int, tuple]] = []            # the steps that called backward(), and where
+        self.waiting: list[tuple] = []                          # calls that are made after the graph has run: (fn, args, kwargs)
+        self.iterated: list[tuple[list, Any]] = []              # lists, and iterators over what stands for their items
+        self.touched: dict[int, Any] = {}                       # what those calls change, by id: nobody may look at it any more
+        self.hooked: list[tuple[int, Break]] = []               # (step, what to say) of hooks put on tensors made in here
+        self.interpreter: Any = None
+
+    # ------------------------------------------------------------------------------------------ looking at what was there
+    def place(self) -> tuple[str, int, str]:
+        """The user's file, line and function."""
+        found = "", 0, ""
+        for frame in reversed(self.interpreter.frames if self.interpreter else ()):
+            code = frame.program.code
+            found = code.co_filename, frame.line or code.co_firstlineno, code.co_qualname
+            if not policy.framework_file(code.co_filename):
+                break
+        return found
+
+    def here(self) -> str:
+        """The user's line, for guards."""
+        file, line, _ = self.place()
+        return f"{file.rpartition('/')[2]}:{line}" if file else ""
+
+    def rely(self, source: Source, kind: str, what: Any = None) -> None:
+        """Rely on something about a place."""
+        key = source, kind, Same(what) if kind in ("identity", "type", "keys", "members", "value", "array") else repr(what)
+        if key not in self.checks:
+            self.checks[key] = Check(source, kind, what, self.here())
+
+    def source_of(self, value: Any) -> Source | None:
+        found = self.sources.get(id(value))
+        if found is not None:
+            return found[1]
+        if isinstance(value, policy.KNOWN) and id(value) not in self.fresh:
+            return known(value)
+        return None
+
+    def admit(self, value: Any, source: Source, whole: bool = False) -> Any:
+        """A value read from a place that was there before: note what is relied on; what the program gets. `whole`: it is part of
+        something that code which is not interpreted looks at: that sees the value itself, whatever stands for it elsewhere."""
+        standing = self.standing.get(source)
+        if standing is not None and not whole:
+            return standing
+        if type(standing) is SymNumber:
+            standing.fixed()
+            return value
+        copied = self.copies.get(id(value))
+        if copied is not None:
+            if whole:
+                refuse("PX006", "an argument that another container holds")
+            self.rely(source, "alike", (copied[1], True))
+            return copied[0]
+        kind = type(value)
+        if kind in policy.ATOMS:
+            if source in self.varying and kind in (int, float) and not whole:
+                symbol = self.standing[source] = self.tracer.scalar(value, "n", (source, ()))
+                return symbol
+            self.rely(source, "value", value)
+        elif kind is tuple and policy.plain(value):
+            self.rely(source, "value", value)
+        elif isinstance(value, Slots):
+            self.sources.setdefault(id(value), (value, source))
+            self.rely(source, "identity", value)
+        elif policy.stable(value):
+            self.rely(source, "identity", value)
+            if isinstance(value, Module):
+                for m in value.modules():
+                    self.touch(m)
+        elif id(value) not in self.sources and id(value) not in self.fresh:
+            self.sources[id(value)] = value, source
+            if kind is types.MethodType:
+                self.rely(source, "type", kind)
+                self.admit(value.__func__, Source("attribute", "__func__", source))
+                owner = self.admit(value.__self__, Source("attribute", "__self__", source), whole=type(value.__self__) in policy.ATOMS)
+                if owner is not value.__self__:
+                    return self.bound(types.MethodType(value.__func__, owner), source)
+            elif kind in (types.BuiltinFunctionType, types.MethodWrapperType):
+                self.rely(source, "type", kind)
+                self.admit(value.__name__, Source("attribute", "__name__", source))
+                owner = self.admit(value.__self__, Source("attribute", "__self__", source), whole=type(value.__self__) in policy.ATOMS)
+                if owner is not value.__self__:
+                    return self.bound(getattr(owner, value.__name__), source)
+            elif policy.numpy_array(value):
+                self.rely(source, "array", value.copy())
+            elif kind is slice:
+                self.rely(source, "type", kind)
+                for name in ("start", "stop", "step"):
+                    self.admit(getattr(value, name), Source("attribute", name, source), whole=True)
+            else:
+                self.rely(source, "type", kind)
+                if isinstance(value, tuple):
+                    self.rely(source, "length", len(value))
+        elif id(value) in self.sources and self.sources[id(value)][1] != source:
+            self.rely(source, "alike", (self.sources[id(value)][1], True))
+        return value
+
+    def bound(self, method: Any, source: Source) -> Any:
+        """A method of what stands for its owner."""
+        self.sources[id(method)] = method, source
+        return method
+
+    def adopt(self, value: Any, path: tuple, original: Any) -> Any:
+        """An argument, whose structure the entry's guard has looked at: places for what is in it; what the program gets. `original` is
+        what the caller passed, if `value` is a copy of it: whoever reaches the original otherwise gets the copy too."""
+        source = Source("given", path)
+        kind = type(value)
+        first = self.copies.get(id(original)) if value is not original else self.sources.get(id(value))
+        if first is not None and isinstance(original, calls.CONTAINERS) and first[1] != source:
+            self.rely(source, "alike", (first[1], True))        # one container at two places
+            return first[0]
+        if value is not original and not isinstance(value, Slots) and kind is not SymNumber:
+            self.copies[id(original)] = value, source
+        if kind in policy.BY_VALUE or kind is SymNumber:
+            return value
+        if isinstance(value, Slots):
+            self.sources.setdefault(id(value), (value, source))
+            self.originals[id(value)] = original
+        elif isinstance(value, (list, tuple, dict)) and (value is not original or not policy.python_class(kind)) or hasattr(
+                kind, "_fields") and isinstance(value, tuple):
+            self.sources.setdefault(id(value), (value, source))
+            self.revealed.add(id(value))
+            base = next(k for k in (list, tuple, dict) if isinstance(value, k))
+            for key, item in tuple(dict.items(value) if base is dict else enumerate(base.__iter__(value))):
+                found = self.adopt(item, (*path, key), base.__getitem__(original, key))
+                if found is not item and base is tuple:
+                    refuse("PX006", "a container that an argument holds twice")
+                if found is not item:
+                    base.__setitem__(value, key, found)
+        else:
+            return self.admit(value, source)
+        return value
+
+    def changed_apart(self) -> None:
+        """Rely on what was changed being something else than whatever else there is of its kind, as far as arguments can change that."""
+        changed = [owner for owner, _ in (*self.journal.contents.values(), *self.journal.fields.values()) if id(owner) in self.sources]
+        for owner in changed:
+            place = self.sources[id(owner)][1]
+            for other, there in tuple(self.sources.values()):
+                if other is not owner and type(other) is type(owner) and "given" in (place.root, there.root):
+                    self.rely(place, "alike", (there, False))
+
+    def reveal(self, value: Any) -> None:
+        """Rely on the contents of a container that was there before, whole."""
+        if id(value) in self.revealed:
+            return
+        kind = type(value)
+        if policy.python_class(kind) and any(policy.python_method(kind, n) for n in ("__getitem__", "__len__", "__iter__")):
+            refuse("PX006", f"a {kind.__name__}, which says itself what is in it")      # guards would ask it
+        self.revealed.add(id(value))
+        if isinstance(value, (list, collections.deque)):
+            self.measure(value)
+        count = self.journal.look_into(value)
+        source = self.sources[id(value)][1]
+        if isinstance(value, policy.MAPPINGS):
+            keys = tuple(value)
+            if not all(map(policy.plain, keys)):
+                for key in keys:
+                    if not (policy.plain(key) or policy.stable(key) or isinstance(key, Slots)):
+                        refuse("PX006", f"a dict with {type(key).__name__} keys")
+            self.rely(source, "keys", keys)
+            for key, item in tuple(value.items()):
+                if not self.journal.written(value, key):
+                    self.admit(item, Source("item", key if policy.plain(key) else Same(key), source), whole=True)
+        elif isinstance(value, (list, tuple, collections.deque)):
+            for k, item in enumerate(tuple(value)[:count]):
+                self.admit(item, Source("item", k, source), whole=True)
+        elif isinstance(value, (set, frozenset)):
+            if not all(policy.plain(item) or policy.stable(item) for item in value):
+                refuse("PX006", "a set of objects")
+            self.rely(source, "members", type(value)(value) if type(value) in (set, frozenset) else frozenset(value))
+
+    def measure(self, value: Any) -> None:
+        """Rely on how many items a container had at first."""
+        self.rely(self.sources[id(value)][1], "length", self.journal.count(value))
+
+    def standing_in(self, value: Any) -> Any:
+        """A list or tuple that was there before, with what stands for the numbers and tensors in it; any other value itself. Who gets it
+        must not write to it."""
+        if type(value) not in (list, tuple) or id(value) not in self.sources or id(value) in self.revealed or self.journal.changed(value):
+            return value
+        source = self.sources[id(value)][1]
+        places = [Source("item", k, source) for k in range(len(value))]
+        if not any(p in self.standing or p in self.varying for p in places):
+            return value
+        self.measure(value)
+        return type(value)([self.admit(item, place) for item, place in zip(value, places)])
