@@ -24,6 +24,7 @@ from ..ops.op import F
 from ..tensor import Tensor, no_grad
 from ..tensor import functions as T
 from ..tensor.core import PLAIN
+from ..tensor.repeated import Repeated
 from ..tensor.updates import temporary, together
 from ._traced import real, seen_by_tracer, tracing
 from .optimizer import Optimizer, evaluate, grad_mode
@@ -252,7 +253,7 @@ class ElementwiseOptimizer(Optimizer):
         if differentiable and group.get("foreach"):
             raise AssertionError("_foreach ops don't support autograd: leave foreach unset with differentiable=True")
         arrays = not (differentiable or watched()) and self._takes_arrays(group)
-        kinds = self._plain_kinds
+        kinds, repeated = self._plain_kinds, Repeated()
         with np.errstate(all="ignore"), together([p._a for p, _, _ in work]):  # an infinity or a NaN is a value here, as in PyTorch
             for p, g, state in work:
                 if p._a.dtype.char not in kinds and p.is_complex():
@@ -261,7 +262,7 @@ class ElementwiseOptimizer(Optimizer):
                     self._update_arrays(p, g, state, group)
                 else:
                     with grad_mode(self.defaults.get("differentiable", False)):
-                        self._update_tensors(p, g, state, group)
+                        repeated.run(lambda: self._update_tensors(p, g, state, group), *_parts(p, g, state))
 
     def _takes_arrays(self, group: dict[str, Any]) -> bool:
         """Whether the group's options are numbers, or tensors that are as good as numbers."""
@@ -281,6 +282,11 @@ class ElementwiseOptimizer(Optimizer):
                 for _, g, _ in work:
                     g.div_(scale.item())
         return True
+
+
+def _parts(p: Tensor, g: Tensor, state: dict[str, Any]) -> tuple[list[Tensor], tuple]:
+    """The tensors of a parameter's update, and the names and values of its state that are none."""
+    return [p, g, *[v for v in state.values() if isinstance(v, Tensor)]], tuple([(k, None if isinstance(v, Tensor) else v) for k, v in state.items()])
 
 
 def _as_real(p: Tensor, g: Tensor, state: dict[str, Any]) -> tuple[Tensor, Tensor, dict[str, Any]]:
