@@ -11,6 +11,8 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
+import numpy as np
+
 import pellucid as torch
 
 from ...core.errors import fail
@@ -130,6 +132,14 @@ def _policies(policy: AutoAugmentPolicy) -> list[list[tuple[str, float, int | No
     return [[step(text) for text in line.split(",")] for line in _POLICIES[policy].strip().splitlines()]
 
 
+def _spaced(start: float, end: float, bins: int) -> list[float]:
+    """`torch.linspace` to the bit, as PyTorch's vectors compute it: from both ends, each product and sum rounded once. Where a
+    magnitude is cut to a whole number of pixels, the last bit decides."""
+    start, end = np.float32(start), np.float32(end)
+    step = float((end - start) / np.float32(bins - 1))
+    return [float(np.float32(float(start) + step * i if i < bins // 2 else float(end) - step * (bins - 1 - i))) for i in range(bins)]
+
+
 class _Augment(Transform):
     """What the four share: the steps, their magnitudes, and finding the one image of a sample."""
 
@@ -146,16 +156,16 @@ class _Augment(Transform):
     def _translate(self, size: int) -> float:
         return 150.0 / 331.0 * size
 
-    def _magnitudes(self, name: str, bins: int, height: int, width: int) -> Tensor | None:
+    def _magnitudes(self, name: str, bins: int, height: int, width: int) -> list[float] | None:
         """`bins` magnitudes from weak to strong; None for steps that have none."""
         if name == "Posterize":
             high, fewer = self._posterize
-            return high - (torch.arange(bins) / ((bins - 1) / fewer)).round().int()
+            return [float(high - round(i / ((bins - 1) / fewer))) for i in range(bins)]
         if name == "Solarize":
-            return torch.linspace(255.0 if self._first else 1.0, 0.0, bins)
+            return _spaced(255.0 if self._first else 1.0, 0.0, bins)
         most = {"ShearX": self._shear, "ShearY": self._shear, "TranslateX": self._translate(width), "TranslateY": self._translate(height),
                 "Rotate": self._rotate}
-        return torch.linspace(0.0, most.get(name, self._enhance), bins) if name in _SIGNED else None
+        return _spaced(0.0, most.get(name, self._enhance), bins) if name in _SIGNED else None
 
     def _negative(self) -> bool:
         return integer(0, 2) == 1 if self._first else float(torch.rand(())) <= 0.5
@@ -166,7 +176,7 @@ class _Augment(Transform):
         magnitudes = self._magnitudes(name, bins, *size)
         if magnitudes is None:
             return name, 0.0
-        magnitude = float(magnitudes[choose()])
+        magnitude = magnitudes[choose()]
         return name, -magnitude if name in _SIGNED and self._negative() else magnitude
 
     def _step(self, image: Any, name: str, magnitude: float) -> Any:
@@ -242,7 +252,7 @@ class AutoAugment(_Augment):
             if drawn > p:
                 continue
             magnitudes = self._magnitudes(name, 10, *size)
-            magnitude = 0.0 if magnitudes is None or index is None else float(magnitudes[index])
+            magnitude = 0.0 if magnitudes is None or index is None else magnitudes[index]
             if name in _SIGNED and (self._negative() if minus is None else minus):
                 magnitude = -magnitude
             image = self._step(image, name, magnitude)

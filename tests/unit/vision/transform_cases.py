@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 HEIGHT, WIDTH = 21, 26
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 
 
 def picture(channels: int = 3, seed: int = 0) -> np.ndarray:
@@ -56,7 +56,7 @@ def plain_cases(n: Namespace) -> dict[str, Any]:
         RandomPhotometricDistort() RandomChannelPermutation() GaussianNoise() GaussianNoise(.1,.3,clip=False) Identity() RGB()
         ToDtype(torch.float32,scale=True) ToImage() JPEG(50)"""
     cases = {}
-    for space, texts in (("T", shared), ("V", shared + second)):
+    for space, texts in (("T", shared), ("V", shared + " " + second)):
         for text in texts.replace(",\n", ",").split():
             if space == "V" and "ToTensor" in text:
                 continue
@@ -152,3 +152,31 @@ def run_nested(n: Namespace, text: str, format: str, whole: bool, seed: int) -> 
     out = transform(sample(n, format, whole))
     assert out["more"][1] == "text"
     return {"image": array(out["image"]), "mask": array(out["more"][0]), "boxes": array(out["boxes"]), "labels": array(out["labels"])}
+
+
+# ----------------------------------------------------------------------------------------------------- records
+SAMPLES = 32
+
+
+def fingerprint(a: np.ndarray, exact: bool) -> tuple[str, np.ndarray]:
+    """(shape, dtype and, for what must agree to the bit, a checksum; some of the values and their mean)."""
+    said = f"{a.shape} {a.dtype}" + (f" {zlib.crc32(np.ascontiguousarray(a).tobytes())}" if exact else "")
+    flat = a.reshape(-1).astype(np.float64)
+    places = np.random.RandomState(flat.size % 9973).randint(0, max(flat.size, 1), SAMPLES - 1)
+    return said, (np.append(flat[places], flat.mean()) if flat.size else np.zeros(SAMPLES)).astype(np.float32)
+
+
+def every(n: Namespace) -> Any:
+    """(name, function of no arguments, whether its result must agree to the bit) for the whole matrix."""
+    for name in plain_cases(n):
+        for kind in ("pil", "grey", "bytes", "floats", "batch"):
+            if wanted(name, kind):
+                for seed in SEEDS:
+                    exact = kind in ("pil", "grey") and "AugMix" not in name and "ToTensor" not in name
+                    yield f"{name} {kind} {seed}", lambda name=name, kind=kind, seed=seed: run(n, name, kind, seed), exact
+    for text in NESTED:
+        for format in FORMATS:
+            for whole in (False, True):
+                for part in ("image", "mask", "boxes", "labels"):
+                    yield (f"{text} {format} {whole} {part}",
+                           lambda text=text, format=format, whole=whole, part=part: run_nested(n, text, format, whole, 0)[part], False)

@@ -151,14 +151,17 @@ def _(boxes: BoundingBoxes, size: Any, interpolation: Any = None, max_size: int 
     return wrap((boxes.as_subclass(Tensor) * ratios).to(boxes.dtype), like=boxes, canvas_size=new)
 
 
-def _through(boxes: BoundingBoxes, move: Callable[[Tensor], Tensor], canvas_size: tuple[int, int] | None = None) -> BoundingBoxes:
-    """The boxes around where `move` takes the four corners, (N, 4, 2)."""
+def _through(boxes: BoundingBoxes, move: Callable[[Tensor], Tensor], canvas_size: tuple[int, int] | None = None, *,
+             whole_before: bool = False, whole_after: bool = False) -> BoundingBoxes:
+    """The boxes around where `move` takes the four corners, (N, 4, 2). Boxes of whole numbers are floats in between; torchvision
+    makes their corners whole before some functions, and after some."""
     plain, canvas_size = boxes.as_subclass(Tensor), canvas_size or boxes.canvas_size
     if plain.numel() == 0:
         return wrap(plain, like=boxes, canvas_size=canvas_size)
-    corners = _to_corners(plain if plain.is_floating_point() else plain.float(), boxes.format)
+    dtype = plain.dtype if plain.is_floating_point() else torch.float32
+    corners = _to_corners(plain if whole_before else plain.to(dtype), boxes.format).to(dtype)
     moved = move(corners[:, [[0, 1], [2, 1], [2, 3], [0, 3]]])
-    around = torch.cat([moved.amin(1), moved.amax(1)], dim=1).to(corners.dtype)
+    around = torch.cat([moved.amin(1), moved.amax(1)], dim=1).to(plain.dtype if whole_after else dtype)
     around = _clamped(around, XYXY, canvas_size, boxes.clamping_mode)
     return wrap(_from_corners(around, boxes.format).to(boxes.dtype), like=boxes, canvas_size=canvas_size)
 
@@ -205,7 +208,7 @@ def _(boxes: BoundingBoxes, startpoints: Any, endpoints: Any, interpolation: Any
     def move(points: Tensor) -> Tensor:
         points = _with_one(points)
         return (points @ upper.T.to(points.dtype)) / (points @ lower.to(points.dtype)).unsqueeze(-1)
-    return _through(boxes, move)
+    return _through(boxes, move, whole_before=True)
 
 
 @G.elastic.on(BoundingBoxes)
@@ -217,4 +220,4 @@ def _(boxes: BoundingBoxes, displacement: Tensor, interpolation: Any = None, fil
         x, y = points.ceil().long().unbind(-1)
         found = inverse[y.clamp(0, height - 1), x.clamp(0, width - 1)]
         return (found + 1) * (0.5 * torch.tensor([width, height], dtype=points.dtype)) - 0.5
-    return _through(boxes, move)
+    return _through(boxes, move, whole_before=True, whole_after=True)
