@@ -14,13 +14,13 @@ import numpy as np
 import pellucid as torch
 
 from ..core.errors import fail
+from ..ops.dispatch import add_slow
 from ..tensor import Tensor
 from ..tensor.overrides import DisableTorchFunctionSubclass
 from .pillow import is_pil
 
 __all__ = ["BoundingBoxFormat", "BoundingBoxes", "Image", "Mask", "TVTensor", "Video", "set_return_type", "wrap"]
 
-_KEEP = ("clone", "to", "detach", "requires_grad_", "pin_memory")
 _keep_all = False
 
 
@@ -28,18 +28,23 @@ class set_return_type:
     """`set_return_type("TVTensor")`: operators keep the subclass from now on, or inside `with`; "Tensor" undoes it."""
 
     def __init__(self, return_type: str):
-        global _keep_all
         kinds = {"tensor": False, "tvtensor": True}
         if str(return_type).lower() not in kinds:
             fail(ValueError, "P5301", f"return_type must be 'TVTensor' or 'Tensor', got {return_type}", fix="pass one of the two")
-        self.before, _keep_all = _keep_all, kinds[return_type.lower()]
+        self.before = _keep_all
+        self._set(kinds[return_type.lower()])
+
+    @staticmethod
+    def _set(keep: bool) -> None:
+        global _keep_all
+        add_slow(keep - _keep_all)                           # operators look for overrides as long as there is one
+        _keep_all = keep
 
     def __enter__(self):
         return self
 
     def __exit__(self, *exc: object) -> None:
-        global _keep_all
-        _keep_all = self.before
+        self._set(self.before)
 
 
 def _to_tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool | None = None) -> Tensor:
@@ -67,15 +72,17 @@ class TVTensor(Tensor):
         """`tensor` as this kind, with what `like` knows besides."""
         return tensor.as_subclass(cls)
 
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if not all(issubclass(cls, t) for t in types):
-            return NotImplemented
-        with DisableTorchFunctionSubclass():
-            output = func(*args, **(kwargs or {}))
-        keep = _keep_all or getattr(func, "__name__", "") in _KEEP and args and isinstance(args[0], cls)
-        like = next((a for a in args if isinstance(a, cls)), None)
-        return _rewrapped(output, like) if keep and like is not None else _plain(output, cls)
+    def clone(self, *args: Any, **kwargs: Any) -> Any:
+        return wrap(super().clone(*args, **kwargs), like=self)
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        return wrap(super().to(*args, **kwargs), like=self)
+
+    def detach(self) -> Any:
+        return wrap(super().detach(), like=self)
+
+    def pin_memory(self, *args: Any) -> Any:
+        return wrap(super().pin_memory(*args), like=self)
 
     def __deepcopy__(self, memo: dict) -> Any:
         return self.detach().clone().requires_grad_(self.requires_grad)
@@ -86,6 +93,22 @@ class TVTensor(Tensor):
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:
         return self._described()
+
+
+def _torch_function(cls: type, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    """Asked only where somebody takes operators over, or inside `set_return_type("TVTensor")`."""
+    if not all(issubclass(cls, t) for t in types):
+        return NotImplemented
+    with DisableTorchFunctionSubclass():
+        output = func(*args, **(kwargs or {}))
+    like = next((a for a in args if isinstance(a, cls)), None)
+    if like is not None and (_keep_all or getattr(func, "__name__", "") == "requires_grad_"):
+        return _rewrapped(output, like)
+    return _plain(output, cls)
+
+
+# Not in the class's body: a class that is made with an override makes every operator look for overrides from then on.
+TVTensor.__torch_function__ = classmethod(_torch_function)      # type: ignore[assignment]
 
 
 def _rewrapped(output: Any, like: TVTensor) -> Any:

@@ -9,6 +9,8 @@ import math
 import warnings
 from typing import Any
 
+import numpy as np
+
 import pellucid as torch
 
 from ...core.errors import fail
@@ -96,7 +98,7 @@ class RandomResizedCrop(_EachPart):
         low, high = _log(ratio)
         for _ in range(10):
             area = height * width * uniform(scale[0], scale[1])
-            aspect = torch.exp(torch.empty(1).uniform_(low, high)).item()
+            aspect = float(np.exp(np.float32(uniform(low, high))))
             w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < w <= width and 0 < h <= height:
                 return integer(0, height - h + 1), integer(0, width - w + 1), h, w
@@ -498,7 +500,7 @@ class RandomErasing(RandomApplied):
         low, high = _log(ratio)
         for _ in range(10):
             area = height * width * uniform(scale[0], scale[1])
-            aspect = torch.exp(torch.empty(1).uniform_(low, high)).item()
+            aspect = float(np.exp(np.float32(uniform(low, high))))
             h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if h < height and w < width:
                 v = torch.empty([channels, h, w]).normal_() if value is None else torch.tensor(value)[:, None, None]

@@ -10,9 +10,8 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import pellucid as torch
-
 from ...core.errors import fail
+from ...core.rng import default_engine
 from ...nn import Module
 from ...tensor import Tensor
 from ...utils._pytree import tree_flatten, tree_unflatten
@@ -25,18 +24,18 @@ _ALONE = object()               # the structure of a sample that is one image
 
 
 def uniform(low: float, high: float) -> float:
-    """A float32 draw of the global generator."""
-    return torch.empty(1).uniform_(low, high).item()
+    """A float32 draw of the global generator: `torch.empty(1).uniform_(low, high).item()`."""
+    return default_engine().one_uniform(low, high)
 
 
 def integer(low: int, high: int) -> int:
-    """A draw from `low` to `high` - 1."""
-    return torch.randint(low, high, (1,)).item()
+    """A draw from `low` to `high` - 1: `torch.randint(low, high, (1,)).item()`."""
+    return default_engine().one_integer(low, high)
 
 
 def chance() -> float:
-    """A draw from 0 to 1."""
-    return torch.rand(1).item()
+    """A draw from 0 to 1: `torch.rand(1).item()`."""
+    return default_engine().one_uniform()
 
 
 class Transform(Module):

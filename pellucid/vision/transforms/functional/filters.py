@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,15 +31,21 @@ def normalize(inpt: Tensor, mean: Any, std: Any, inplace: bool = False) -> Tenso
     if inpt.ndim < 3:
         fail(ValueError, "P5371", f"Expected tensor to be a tensor image of size (..., C, H, W). Got tensor.size() = {inpt.size()}",
              fix="unsqueeze(0) adds a channel")
-    mean, std = _per_channel(mean, inpt.dtype), _per_channel(std, inpt.dtype)
-    if bool((std == 0).any()):
-        fail(ValueError, "P5372", f"std evaluated to zero after conversion to {inpt.dtype}, leading to division by zero.", fix="leave the channel out")
+    if type(mean) in (list, tuple) and type(std) in (list, tuple):
+        mean, std = _known(tuple(mean), tuple(std), inpt.dtype)
+    else:
+        mean, std = _per_channel(mean, std, inpt.dtype)
     return (inpt.sub_(mean) if inplace else inpt.sub(mean)).div_(std)
 
 
-def _per_channel(values: Any, dtype: Any) -> Tensor:
-    values = torch.as_tensor(values, dtype=dtype)
-    return values.reshape(-1, 1, 1) if values.ndim == 1 else values
+def _per_channel(mean: Any, std: Any, dtype: Any) -> tuple[Tensor, Tensor]:
+    mean, std = (t.reshape(-1, 1, 1) if t.ndim == 1 else t for t in (torch.as_tensor(v, dtype=dtype) for v in (mean, std)))
+    if bool((std == 0).any()):
+        fail(ValueError, "P5372", f"std evaluated to zero after conversion to {dtype}, leading to division by zero.", fix="leave the channel out")
+    return mean, std
+
+
+_known = lru_cache(maxsize=64)(_per_channel)         # a loader normalises each image by the same numbers
 
 
 @normalize.on(PIL)
