@@ -38,9 +38,15 @@ def chance() -> float:
     return default_engine().one_uniform()
 
 
+# `get_params` asks them too. A compiled caller runs them, each time: what they give is no constant.
+for _draw in (uniform, integer, chance):
+    _draw._capture_disabled = "random choices are new each time"      # type: ignore[attr-defined]
+
+
 class Transform(Module):
     """The base of transforms; see the module's docstring for what a subclass gives."""
 
+    _capture_disabled = "transforms run in Python: their random choices are new each time"
     _transformed_types: tuple[Any, ...] = (Tensor, is_pil)
 
     def check_inputs(self, flat_inputs: list[Any]) -> None:

@@ -185,3 +185,19 @@ def test_errors_say_how_to_mend_it(call, said: str) -> None:
     with pytest.raises((TypeError, ValueError), match=said) as e:
         call()
     assert "fix:" in str(e.value)
+
+
+@pytest.mark.parametrize("transform", [T.RandomHorizontalFlip(), T.RandomCrop(2), T.ColorJitter(0.5), V.Compose([T.RandomErasing(0.9)])], ids=str)
+def test_a_compiled_function_chooses_anew_each_time(transform) -> None:
+    x = torch.arange(27.0).reshape(3, 3, 3)
+
+    def twice(z):
+        return transform(z + 1) * 2
+    compiled = torch.compile(twice)
+    results = []
+    for f in (twice, compiled):
+        torch.manual_seed(1)
+        results.append(torch.stack([f(x) for _ in range(6)]))
+    place = torch.compile(lambda z: z + T.RandomCrop.get_params(z, (1, 1))[0])
+    assert len({float(place(x)[0, 0, 0]) for _ in range(20)}) > 1
+    assert torch.allclose(*results) and len({tuple(r.flatten().tolist()) for r in results[1]}) > 1
