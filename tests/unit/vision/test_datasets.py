@@ -337,3 +337,22 @@ def test_real_mnist_through_a_loader() -> None:
         [transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))]))
     x, y = next(iter(DataLoader(data, batch_size=64)))
     assert len(data) == 2000 and x.shape == (64, 1, 28, 28) and y.dtype == torch.int64 and abs(float(x.mean())) < 0.2
+
+
+def test_checks_of_files(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"abc")
+    assert utils.calculate_md5(file) == md5(b"abc") and utils.check_md5(file, md5(b"abc")) and not utils.check_integrity(file, md5(b"abd"))
+    assert utils.check_integrity(file) and not utils.check_integrity(tmp_path / "b")
+    assert utils.verify_str_arg("a", "letter", ("a", "b")) == "a"
+    with pytest.raises(ValueError, match="Unknown value 'c' for argument letter"):
+        utils.verify_str_arg("c", "letter", ("a", "b"))
+
+
+def test_fetching_and_unpacking(server: str, tmp_path: Path) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as z:
+        z.writestr("inside.txt", "hi")
+    Handler.files = {"a.zip": packed.getvalue()}
+    utils.download_and_extract_archive(server + "a.zip", tmp_path / "in", tmp_path / "out", md5=md5(packed.getvalue()), remove_finished=True)
+    assert (tmp_path / "out" / "inside.txt").read_text() == "hi" and not (tmp_path / "in" / "a.zip").exists()

@@ -201,3 +201,67 @@ def test_a_compiled_function_chooses_anew_each_time(transform) -> None:
     place = torch.compile(lambda z: z + T.RandomCrop.get_params(z, (1, 1))[0])
     assert len({float(place(x)[0, 0, 0]) for _ in range(20)}) > 1
     assert torch.allclose(*results) and len({tuple(r.flatten().tolist()) for r in results[1]}) > 1
+
+
+def smooth() -> Image.Image:
+    return Image.fromarray(cases.picture())
+
+
+@pytest.mark.parametrize(("function", "arguments", "near"), [
+    (F.adjust_brightness, (1.3,), 1), (F.adjust_contrast, (0.6,), 2), (F.adjust_saturation, (1.7,), 3), (F.adjust_gamma, (1.6,), 1),
+    (F.adjust_sharpness, (1.8,), 1), (F.autocontrast, (), 1), (F.equalize, (), 0), (F.invert, (), 0), (F.posterize, (3,), 0), (F.solarize, (100,), 0),
+    (F.horizontal_flip, (), 0), (F.vertical_flip, (), 0), (F.hflip, (), 0), (F.vflip, (), 0), (F.center_crop, ([9, 30],), 0), (F.crop, (-2, 3, 9, 40), 0),
+    (F.pad, ([1, 2, 3, 4], (9, 8, 7)), 0), (F.pad, ([1, 2, 3, 4], 0, "symmetric"), 0), (F.pad, (2, 0, "edge"), 0), (F.pad, ([-3, 2], 0, "reflect"), 0),
+    (F.rgb_to_grayscale, (), 1), (F.to_grayscale, (3,), 1), (F.grayscale_to_rgb, (), 0), (F.permute_channels, ([2, 0, 1],), 0),
+    (F.resize, ([30, 40],), 1), (F.resized_crop, (2, 3, 15, 20, [10, 12]), 1), (F.gaussian_blur, (5, 1.2), 0),
+    (F.erase, (2, 3, 4, 5, torch.tensor(7)), 0)], ids=lambda v: getattr(v, "__name__", ""))
+def test_tensors_are_treated_as_pillow_treats_images(function, arguments: tuple, near: int) -> None:
+    image = smooth()
+    expected = np.asarray(function(image, *arguments))
+    expected = expected[None] if expected.ndim == 2 else expected.transpose(2, 0, 1)
+    found = function(F.pil_to_tensor(image), *arguments)
+    assert found.dtype == torch.uint8 and tuple(found.shape) == expected.shape
+    assert np.abs(found.numpy().astype(int) - expected).max() <= near
+    assert type(function(tv.Image(F.pil_to_tensor(image)), *arguments)) is tv.Image
+
+
+def test_functions_of_forms() -> None:
+    image = smooth()
+    x = F.pil_to_tensor(image)
+    assert F.get_dimensions(image) == F.get_dimensions(x) == [3, 21, 26] and F.get_image_size(image) == [26, 21] and F.get_size(x) == [21, 26]
+    assert F.get_num_channels(x) == F.get_image_num_channels(image) == 3
+    assert np.array_equal(np.asarray(F.to_pil_image(F.to_tensor(image))), np.asarray(image)) and type(F.to_image(image)) is tv.Image
+    assert F.to_pil_image(torch.rand(1, 4, 5)).mode == "L" and F.to_pil_image(torch.rand(4, 5), mode="F").mode == "F"
+    assert F.to_pil_image(x, mode="HSV").mode == "HSV" and F.to_tensor(np.zeros((4, 5), np.float32)).shape == (1, 4, 5)
+    for a, b in ((torch.uint8, torch.int16), (torch.uint8, torch.float64), (torch.float32, torch.uint8), (torch.int16, torch.uint8)):
+        white = torch.full((1, 1, 1), 1 if a.is_floating_point else torch.iinfo(a).max, dtype=a)
+        there = F.to_dtype(white, b, scale=True)
+        assert there.dtype == b and F.convert_image_dtype(there, a).sub(white).abs().max() <= (0 if a != torch.int16 else 127)
+    with pytest.raises(RuntimeError, match="cannot be performed safely"):
+        F.to_dtype(torch.zeros(1), torch.int64, scale=True)
+    assert [c.shape[-1] for c in F.five_crop(x, 7)] == [7] * 5 and len(F.ten_crop(image, (5, 6))) == 10
+    assert torch.equal(F.normalize(x.float(), [1.0], [2.0]), (x.float() - 1) / 2) and F.jpeg(x, 90).shape == x.shape
+    turned = F.rotate(F.rotate(x, 90, expand=True), 270, expand=True)
+    assert torch.equal(turned, x) and torch.equal(F.affine(x, 0, (2, 0), 1.0, 0)[..., 2:], x[..., :-2])
+    corners = [[0, 0], [25, 0], [25, 20], [0, 20]]
+    assert (F.perspective(x, corners, corners).int() - x.int()).abs().max() <= 1
+    still = torch.zeros(1, 21, 26, 2)
+    assert torch.equal(F.elastic(x, still), x) and np.array_equal(np.asarray(F.elastic_transform(image, still)), np.asarray(image))
+    assert F.uniform_temporal_subsample(torch.zeros(9, 3, 2, 2), 4).shape[0] == 4 and F.is_pure_tensor(x)
+    noise = F.gaussian_noise(torch.full((3, 50, 50), 0.5), sigma=0.1)
+    assert abs(noise.std().item() - 0.1) < 0.01
+
+
+def test_functions_of_boxes() -> None:
+    plain = torch.tensor([[1.0, 2.0, 9.0, 8.0], [5.0, 5.0, 30.0, 40.0], [3.0, 3.0, 3.2, 9.0]])
+    for format in cases.FORMATS:
+        there = F.convert_bounding_box_format(plain, "XYXY", format)
+        assert torch.allclose(F.convert_bounding_box_format(there, format, "xyxy"), plain)
+    assert F.clamp_bounding_boxes(plain, "XYXY", (20, 25), "soft")[1].tolist() == [5, 5, 25, 20]
+    boxes = tv.BoundingBoxes(plain, format="XYXY", canvas_size=(20, 25))
+    kept, valid = F.sanitize_bounding_boxes(boxes)
+    assert valid.tolist() == [True, False, False] and kept.shape == (1, 4) and kept.canvas_size == (20, 25)
+    assert V.SetClampingMode(None)(boxes).clamping_mode is None and V.get_bounding_boxes([1, boxes]) is boxes
+    assert V.Pad(1)(V.SetClampingMode(None)(boxes))[1].tolist() == [6, 6, 31, 41]
+    with pytest.raises(ValueError, match="`old_format` has to be passed"):
+        F.convert_bounding_box_format(plain, new_format="XYXY")
