@@ -77,8 +77,9 @@ def main() -> None:
             print(f"sum of the batches' means: torchvision {sums[0]:.5f}, pellucid {sums[1]:.5f}")
             for workers in ("0", "2"):
                 p, o = rounds((peer, ours), workers, args.rounds)
-                print(f"{workers} workers: pellucid {images / statistics.median(o):6.0f} images/s   torchvision {images / statistics.median(p):6.0f} "
-                      f"images/s   ratio {ratio(p, o):.2f}x", flush=True)
+                mine, theirs = (images / statistics.median(seconds) for seconds in (o, p))
+                print(f"{workers} workers: pellucid {mine:6.0f} images/s   torchvision {theirs:6.0f} images/s   ratio {ratio(p, o):.2f}x",
+                      flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,8 @@ from ..core.errors import fail
 from ..tensor import Tensor
 from .pillow import pillow
 
-__all__ = ["ImageReadMode", "decode_gif", "decode_image", "decode_jpeg", "decode_png", "decode_webp", "encode_jpeg", "encode_png", "read_file",
+__all__ = ["ImageReadMode", "decode_gif", "decode_image", "decode_jpeg", "decode_png", "decode_webp", "encode_jpeg", "encode_png",
+           "read_file",
            "read_image", "write_file", "write_jpeg", "write_png"]
 
 
@@ -130,7 +131,8 @@ def _encoded(image: Tensor, format: str, **options: Any) -> Tensor:
              got=f"{image.dtype} of shape {tuple(image.shape)}", fix="to_dtype(image, torch.uint8, scale=True) converts floats")
     array = image.detach().numpy()
     file = io.BytesIO()
-    pillow(f"to write a {format}").fromarray(np.ascontiguousarray(array[0] if len(array) == 1 else array.transpose(1, 2, 0))).save(file, format, **options)
+    array = array[0] if len(array) == 1 else array.transpose(1, 2, 0)
+    pillow(f"to write a {format}").fromarray(np.ascontiguousarray(array)).save(file, format, **options)
     return torch.from_numpy(np.frombuffer(bytearray(file.getvalue()), np.uint8))
 
 

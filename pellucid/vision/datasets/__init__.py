@@ -9,5 +9,6 @@ from .folder import DatasetFolder, ImageFolder
 from .mnist import EMNIST, FashionMNIST, KMNIST, MNIST, QMNIST
 from .vision import VisionDataset
 
-__all__ = ["CIFAR10", "CIFAR100", "DatasetFolder", "EMNIST", "FakeData", "FashionMNIST", "ImageFolder", "KMNIST", "MNIST", "QMNIST", "VisionDataset",
+__all__ = ["CIFAR10", "CIFAR100", "DatasetFolder", "EMNIST", "FakeData", "FashionMNIST", "ImageFolder", "KMNIST", "MNIST", "QMNIST",
+           "VisionDataset",
            "utils"]

@@ -39,7 +39,8 @@ class CIFAR10(VisionDataset):
             self.download()
         folder = os.path.join(self.root, self.base_folder)
         if not self._check_integrity():
-            fail(RuntimeError, "P5530", "Dataset not found or corrupted. You can use download=True to download it", got=f"looked in {folder}",
+            fail(RuntimeError, "P5530", "Dataset not found or corrupted. You can use download=True to download it",
+                 got=f"looked in {folder}",
                  fix=f"without a network: get {self.url} elsewhere and unpack it in {self.root}")
         entries = [load_bare(os.path.join(folder, name), encoding="latin1") for name, _ in (self.train_list if train else self.test_list)]
         self.data = np.concatenate([entry["data"] for entry in entries]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)

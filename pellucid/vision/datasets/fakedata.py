@@ -25,7 +25,8 @@ class FakeData(VisionDataset):
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         if index >= len(self):
-            fail(IndexError, "P5526", f"{type(self).__name__} index out of range", got=f"index {index}, {len(self)} images", fix="a smaller index")
+            fail(IndexError, "P5526", f"{type(self).__name__} index out of range", got=f"index {index}, {len(self)} images",
+                 fix="a smaller index")
         state = torch.get_rng_state()
         torch.manual_seed(index + self.random_offset)
         image = torch.randn(*self.image_size)

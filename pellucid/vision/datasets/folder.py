@@ -30,7 +30,8 @@ def find_classes(directory: str | os.PathLike) -> tuple[list[str], dict[str, int
     """(the names of the folders in `directory`, the number of each)."""
     classes = sorted(entry.name for entry in os.scandir(directory) if entry.is_dir())
     if not classes:
-        fail(FileNotFoundError, "P5521", f"Couldn't find any class folder in {directory}.", fix=f"one folder for each class: {directory}/cat/1.jpg")
+        fail(FileNotFoundError, "P5521", f"Couldn't find any class folder in {directory}.",
+             fix=f"one folder for each class: {directory}/cat/1.jpg")
     return classes, {name: i for i, name in enumerate(classes)}
 
 
@@ -65,7 +66,8 @@ class DatasetFolder(VisionDataset):
     """(what `loader` makes of a file, number of the class) for each file of `root/class/...` with one of `extensions`."""
 
     def __init__(self, root: Any, loader: Callable[[str], Any], extensions: Any = None, transform: Callable | None = None,
-                 target_transform: Callable | None = None, is_valid_file: Callable[[str], bool] | None = None, allow_empty: bool = False) -> None:
+                 target_transform: Callable | None = None, is_valid_file: Callable[[str], bool] | None = None,
+                 allow_empty: bool = False) -> None:
         super().__init__(root, transform=transform, target_transform=target_transform)
         self.classes, self.class_to_idx = self.find_classes(self.root)
         self.samples = self.make_dataset(self.root, class_to_idx=self.class_to_idx, extensions=extensions, is_valid_file=is_valid_file,
@@ -74,7 +76,8 @@ class DatasetFolder(VisionDataset):
         self.targets = [target for _, target in self.samples]
 
     @staticmethod
-    def make_dataset(directory: Any, class_to_idx: dict[str, int], extensions: Any = None, is_valid_file: Callable[[str], bool] | None = None,
+    def make_dataset(directory: Any, class_to_idx: dict[str, int], extensions: Any = None,
+                     is_valid_file: Callable[[str], bool] | None = None,
                      allow_empty: bool = False) -> list[tuple[str, int]]:
         """[(path, number of the class)]; override it for samples of another kind."""
         if class_to_idx is None:
@@ -106,6 +109,8 @@ class ImageFolder(DatasetFolder):
     """(image in RGB, number of the class) for each image file of `root/class/...`."""
 
     def __init__(self, root: Any, transform: Callable | None = None, target_transform: Callable | None = None,
-                 loader: Callable[[str], Any] = default_loader, is_valid_file: Callable[[str], bool] | None = None, allow_empty: bool = False) -> None:
-        super().__init__(root, loader, IMG_EXTENSIONS if is_valid_file is None else None, transform, target_transform, is_valid_file, allow_empty)
+                 loader: Callable[[str], Any] = default_loader, is_valid_file: Callable[[str], bool] | None = None,
+                 allow_empty: bool = False) -> None:
+        super().__init__(root, loader, IMG_EXTENSIONS if is_valid_file is None else None, transform, target_transform, is_valid_file,
+                         allow_empty)
         self.imgs = self.samples

@@ -23,7 +23,7 @@ import pellucid as torch
 from ...core.errors import fail
 from ...tensor import Tensor
 from ..pillow import from_array
-from .utils import check_integrity, download_and_extract_archive, extract_archive, verify_str_arg
+from .utils import download_and_extract_archive, extract_archive, verify_str_arg
 from .vision import VisionDataset
 
 _IDX_TYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -44,7 +44,8 @@ def read_sn3_pascalvincent_tensor(path: str, strict: bool = True) -> Tensor:
     shape = tuple(int(n) for n in np.frombuffer(data, ">i4", min(dimensions, max(len(data) // 4 - 1, 0)), 4))
     dtype = np.dtype(_IDX_TYPES.get(code, ">u1"))
     if code not in _IDX_TYPES or not 1 <= dimensions <= 3 or len(data) - 4 * (dimensions + 1) != dtype.itemsize * math.prod(shape):
-        fail(RuntimeError, "P5531", f"{path} is no whole IDX file", got=f"{len(data):,} bytes beginning with {data[:4]!r}, for shape {shape}",
+        fail(RuntimeError, "P5531", f"{path} is no whole IDX file",
+             got=f"{len(data):,} bytes beginning with {data[:4]!r}, for shape {shape}",
              fix="delete it, and fetch it again")
     return torch.from_numpy(np.frombuffer(data, dtype, offset=4 * (dimensions + 1)).reshape(shape).astype(dtype.newbyteorder("=")))
 
@@ -52,7 +53,8 @@ def read_sn3_pascalvincent_tensor(path: str, strict: bool = True) -> Tensor:
 def _read(path: str, dimensions: int) -> Tensor:
     x = read_sn3_pascalvincent_tensor(path)
     if x.dtype != torch.uint8 or x.ndim != dimensions:
-        fail(TypeError, "P5532", f"{path} should hold {dimensions} dimensions of uint8", got=f"{x.ndim} of {x.dtype}", fix="check which file it is")
+        fail(TypeError, "P5532", f"{path} should hold {dimensions} dimensions of uint8", got=f"{x.ndim} of {x.dtype}",
+             fix="check which file it is")
     return x
 
 
@@ -70,8 +72,10 @@ class MNIST(VisionDataset):
     """70,000 handwritten digits of 28 x 28; 60,000 of them are for training."""
 
     mirrors = ["https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/"]
-    resources: Any = [("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"), ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
-                      ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"), ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c")]
+    resources: Any = [("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+                      ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
+                      ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
+                      ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c")]
     classes = ["0 - zero", "1 - one", "2 - two", "3 - three", "4 - four", "5 - five", "6 - six", "7 - seven", "8 - eight", "9 - nine"]
 
     def __init__(self, root: Any, train: bool = True, transform: Callable | None = None, target_transform: Callable | None = None,
@@ -143,8 +147,10 @@ class FashionMNIST(MNIST):
     """Zalando's pictures of clothes, in MNIST's form."""
 
     mirrors = ["http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"]
-    resources = [("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"), ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
-                 ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"), ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310")]
+    resources = [("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+                 ("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe"),
+                 ("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79"),
+                 ("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310")]
     classes = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 
 
@@ -152,8 +158,10 @@ class KMNIST(MNIST):
     """Cursive Japanese letters, in MNIST's form."""
 
     mirrors = ["http://codh.rois.ac.jp/kmnist/dataset/kmnist/"]
-    resources = [("train-images-idx3-ubyte.gz", "bdb82020997e1d708af4cf47b453dcf7"), ("train-labels-idx1-ubyte.gz", "e144d726b3acfaa3e44228e80efcd344"),
-                 ("t10k-images-idx3-ubyte.gz", "5c965bf0a639b31b8f53240b1b52f4d7"), ("t10k-labels-idx1-ubyte.gz", "7320c461ea6c1c855c0b718fb2a4b134")]
+    resources = [("train-images-idx3-ubyte.gz", "bdb82020997e1d708af4cf47b453dcf7"),
+                 ("train-labels-idx1-ubyte.gz", "e144d726b3acfaa3e44228e80efcd344"),
+                 ("t10k-images-idx3-ubyte.gz", "5c965bf0a639b31b8f53240b1b52f4d7"),
+                 ("t10k-labels-idx1-ubyte.gz", "7320c461ea6c1c855c0b718fb2a4b134")]
     classes = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"]
 
 
@@ -165,7 +173,8 @@ class EMNIST(MNIST):
     splits = ("byclass", "bymerge", "balanced", "letters", "digits", "mnist")
     _all_classes = set(string.digits + string.ascii_letters)
     _merged = sorted(_all_classes - set("cijklmopsuvwxyz"))
-    classes_split_dict = {"byclass": sorted(_all_classes), "bymerge": _merged, "balanced": _merged, "letters": ["N/A", *string.ascii_lowercase],
+    classes_split_dict = {"byclass": sorted(_all_classes), "bymerge": _merged, "balanced": _merged,
+                          "letters": ["N/A", *string.ascii_lowercase],
                           "digits": list(string.digits), "mnist": list(string.digits)}
 
     def __init__(self, root: Any, split: str, **kwargs: Any) -> None:
@@ -208,7 +217,8 @@ class QMNIST(MNIST):
         super().__init__(root, train, **kwargs)
 
     def _files(self) -> tuple[str, str]:
-        images, labels = (os.path.join(self.raw_folder, os.path.splitext(os.path.basename(url))[0]) for url, _ in self.resources[self.subsets[self.what]])
+        images, labels = (os.path.join(self.raw_folder, os.path.splitext(os.path.basename(url))[0]) for url,
+                          _ in self.resources[self.subsets[self.what]])
         return images, labels
 
     def _load_data(self) -> tuple[Tensor, Tensor]:

@@ -63,7 +63,8 @@ def download_url(url: str, root: _PathLike, filename: _PathLike | None = None, m
             part.unlink()
             _fetch(url, part)
     except (urllib.error.URLError, OSError) as error:
-        fail(urllib.error.URLError if isinstance(error, urllib.error.URLError) else RuntimeError, "P5510", f"could not download {url}: {error}",
+        fail(urllib.error.URLError if isinstance(error, urllib.error.URLError) else RuntimeError, "P5510",
+             f"could not download {url}: {error}",
              fix=f"with another machine or a browser, put the file at {target}, and run again" +
              (f"; what has come so far is kept in {part}" if part.exists() else ""))
     if md5 is not None and not check_md5(part, md5):
@@ -151,7 +152,8 @@ def _extract_zip(from_path: _PathLike, folder: Path) -> None:
         archive.extractall(folder)
 
 
-def download_and_extract_archive(url: str, download_root: _PathLike, extract_root: _PathLike | None = None, filename: _PathLike | None = None,
+def download_and_extract_archive(url: str, download_root: _PathLike, extract_root: _PathLike | None = None,
+                                 filename: _PathLike | None = None,
                                  md5: str | None = None, remove_finished: bool = False) -> None:
     """`download_url`, then `extract_archive`."""
     root = os.path.expanduser(os.fspath(download_root))

@@ -22,7 +22,8 @@ class VisionDataset(Dataset):
         self.root = os.path.expanduser(root) if isinstance(root, (str, os.PathLike)) else root
         separate = transform is not None or target_transform is not None
         if transforms is not None and separate:
-            fail(ValueError, "P5520", "Only transforms or transform/target_transform can be passed as argument", fix="leave one of them out")
+            fail(ValueError, "P5520", "Only transforms or transform/target_transform can be passed as argument",
+                 fix="leave one of them out")
         self.transform, self.target_transform = transform, target_transform
         self.transforms = StandardTransform(transform, target_transform) if separate else transforms
 

@@ -16,16 +16,20 @@ from .first import Lambda, RandomChoice, RandomOrder
 from .functional import InterpolationMode
 from .geometric import (CenterCrop, ElasticTransform, FiveCrop, Pad, RandomAffine, RandomCrop, RandomErasing, RandomHorizontalFlip,
                         RandomPerspective, RandomResizedCrop, RandomRotation, RandomVerticalFlip, Resize, TenCrop)
-from .values import (ColorJitter, ConvertImageDtype, GaussianBlur, Grayscale, LinearTransformation, Normalize, PILToTensor, RandomAdjustSharpness,
-                     RandomAutocontrast, RandomEqualize, RandomGrayscale, RandomInvert, RandomPosterize, RandomSolarize, ToPILImage, ToTensor)
+from .values import (ColorJitter, ConvertImageDtype, GaussianBlur, Grayscale, LinearTransformation, Normalize, PILToTensor,
+                     RandomAdjustSharpness,
+                     RandomAutocontrast, RandomEqualize, RandomGrayscale, RandomInvert, RandomPosterize, RandomSolarize, ToPILImage,
+                     ToTensor)
 
 AutoAugment, RandAugment, TrivialAugmentWide, AugMix = map(_first, (_AutoAugment, _RandAugment, _TrivialAugmentWide, _AugMix))
 
 from . import v2  # noqa: E402
 
 __all__ = ["AugMix", "AutoAugment", "AutoAugmentPolicy", "CenterCrop", "ColorJitter", "Compose", "ConvertImageDtype", "ElasticTransform",
-           "FiveCrop", "GaussianBlur", "Grayscale", "InterpolationMode", "Lambda", "LinearTransformation", "Normalize", "PILToTensor", "Pad",
+           "FiveCrop", "GaussianBlur", "Grayscale", "InterpolationMode", "Lambda", "LinearTransformation", "Normalize", "PILToTensor",
+           "Pad",
            "RandAugment", "RandomAdjustSharpness", "RandomAffine", "RandomApply", "RandomAutocontrast", "RandomChoice", "RandomCrop",
            "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomHorizontalFlip", "RandomInvert", "RandomOrder", "RandomPerspective",
-           "RandomPosterize", "RandomResizedCrop", "RandomRotation", "RandomSolarize", "RandomVerticalFlip", "Resize", "TenCrop", "ToPILImage",
+           "RandomPosterize", "RandomResizedCrop", "RandomRotation", "RandomSolarize", "RandomVerticalFlip", "Resize", "TenCrop",
+           "ToPILImage",
            "ToTensor", "TrivialAugmentWide", "functional", "v2"]

@@ -262,7 +262,8 @@ class AutoAugment(_Augment):
 class RandAugment(_Augment):
     """`num_ops` random steps of one magnitude."""
 
-    def __init__(self, num_ops: int = 2, magnitude: int = 9, num_magnitude_bins: int = 31, interpolation: Any = "nearest", fill: Any = None) -> None:
+    def __init__(self, num_ops: int = 2, magnitude: int = 9, num_magnitude_bins: int = 31, interpolation: Any = "nearest",
+                 fill: Any = None) -> None:
         super().__init__(interpolation, fill)
         if not isinstance(num_ops, int) or num_ops < 0:
             fail(ValueError, "P5472", f"num_ops should be a non-negative integer, but got {num_ops} instead.", fix="2")

@@ -62,7 +62,8 @@ class RandomChoice(Compose):
     def __init__(self, transforms: Sequence[Callable], p: Sequence[float] | None = None) -> None:
         super().__init__(transforms)
         if p is not None and len(p) != len(transforms):
-            fail(ValueError, "P5461", f"Length of p doesn't match the number of transforms: {len(p)} != {len(transforms)}", fix="one weight each")
+            fail(ValueError, "P5461", f"Length of p doesn't match the number of transforms: {len(p)} != {len(transforms)}",
+                 fix="one weight each")
         self.p = p
 
     def _choose(self) -> Callable:

@@ -54,7 +54,8 @@ class Resize(Transform):
         self.antialias = antialias
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return self._call_kernel(F.resize, inpt, self.size, interpolation=self.interpolation, max_size=self.max_size, antialias=self.antialias)
+        return self._call_kernel(F.resize, inpt, self.size, interpolation=self.interpolation, max_size=self.max_size,
+                                 antialias=self.antialias)
 
 
 class _EachPart(Transform):
@@ -262,7 +263,8 @@ class RandomAffine(Transform):
         return dict(zip(("angle", "translate", "scale", "shear"), drawn))
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return self._call_kernel(F.affine, inpt, **params, interpolation=self.interpolation, fill=fill_of(self.fill, type(inpt)), center=self.center)
+        return self._call_kernel(F.affine, inpt, **params, interpolation=self.interpolation, fill=fill_of(self.fill, type(inpt)),
+                                 center=self.center)
 
 
 class RandomCrop(_EachPart):
@@ -306,7 +308,8 @@ class RandomCrop(_EachPart):
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         if any(params["padding"]):
-            inpt = self._call_kernel(F.pad, inpt, padding=params["padding"], fill=fill_of(self.fill, type(inpt)), padding_mode=self.padding_mode)
+            inpt = self._call_kernel(F.pad, inpt, padding=params["padding"], fill=fill_of(self.fill, type(inpt)),
+                                     padding_mode=self.padding_mode)
         return self._call_kernel(F.crop, inpt, *params["place"], *self.size) if params["needs_crop"] else inpt
 
 
@@ -316,7 +319,8 @@ class RandomPerspective(RandomApplied):
     def __init__(self, distortion_scale: float = 0.5, p: float = 0.5, interpolation: Any = "bilinear", fill: Any = 0) -> None:
         super().__init__(p=p)
         if not 0 <= distortion_scale <= 1:
-            fail(ValueError, "P5427", "Argument distortion_scale value should be between 0 and 1", got=str(distortion_scale), fix="0 moves nothing")
+            fail(ValueError, "P5427", "Argument distortion_scale value should be between 0 and 1", got=str(distortion_scale),
+                 fix="0 moves nothing")
         self.distortion_scale = distortion_scale
         self.interpolation = interpolation_of(interpolation)
         self.fill = check_fill(fill)
@@ -508,10 +512,12 @@ class RandomErasing(RandomApplied):
         return None
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        value = None if isinstance(self.value, str) else [float(v) for v in (self.value if isinstance(self.value, (tuple, list)) else [self.value])]
+        value = None if isinstance(self.value, str) else [float(v)
+                                                          for v in (self.value if isinstance(self.value, (tuple, list)) else [self.value])]
         chw = query_chw(flat_inputs)
         if value is not None and len(value) not in (1, chw[0]):
-            fail(ValueError, "P5433", f"If value is a sequence, it should have either a single value or {chw[0]} (number of input channels)",
+            fail(ValueError, "P5433", "If value is a sequence, it should have either a single value or "
+                 f"{chw[0]} (number of input channels)",
                  got=f"{len(value)} values", fix="one number, or one for each channel")
         return {"found": self._draw(chw, self.scale, self.ratio, value)}
 

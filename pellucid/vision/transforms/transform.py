@@ -96,7 +96,8 @@ class RandomApplied(Transform):
 
     def __init__(self, p: float = 0.5) -> None:
         if not 0.0 <= p <= 1.0:
-            fail(ValueError, "P5400", f"`p` should be a floating point value in the interval [0.0, 1.0], got {p}", fix="0.5 is every second time")
+            fail(ValueError, "P5400", f"`p` should be a floating point value in the interval [0.0, 1.0], got {p}",
+                 fix="0.5 is every second time")
         super().__init__()
         self.p = p
 
@@ -233,5 +234,6 @@ def fill_of(fill: Any, kind: type) -> Any:
 def check_fill(fill: Any) -> Any:
     for value in fill.values() if isinstance(fill, dict) else (fill,):
         if value is not None and not isinstance(value, (int, float, tuple, list)):
-            fail(TypeError, "P5410", f"Got inappropriate fill arg: {value!r}", fix="a number, one for each channel, or a dict of them by type")
+            fail(TypeError, "P5410", f"Got inappropriate fill arg: {value!r}",
+                 fix="a number, one for each channel, or a dict of them by type")
     return fill

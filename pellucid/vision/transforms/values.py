@@ -21,7 +21,8 @@ from . import functional as F
 from .functional.boxes import valid_boxes
 from .functional.dispatch import is_pure_tensor
 from .functional.geometry import size_of
-from .transform import (RandomApplied, Transform, chance, check_type, flattened, get_bounding_boxes, has_any, labels_getter_of, pair, query_chw,
+from .transform import (RandomApplied, Transform, chance, check_type, flattened, get_bounding_boxes, has_any, labels_getter_of, pair,
+                        query_chw,
                         sequence, unflattened, uniform)
 
 
@@ -428,7 +429,8 @@ class SanitizeBoundingBoxes(Transform):
     def __init__(self, min_size: float = 1.0, min_area: float = 1.0, labels_getter: Any = "default") -> None:
         super().__init__()
         if min_size < 1 or min_area < 1:
-            fail(ValueError, "P5452", f"min_size and min_area must be >= 1, got {min_size} and {min_area}.", fix="1 keeps all that have an area")
+            fail(ValueError, "P5452", f"min_size and min_area must be >= 1, got {min_size} and {min_area}.",
+                 fix="1 keeps all that have an area")
         self.min_size, self.min_area, self.labels_getter = min_size, min_area, labels_getter
         self._labels_getter = labels_getter_of(labels_getter)
 
@@ -467,7 +469,8 @@ class _Mixed(Transform):
         flat, spec = flattened(inputs)
         name = type(self).__name__
         if has_any(flat, is_pil, tv_tensors.BoundingBoxes, tv_tensors.Mask):
-            fail(ValueError, "P5454", f"{name}() does not support PIL images, bounding boxes and masks.", fix="it works on batches of tensors")
+            fail(ValueError, "P5454", f"{name}() does not support PIL images, bounding boxes and masks.",
+                 fix="it works on batches of tensors")
         labels = self._labels_getter(sample)
         if not isinstance(labels, Tensor) or labels.ndim not in (1, 2):
             fail(ValueError, "P5455", "labels should be index based with shape (batch_size,) or probability based with shape "

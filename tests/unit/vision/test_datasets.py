@@ -149,7 +149,8 @@ def python2_pickle(values: dict) -> bytes:
             return b"](" + b"".join(map(put, v)) + b"e"
         shape = b"".join(b"J" + struct.pack("<i", n) for n in v.shape)
         return (b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R(K\x01" + shape + bytes([0x85 + v.ndim - 1])
-                + b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89" + put(v.tobytes()) + b"tb")
+                + b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNN"
+                b"J\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89" + put(v.tobytes()) + b"tb")
     return b"\x80\x02}(" + b"".join(put(k) + put(v) for k, v in values.items()) + b"u."
 
 
@@ -354,5 +355,6 @@ def test_fetching_and_unpacking(server: str, tmp_path: Path) -> None:
     with zipfile.ZipFile(packed, "w") as z:
         z.writestr("inside.txt", "hi")
     Handler.files = {"a.zip": packed.getvalue()}
-    utils.download_and_extract_archive(server + "a.zip", tmp_path / "in", tmp_path / "out", md5=md5(packed.getvalue()), remove_finished=True)
+    utils.download_and_extract_archive(server + "a.zip", tmp_path / "in", tmp_path / "out", md5=md5(packed.getvalue()),
+                                       remove_finished=True)
     assert (tmp_path / "out" / "inside.txt").read_text() == "hi" and not (tmp_path / "in" / "a.zip").exists()

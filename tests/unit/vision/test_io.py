@@ -47,7 +47,8 @@ def test_modes_and_formats(tmp_path: Path) -> None:
     exif = turned.getexif()
     exif[0x0112] = 6
     turned.save(tmp_path / "e.jpg", exif=exif)
-    assert io.read_image(tmp_path / "e.jpg").shape == (1, 3, 4) and io.read_image(tmp_path / "e.jpg", apply_exif_orientation=True).shape == (1, 4, 3)
+    assert io.read_image(tmp_path / "e.jpg").shape == (1, 3, 4) and io.read_image(tmp_path / "e.jpg",
+                                                                                  apply_exif_orientation=True).shape == (1, 4, 3)
 
 
 def test_what_is_no_image() -> None:
@@ -78,5 +79,6 @@ except ImportError as e:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(Path(__file__).parents[3])})
     assert "Pillow is needed to write a PNG" in done.stdout and "pellucid[vision]" in done.stdout, done.stderr
     loaded = "import sys, pellucid.vision.transforms, pellucid.vision.datasets, pellucid.vision.io; print('PIL' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, env={"PYTHONPATH": str(Path(__file__).parents[3])})
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True,
+                          env={"PYTHONPATH": str(Path(__file__).parents[3])})
     assert done.stdout.strip() == "False", done.stderr

@@ -187,7 +187,8 @@ def test_errors_say_how_to_mend_it(call, said: str) -> None:
     assert "fix:" in str(e.value)
 
 
-@pytest.mark.parametrize("transform", [T.RandomHorizontalFlip(), T.RandomCrop(2), T.ColorJitter(0.5), V.Compose([T.RandomErasing(0.9)])], ids=str)
+@pytest.mark.parametrize("transform", [T.RandomHorizontalFlip(), T.RandomCrop(2), T.ColorJitter(0.5), V.Compose([T.RandomErasing(0.9)])],
+                         ids=str)
 def test_a_compiled_function_chooses_anew_each_time(transform) -> None:
     x = torch.arange(27.0).reshape(3, 3, 3)
 
@@ -209,9 +210,12 @@ def smooth() -> Image.Image:
 
 @pytest.mark.parametrize(("function", "arguments", "near"), [
     (F.adjust_brightness, (1.3,), 1), (F.adjust_contrast, (0.6,), 2), (F.adjust_saturation, (1.7,), 3), (F.adjust_gamma, (1.6,), 1),
-    (F.adjust_sharpness, (1.8,), 1), (F.autocontrast, (), 1), (F.equalize, (), 0), (F.invert, (), 0), (F.posterize, (3,), 0), (F.solarize, (100,), 0),
-    (F.horizontal_flip, (), 0), (F.vertical_flip, (), 0), (F.hflip, (), 0), (F.vflip, (), 0), (F.center_crop, ([9, 30],), 0), (F.crop, (-2, 3, 9, 40), 0),
-    (F.pad, ([1, 2, 3, 4], (9, 8, 7)), 0), (F.pad, ([1, 2, 3, 4], 0, "symmetric"), 0), (F.pad, (2, 0, "edge"), 0), (F.pad, ([-3, 2], 0, "reflect"), 0),
+    (F.adjust_sharpness, (1.8,), 1), (F.autocontrast, (), 1), (F.equalize, (), 0), (F.invert, (), 0), (F.posterize, (3,), 0),
+    (F.solarize, (100,), 0),
+    (F.horizontal_flip, (), 0), (F.vertical_flip, (), 0), (F.hflip, (), 0), (F.vflip, (), 0), (F.center_crop, ([9, 30],), 0),
+    (F.crop, (-2, 3, 9, 40), 0),
+    (F.pad, ([1, 2, 3, 4], (9, 8, 7)), 0), (F.pad, ([1, 2, 3, 4], 0, "symmetric"), 0), (F.pad, (2, 0, "edge"), 0),
+    (F.pad, ([-3, 2], 0, "reflect"), 0),
     (F.rgb_to_grayscale, (), 1), (F.to_grayscale, (3,), 1), (F.grayscale_to_rgb, (), 0), (F.permute_channels, ([2, 0, 1],), 0),
     (F.resize, ([30, 40],), 1), (F.resized_crop, (2, 3, 15, 20, [10, 12]), 1), (F.gaussian_blur, (5, 1.2), 0),
     (F.erase, (2, 3, 4, 5, torch.tensor(7)), 0)], ids=lambda v: getattr(v, "__name__", ""))
@@ -228,7 +232,8 @@ def test_tensors_are_treated_as_pillow_treats_images(function, arguments: tuple,
 def test_functions_of_forms() -> None:
     image = smooth()
     x = F.pil_to_tensor(image)
-    assert F.get_dimensions(image) == F.get_dimensions(x) == [3, 21, 26] and F.get_image_size(image) == [26, 21] and F.get_size(x) == [21, 26]
+    assert F.get_dimensions(image) == F.get_dimensions(x) == [3, 21, 26] and F.get_image_size(image) == [26, 21] and F.get_size(x) == [21,
+                                                                                                                                       26]
     assert F.get_num_channels(x) == F.get_image_num_channels(image) == 3
     assert np.array_equal(np.asarray(F.to_pil_image(F.to_tensor(image))), np.asarray(image)) and type(F.to_image(image)) is tv.Image
     assert F.to_pil_image(torch.rand(1, 4, 5)).mode == "L" and F.to_pil_image(torch.rand(4, 5), mode="F").mode == "F"

@@ -36,20 +36,25 @@ def inputs(n: Namespace) -> dict[str, Any]:
 
 def plain_cases(n: Namespace) -> dict[str, Any]:
     """Transforms of `transforms` (T) and `transforms.v2` (V), by the text that makes them."""
-    shared = """Resize(12) Resize((15,11)) Resize(40,max_size=45) Resize((30,33),interpolation=I.NEAREST) Resize((9,9),interpolation=I.BICUBIC)
+    shared = """Resize(12) Resize((15,11)) Resize(40,max_size=45) Resize((30,33),interpolation=I.NEAREST)
+        Resize((9,9),interpolation=I.BICUBIC)
         Resize((9,9),antialias=False) CenterCrop(10) CenterCrop((30,12)) Pad(3) Pad((2,4),fill=7) Pad((1,2,3,4),padding_mode='edge')
         Pad((1,2,3,4),padding_mode='reflect') Pad(4,padding_mode='symmetric') RandomCrop(11) RandomCrop((21,8))
         RandomCrop(16,padding=4) RandomCrop((30,20),pad_if_needed=True) RandomResizedCrop(14) RandomResizedCrop((9,13),scale=(.3,.9))
         RandomHorizontalFlip() RandomVerticalFlip(.6) FiveCrop(9) TenCrop((8,10),vertical_flip=True) ColorJitter(.4,.4,.4,.1)
-        ColorJitter(brightness=(.5,1.5)) ColorJitter(hue=.5) RandomRotation(30) RandomRotation((90,90)) RandomRotation((10,80),expand=True,fill=9)
-        RandomRotation(45,interpolation=I.BILINEAR,center=(3,4)) RandomAffine(20,(.1,.2),(.7,1.3),15) RandomAffine((-30,30),shear=(-5,5,-9,9),fill=50)
-        RandomAffine(0,translate=(.3,.3),interpolation=I.BILINEAR) RandomPerspective(p=1) RandomPerspective(.7,p=1,interpolation=I.NEAREST,fill=20)
+        ColorJitter(brightness=(.5,1.5)) ColorJitter(hue=.5) RandomRotation(30) RandomRotation((90,90))
+        RandomRotation((10,80),expand=True,fill=9)
+        RandomRotation(45,interpolation=I.BILINEAR,center=(3,4)) RandomAffine(20,(.1,.2),(.7,1.3),15)
+        RandomAffine((-30,30),shear=(-5,5,-9,9),fill=50)
+        RandomAffine(0,translate=(.3,.3),interpolation=I.BILINEAR) RandomPerspective(p=1)
+        RandomPerspective(.7,p=1,interpolation=I.NEAREST,fill=20)
         Grayscale() Grayscale(3) RandomGrayscale(.5) GaussianBlur(3) GaussianBlur((5,3),(.5,1.5)) RandomInvert() RandomPosterize(3,p=.8)
         RandomSolarize(THRESHOLD,p=.8) RandomAdjustSharpness(2,p=.8) RandomAdjustSharpness(.3,p=.8) RandomAutocontrast() RandomEqualize(.8)
         ElasticTransform(30.,4.) AutoAugment() AutoAugment(P.CIFAR10) AutoAugment(P.SVHN,fill=128) RandAugment() RandAugment(3,12)
         TrivialAugmentWide() AugMix() RandomApply([X.RandomHorizontalFlip(.9),X.Pad(1)],.6) RandomChoice([X.Pad(1),X.Pad(2),X.Pad(3)])
         RandomOrder([X.Pad(1),X.CenterCrop(12),X.RandomVerticalFlip()]) RandomErasing() RandomErasing(.9,value='random')
-        RandomErasing(.9,value=(1,2,3)) Compose([X.RandomResizedCrop(12),X.RandomHorizontalFlip(),X.ToTensor(),X.Normalize([.4,.5,.6],[.2,.3,.25])])
+        RandomErasing(.9,value=(1,2,3))
+        Compose([X.RandomResizedCrop(12),X.RandomHorizontalFlip(),X.ToTensor(),X.Normalize([.4,.5,.6],[.2,.3,.25])])
         Normalize([.5,.4,.3],[.2,.3,.4]) ToTensor() PILToTensor() ConvertImageDtype(torch.float32) ConvertImageDtype(torch.int16)
         ConvertImageDtype(torch.uint8) ToPILImage()"""
     second = """RandomZoomOut(fill=3,p=1) ScaleJitter((20,30)) RandomShortestSize([10,15],max_size=17) RandomResize(8,20)
@@ -82,7 +87,8 @@ def wanted(name: str, kind: str) -> bool:
         return False
     if kind == "batch" and (cls in ("ToPILImage", "ElasticTransform") or "antialias" in text):
         return False
-    if kind == "grey" and cls not in ("Resize", "CenterCrop", "Pad", "RandomCrop", "RandomRotation", "RandomAffine", "Grayscale", "ColorJitter",
+    if kind == "grey" and cls not in ("Resize", "CenterCrop", "Pad", "RandomCrop", "RandomRotation", "RandomAffine", "Grayscale",
+                                      "ColorJitter",
                                       "RandomResizedCrop", "ToTensor", "RandomPerspective"):
         return False
     if kind in ("grey", "pil") and "antialias=False" in text:
@@ -125,7 +131,8 @@ def run(n: Namespace, name: str, kind: str, seed: int) -> np.ndarray:
 
 
 # ----------------------------------------------------------------------------------------------------- nested samples
-NESTED = """RandomHorizontalFlip(1) RandomVerticalFlip(1) Resize(15) Resize((30,17)) CenterCrop(12) CenterCrop(40) Pad((1,2,3,4)) RandomCrop(10)
+NESTED = """RandomHorizontalFlip(1) RandomVerticalFlip(1) Resize(15) Resize((30,17)) CenterCrop(12) CenterCrop(40)
+        Pad((1,2,3,4)) RandomCrop(10)
     RandomCrop(24,padding=6) RandomResizedCrop(16) RandomRotation(40) RandomRotation(60,expand=True) RandomAffine(30,(.1,.2),(.8,1.2),9)
     RandomPerspective(.4,p=1) ElasticTransform(20.,3.) RandomZoomOut(p=1) RandomIoUCrop() ScaleJitter((20,30)) ColorJitter(.4,.4)
     ConvertBoundingBoxFormat('CXCYWH') ConvertBoundingBoxFormat('XYWH') ConvertBoundingBoxFormat('XYXY') ClampBoundingBoxes()

@@ -48,7 +48,8 @@ def convert_bounding_box_format(inpt: Tensor, old_format: Any = None, new_format
     known = isinstance(inpt, BoundingBoxes)
     if known != (old_format is None):
         fail(ValueError, "P5381", "For bounding box tv_tensor inputs, `old_format` must not be passed." if known
-             else "For pure tensor inputs, `old_format` has to be passed.", fix="the boxes know their format" if known else "old_format='XYXY'")
+             else "For pure tensor inputs, `old_format` has to be passed.",
+             fix="the boxes know their format" if known else "old_format='XYXY'")
     boxes, old = inpt.as_subclass(Tensor), inpt.format if known else BoundingBoxFormat.of(old_format)
     if old is not new:
         if {old, new} == {XYWH, CXCYWH} and old is XYWH:      # by halves of the size, not by way of the other corner
@@ -75,7 +76,8 @@ def clamp_bounding_boxes(inpt: Tensor, format: Any = None, canvas_size: Any = No
         fail(ValueError, "P5382", f"clamping_mode must be soft, hard, auto or None, got {clamping_mode}", fix="one of these")
     if isinstance(inpt, BoundingBoxes):
         if format is not None or canvas_size is not None:
-            fail(ValueError, "P5383", "For bounding box tv_tensor inputs, `format` and `canvas_size` must not be passed.", fix="leave them out")
+            fail(ValueError, "P5383", "For bounding box tv_tensor inputs, `format` and `canvas_size` must not be passed.",
+                 fix="leave them out")
         mode = inpt.clamping_mode if clamping_mode == "auto" else clamping_mode
         return wrap(_clamped(inpt.as_subclass(Tensor), inpt.format, inpt.canvas_size, mode), like=inpt)
     if format is None or canvas_size is None or clamping_mode == "auto":
@@ -97,7 +99,8 @@ def sanitize_bounding_boxes(bounding_boxes: Tensor, format: Any = None, canvas_s
     """(the boxes that are large enough and inside the image, which they were)."""
     known = isinstance(bounding_boxes, BoundingBoxes)
     if known == (format is not None or canvas_size is not None):
-        fail(ValueError, "P5385", "format and canvas_size are for pure tensors, which need both", got=f"format={format}, canvas_size={canvas_size}",
+        fail(ValueError, "P5385", "format and canvas_size are for pure tensors, which need both",
+             got=f"format={format}, canvas_size={canvas_size}",
              fix="BoundingBoxes know theirs")
     if known:
         format, canvas_size = bounding_boxes.format, bounding_boxes.canvas_size
@@ -144,7 +147,8 @@ def _(boxes: BoundingBoxes, top: int, left: int, height: int, width: int) -> Bou
 
 
 @G.resize.on(BoundingBoxes)
-def _(boxes: BoundingBoxes, size: Any, interpolation: Any = None, max_size: int | None = None, antialias: bool | None = None) -> BoundingBoxes:
+def _(boxes: BoundingBoxes, size: Any, interpolation: Any = None, max_size: int | None = None,
+      antialias: bool | None = None) -> BoundingBoxes:
     height, width = boxes.canvas_size
     new = G.resized(boxes.canvas_size, size, max_size)
     ratios = torch.tensor([new[1] / width, new[0] / height] * 2)
@@ -190,12 +194,14 @@ def _(boxes: BoundingBoxes, angle: float, translate: Any, scale: float, shear: A
 
 
 @G.rotate.on(BoundingBoxes)
-def _(boxes: BoundingBoxes, angle: float, interpolation: Any = None, expand: bool = False, center: Any = None, fill: Any = None) -> BoundingBoxes:
+def _(boxes: BoundingBoxes, angle: float, interpolation: Any = None, expand: bool = False, center: Any = None,
+      fill: Any = None) -> BoundingBoxes:
     return _affine(boxes, -angle, [0.0, 0.0], 1.0, [0.0, 0.0], center, expand)
 
 
 @G.perspective.on(BoundingBoxes)
-def _(boxes: BoundingBoxes, startpoints: Any, endpoints: Any, interpolation: Any = None, fill: Any = None, coefficients: Any = None) -> BoundingBoxes:
+def _(boxes: BoundingBoxes, startpoints: Any, endpoints: Any, interpolation: Any = None, fill: Any = None,
+      coefficients: Any = None) -> BoundingBoxes:
     a, b, c, d, e, f, g, h = G.perspective_coefficients(startpoints, endpoints, coefficients)
     determinant = a * e - b * d
     if determinant == 0:

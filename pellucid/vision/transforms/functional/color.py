@@ -33,7 +33,8 @@ def _enhanced(image: Any, what: str, factor: float) -> Any:
 def _check(image: Tensor, name: str = "", factor: float = 0.0) -> int:
     channels = image.shape[-3] if image.ndim > 2 else 1
     if channels not in (1, 3):
-        fail(TypeError, "P5340", f"Input image tensor permitted channel values are 1 or 3, but found {channels}", fix="convert it to RGB or grey")
+        fail(TypeError, "P5340", f"Input image tensor permitted channel values are 1 or 3, but found {channels}",
+             fix="convert it to RGB or grey")
     if factor < 0:
         fail(ValueError, "P5341", f"{name} ({factor}) is not non-negative.", fix="1 leaves the image as it is")
     return channels

@@ -30,7 +30,8 @@ def max_value(dtype: Any) -> int:
 
 def num_value_bits(dtype: Any) -> int:
     if dtype not in _VALUE_BITS:
-        fail(TypeError, "P5320", f"an integer dtype is needed here, got {dtype}", fix="convert the image: to_dtype(image, torch.uint8, scale=True)")
+        fail(TypeError, "P5320", f"an integer dtype is needed here, got {dtype}",
+             fix="convert the image: to_dtype(image, torch.uint8, scale=True)")
     return _VALUE_BITS[dtype]
 
 
@@ -106,7 +107,8 @@ def to_tensor(pic: Any) -> Tensor:
         fail(TypeError, "P5322", f"pic should be PIL Image or ndarray. Got {type(pic)}",
              fix="a tensor needs no ToTensor: v2.ToDtype(torch.float32, scale=True) scales it")
     if array.ndim not in (2, 3):
-        fail(ValueError, "P5323", f"pic should be 2/3 dimensional. Got {array.ndim} dimensions.", fix="pass one image: (height, width, channels)")
+        fail(ValueError, "P5323", f"pic should be 2/3 dimensional. Got {array.ndim} dimensions.",
+             fix="pass one image: (height, width, channels)")
     array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
     if array.dtype != np.uint8:
         return torch.from_numpy(np.array(array, order="C"))
@@ -157,7 +159,8 @@ def to_pil_image(pic: Any, mode: str | None = None) -> Any:
         fail(TypeError, "P5327", f"pic should be Tensor or ndarray. Got {type(pic)}.", fix="pass a tensor or an array")
     channels = array.shape[2]
     if channels not in _MODES_OF:
-        fail(ValueError, "P5328", f"pic should not have > 4 channels. Got {channels} channels.", fix="a tensor is (channels, height, width)")
+        fail(ValueError, "P5328", f"pic should not have > 4 channels. Got {channels} channels.",
+             fix="a tensor is (channels, height, width)")
     if np.issubdtype(array.dtype, np.floating) and mode != "F":
         array = (array * 255).astype(np.uint8)
     if channels == 1:
@@ -171,7 +174,8 @@ def to_pil_image(pic: Any, mode: str | None = None) -> Any:
     if mode is None and (channels == 1 or array.dtype == np.uint8) and allowed:
         mode = allowed[0]
     if mode is None:
-        fail(TypeError, "P5330", f"Input type {array.dtype} is not supported", fix="convert to uint8: to_dtype(image, torch.uint8, scale=True)")
+        fail(TypeError, "P5330", f"Input type {array.dtype} is not supported",
+             fix="convert to uint8: to_dtype(image, torch.uint8, scale=True)")
     return from_array(np.ascontiguousarray(array), mode)
 
 

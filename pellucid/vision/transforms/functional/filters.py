@@ -27,7 +27,8 @@ from .dispatch import PIL, functional
 def normalize(inpt: Tensor, mean: Any, std: Any, inplace: bool = False) -> Tensor:
     """`(image - mean) / std`, one mean and one deviation for each channel."""
     if not inpt.is_floating_point():
-        fail(TypeError, "P5370", f"Input tensor should be a float tensor. Got {inpt.dtype}.", fix="ToTensor, or v2.ToDtype(torch.float32, scale=True)")
+        fail(TypeError, "P5370", f"Input tensor should be a float tensor. Got {inpt.dtype}.",
+             fix="ToTensor, or v2.ToDtype(torch.float32, scale=True)")
     if inpt.ndim < 3:
         fail(ValueError, "P5371", f"Expected tensor to be a tensor image of size (..., C, H, W). Got tensor.size() = {inpt.size()}",
              fix="unsqueeze(0) adds a channel")
@@ -41,7 +42,8 @@ def normalize(inpt: Tensor, mean: Any, std: Any, inplace: bool = False) -> Tenso
 def _per_channel(mean: Any, std: Any, dtype: Any) -> tuple[Tensor, Tensor]:
     mean, std = (t.reshape(-1, 1, 1) if t.ndim == 1 else t for t in (torch.as_tensor(v, dtype=dtype) for v in (mean, std)))
     if bool((std == 0).any()):
-        fail(ValueError, "P5372", f"std evaluated to zero after conversion to {dtype}, leading to division by zero.", fix="leave the channel out")
+        fail(ValueError, "P5372", f"std evaluated to zero after conversion to {dtype}, leading to division by zero.",
+             fix="leave the channel out")
     return mean, std
 
 
@@ -92,7 +94,8 @@ def gaussian_noise(inpt: Tensor, mean: float = 0.0, sigma: float = 0.1, clip: bo
         output = inpt + (mean + torch.randn_like(inpt) * sigma)
         return output.clamp(0, 1) if clip else output
     if inpt.dtype != torch.uint8:
-        fail(ValueError, "P5377", f"Input tensor is expected to be in uint8 or float dtype, got dtype={inpt.dtype}", fix="convert it: to_dtype")
+        fail(ValueError, "P5377", f"Input tensor is expected to be in uint8 or float dtype, got dtype={inpt.dtype}",
+             fix="convert it: to_dtype")
     output = inpt + (mean * 255 + torch.randn(inpt.shape) * (sigma * 255)).to(torch.int16)
     return (output.clamp(0, 255) if clip else output).to(torch.uint8)
 

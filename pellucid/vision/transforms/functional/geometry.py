@@ -113,7 +113,8 @@ def padding_of(padding: Any) -> list[int]:
 
 def check_padding_mode(mode: str) -> None:
     if mode not in ("constant", "edge", "reflect", "symmetric"):
-        fail(ValueError, "P5355", f"Padding mode should be either constant, edge, reflect or symmetric, got {mode!r}", fix="one of the four")
+        fail(ValueError, "P5355", f"Padding mode should be either constant, edge, reflect or symmetric, got {mode!r}",
+             fix="one of the four")
 
 
 def _mirror(size: int, before: int, after: int) -> Tensor:
@@ -143,7 +144,8 @@ def pad(inpt: Tensor, padding: Any, fill: Any = 0, padding_mode: str = "constant
                          (slice(None), slice(0, max(left, 0))), (slice(None), slice(width - max(right, 0), None))):
                 flat[(..., *area)] = colour
     else:
-        flat = pad_tensor(flat.to(working_dtype(inpt)), [left, right, top, bottom], mode={"edge": "replicate"}.get(padding_mode, padding_mode))
+        flat = pad_tensor(flat.to(working_dtype(inpt)), [left, right, top, bottom],
+                          mode={"edge": "replicate"}.get(padding_mode, padding_mode))
         flat = flat.to(inpt.dtype)
     return flat.reshape(*inpt.shape[:-2], *flat.shape[-2:])
 
@@ -240,7 +242,8 @@ def resized(old: Sequence[int], size: Any, max_size: int | None = None) -> tuple
     h, w = old
     if isinstance(size, (list, tuple)) and len(size) == 2:
         if max_size is not None:
-            fail(ValueError, "P5359", "max_size should only be passed if size specifies the length of the smaller edge", fix="leave one out")
+            fail(ValueError, "P5359", "max_size should only be passed if size specifies the length of the smaller edge",
+                 fix="leave one out")
         return size[0], size[1]
     short, long = min(h, w), max(h, w)
     if size is None:

@@ -18,8 +18,10 @@ from ..geometric import (CenterCrop, ElasticTransform, FiveCrop, Pad, RandomAffi
                          RandomZoomOut, Resize, ScaleJitter, TenCrop)
 from ..geometric import RandomCrop as _RandomCrop
 from ..transform import Transform, check_type, get_bounding_boxes, has_all, has_any, query_chw, query_size
-from ..values import (JPEG, RGB, ClampBoundingBoxes, ColorJitter, ConvertBoundingBoxFormat, ConvertImageDtype, CutMix, GaussianBlur, GaussianNoise,
-                      Grayscale, Identity, Lambda, LinearTransformation, MixUp, Normalize, PILToTensor, RandomAdjustSharpness, RandomAutocontrast,
+from ..values import (JPEG, RGB, ClampBoundingBoxes, ColorJitter, ConvertBoundingBoxFormat, ConvertImageDtype, CutMix, GaussianBlur,
+                      GaussianNoise,
+                      Grayscale, Identity, Lambda, LinearTransformation, MixUp, Normalize, PILToTensor, RandomAdjustSharpness,
+                      RandomAutocontrast,
                       RandomChannelPermutation, RandomEqualize, RandomGrayscale, RandomInvert, RandomPhotometricDistort, RandomPosterize,
                       RandomSolarize, SanitizeBoundingBoxes, SetClampingMode, ToDtype, ToImage, ToPILImage, ToPureTensor,
                       UniformTemporalSubsample)
@@ -48,11 +50,13 @@ class ToTensor(Transform):
 
 __all__ = ["AugMix", "AutoAugment", "AutoAugmentPolicy", "CenterCrop", "ClampBoundingBoxes", "ColorJitter", "Compose",
            "ConvertBoundingBoxFormat", "ConvertImageDtype", "CutMix", "ElasticTransform", "FiveCrop", "GaussianBlur", "GaussianNoise",
-           "Grayscale", "Identity", "InterpolationMode", "JPEG", "Lambda", "LinearTransformation", "MixUp", "Normalize", "PILToTensor", "Pad",
+           "Grayscale", "Identity", "InterpolationMode", "JPEG", "Lambda", "LinearTransformation", "MixUp", "Normalize", "PILToTensor",
+           "Pad",
            "RGB", "RandAugment", "RandomAdjustSharpness", "RandomAffine", "RandomApply", "RandomAutocontrast", "RandomChannelPermutation",
            "RandomChoice", "RandomCrop", "RandomEqualize", "RandomErasing", "RandomGrayscale", "RandomHorizontalFlip", "RandomInvert",
            "RandomIoUCrop", "RandomOrder", "RandomPerspective", "RandomPhotometricDistort", "RandomPosterize", "RandomResize",
            "RandomResizedCrop", "RandomRotation", "RandomShortestSize", "RandomSolarize", "RandomVerticalFlip", "RandomZoomOut", "Resize",
-           "SanitizeBoundingBoxes", "ScaleJitter", "SetClampingMode", "TenCrop", "ToDtype", "ToImage", "ToPILImage", "ToPureTensor", "ToTensor",
+           "SanitizeBoundingBoxes", "ScaleJitter", "SetClampingMode", "TenCrop", "ToDtype", "ToImage", "ToPILImage", "ToPureTensor",
+           "ToTensor",
            "Transform", "TrivialAugmentWide", "UniformTemporalSubsample", "check_type", "functional", "get_bounding_boxes", "has_all",
            "has_any", "query_chw", "query_size"]
