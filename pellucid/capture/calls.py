@@ -306,6 +306,8 @@ def nested(world: Any, fn: Any) -> Any:
 def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
     """A call of a module: pellucid's own run as they are; of others, forward is interpreted."""
     kind = type(module)
+    if getattr(kind, "_capture_disabled", False):
+        refuse("PX004", f"{kind.__name__} ({kind._capture_disabled})")
     compiled = getattr(kind, "_compiled", None)
     if isinstance(compiled, property):                          # a module that is compiled when called
         return call_module(world, module._orig_mod, args, kwargs)

@@ -84,6 +84,8 @@ def set_state(s: Interpreter, target: Any, state: Any) -> bool:
         return True
     if type(target) is np.ndarray:
         _, shape, given, fortran, data = state
+        if type(data) is str and s.encoding in ("latin1", "latin-1"):
+            data = data.encode("latin1")                  # Python 2 wrote bytes as its strings
         kind = _plain_dtype(given)
         if type(data) is not bytes or fortran not in (True, False) or target.size:
             raise ValueError("an array's state needs bytes, once")

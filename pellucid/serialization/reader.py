@@ -113,6 +113,13 @@ def _load_zip(source: Source, restore: Restore, limits: Limits, mapped: bool, en
     return _interpreter(cursor, storages, limits, source, encoding).run()
 
 
+def load_bare(f: Any, *, encoding: str = "utf-8", limits: Limits | None = None) -> Any:
+    """What one pickle describes that is not a checkpoint: plain containers, numbers, strings, NumPy arrays of numbers."""
+    with Source(f) as source:
+        cursor = Cursor(lambda place, length: source.read(place, length, "the pickle"), 0, source.size, source.name)
+        return _interpreter(cursor, LegacyStorages(source, restorer(None, source.name)), limits or Limits(), source, encoding).run()
+
+
 def _interpreter(cursor: Cursor, storages: Any, limits: Limits, source: Source, encoding: str) -> Interpreter:
     return Interpreter(
         cursor,
