@@ -27,6 +27,9 @@ class Drawn(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]
     text: str
 
+    def __str__(self) -> str:
+        return f"{self.name} = {self.op}({', '.join(self.inputs)}) {', '.join([str(list(s)) for s in self.shapes])}"
+
 
 class _Scopes:
     """Which module each node of a graph belongs to: told by hooks when modules begin and end."""
