@@ -18,7 +18,7 @@ SPACES = ("", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "nn.
           "autograd", "autograd.functional", "autograd.graph", "utils.data", "utils.checkpoint", "linalg", "special", "fft", "serialization",
           "serialization.safetensors", "random", "testing", "cuda", "backends", "compiler",
           "jit", "onnx", "distributed", "overrides", "masked", "signal", "signal.windows", "array_api", "array_api.fft", "array_api.linalg",
-          "func", "amp", "distributions", "distributions.constraints", "distributions.transforms")
+          "func", "amp", "profiler", "autograd.profiler", "autograd.profiler_util", "utils.benchmark", "distributions", "distributions.constraints", "distributions.transforms")
 
 
 def space(name: str):

@@ -69,7 +69,8 @@ class Drawing:
     def svg(self) -> str:
         """The graph as SVG, results above what they were computed from."""
         layers = self._layers()
-        lines = [[b.title, *([str(list(b.shape))] if b.shape is not None else []), *([_short(b.where)] if b.where else [])] for b in self.boxes]
+        lines = [[b.title] + ([str(list(b.shape))] if b.shape is not None else []) + ([_short(b.where)] if b.where else [])
+                 for b in self.boxes]
         sizes = [(max(map(len, text)) * CHAR + 2 * PAD, len(text) * LINE + PAD) for text in lines]
         widths = [sum([sizes[i][0] + GAP for i in layer]) - GAP for layer in layers]
         total = max(widths, default=0) + 2 * MARGIN
@@ -151,8 +152,8 @@ def draw(*tensors: Tensor, names: Any = None) -> Drawing:
     ends = []
     for t in tensors:
         if not isinstance(t, Slots) or not t.requires_grad:
-            fail(RuntimeError, "P4620", "draw() takes tensors that require grad: nothing was recorded for this one", got=str(getattr(t, "shape", t)),
-                 fix="draw a result computed from parameters, outside of no_grad()")
+            fail(RuntimeError, "P4620", "draw() takes tensors that require grad: nothing was recorded for this one",
+                 got=str(getattr(t, "shape", t)), fix="draw a result computed from parameters, outside of no_grad()")
         end = t.grad_fn if t.grad_fn is not None else t
         ends.append(end)
         shapes.setdefault(id(end), tuple(t.shape))

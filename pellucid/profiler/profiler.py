@@ -231,7 +231,8 @@ class profile:
             self._events = events_of(self._session, BASE_NS)
         return self._events
 
-    def key_averages(self, group_by_input_shape: bool = False, group_by_stack_n: int = 0, group_by_overload_name: bool = False) -> EventList:
+    def key_averages(self, group_by_input_shape: bool = False, group_by_stack_n: int = 0,
+                     group_by_overload_name: bool = False) -> EventList:
         """Events of one name added up; of one name and list of input shapes (needs `record_shapes`), or of one name and the same
         innermost lines (needs `with_stack`)."""
         return self.events().key_averages(group_by_input_shape, group_by_stack_n, group_by_overload_name)

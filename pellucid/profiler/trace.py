@@ -37,7 +37,8 @@ def trace_events(events: EventList, base: float) -> list[dict]:
     names = {t.native_id: t.name for t in threading.enumerate()}
     out: list[dict] = [{"name": "process_name", "ph": "M", "ts": 0, "pid": pid, "tid": 0, "args": {"name": "python"}}]
     for tid in sorted({e.thread for e in events}):
-        out.append({"name": "thread_name", "ph": "M", "ts": 0, "pid": pid, "tid": tid, "args": {"name": f"thread {tid} ({names.get(tid, 'ended')})"}})
+        name = f"thread {tid} ({names.get(tid, 'ended')})"
+        out.append({"name": "thread_name", "ph": "M", "ts": 0, "pid": pid, "tid": tid, "args": {"name": name}})
     called: dict[int, FunctionEvent] = {}
     flows = 0
     total = 0

@@ -36,7 +36,7 @@ class _Scopes:
 
     def __init__(self, graph: Any, model: Module):
         self.graph = graph
-        self.names = {m: f"{type(m).__name__}[{name.rpartition('.')[2]}]" if name else type(m).__name__ for name, m in model.named_modules()}
+        self.names = {m: type(m).__name__ + (f"[{name.rpartition('.')[2]}]" if name else "") for name, m in model.named_modules()}
         self.now: list[str] = []
         self.of: list[str] = []                 # for each node so far
 

@@ -249,8 +249,8 @@ for _name, _method in vars(tensorboardX.SummaryWriter).items():
 
 def _tensor(a: np.ndarray) -> Any:
     """An array as TensorBoard's TensorProto."""
-    kinds = {"f4": types_pb2.DT_FLOAT, "f8": types_pb2.DT_DOUBLE, "i4": types_pb2.DT_INT32, "i8": types_pb2.DT_INT64, "u1": types_pb2.DT_UINT8,
-             "b1": types_pb2.DT_BOOL}
+    kinds = {"f4": types_pb2.DT_FLOAT, "f8": types_pb2.DT_DOUBLE, "i4": types_pb2.DT_INT32, "i8": types_pb2.DT_INT64,
+             "u1": types_pb2.DT_UINT8, "b1": types_pb2.DT_BOOL}
     kind = a.dtype.str[1:]
     if kind not in kinds:
         raise TypeError(f"add_tensor takes tensors of float, double, int32, int64, uint8 or bool, got {a.dtype}")

@@ -208,8 +208,7 @@ def test_the_table_is_laid_out_as_pytorchs():
     assert lines[0] == "=" * len(lines[0])
     assert lines[1] == "a header"
     assert lines[3].split("  ")[0].strip() in ("Name", "")
-    assert lines[3].split() == ["Name", "Self", "CPU", "%", "Self", "CPU", "CPU", "total", "%", "CPU", "total", "CPU", "time", "avg", "#", "of",
-                                "Calls"]
+    assert " ".join(lines[3].split()) == "Name Self CPU % Self CPU CPU total % CPU total CPU time avg # of Calls"
     assert lines[2] == lines[4] == lines[6]
     assert set(lines[2]) == {"-", " "}
     assert "us" in lines[5]
@@ -508,6 +507,28 @@ def test_the_older_profile():
     with profiler.profile(enabled=False) as nothing:
         torch.ones(2)
     assert nothing is None
+
+
+def test_what_events_are():
+    from pellucid.autograd import profiler
+    from pellucid.autograd.profiler_util import EventList, FormattedTimesMixin, FunctionEvent, FunctionEventAvg, Interval, Kernel
+    from pellucid.profiler import DeviceType
+
+    events = EventList([FunctionEvent(0, "a", 1, 10.0, 1510.0), FunctionEvent(1, "a", 1, 2000.0, 2500.0),
+                        FunctionEvent(2, "b", 1, 0.0, 2e6)])
+    assert profiler.EventList is EventList
+    assert events[0].time_range == Interval(10.0, 1510.0) and events[0].time_range.elapsed_us() == 1500
+    assert events[0].device_type is DeviceType.CPU and events[0].kernels == [] and Kernel("k", 0, 1.0).duration == 1
+    a, b = events.key_averages()
+    assert isinstance(a, FunctionEventAvg) and isinstance(a, FormattedTimesMixin)
+    assert (a.key, a.count, a.cpu_time_total, a.cpu_time) == ("a", 2, 2000, 1000)
+    assert (a.cpu_time_str, a.cpu_time_total_str, a.self_cpu_time_total_str, b.cpu_time_str) == ("1.000ms", "2.000ms", "2.000ms", "2.000s")
+    assert (a.device_time_str, a.device_time_total_str, a.self_device_time_total_str) == ("0.000us",) * 3
+    assert "key=a" in repr(a) and "name=a" in repr(events[0])
+    a += b if b.key == "a" else a
+    assert a.count == 4
+    assert EventList().table() == ""
+    assert str(events) == events.table()
 
 
 def test_an_observer_alone_sees_and_one_is_enough():

@@ -7,8 +7,8 @@ import pickle
 import pytest
 
 import pellucid as torch
-from pellucid.utils.benchmark import (Compare, Measurement, TaskSpec, Timer, ordered_unique, select_unit, set_torch_threads, trim_sigfig,
-                                      unit_to_english)
+from pellucid.utils.benchmark import (Colorize, Compare, Measurement, TaskSpec, Timer, ordered_unique, select_unit,
+                                      set_torch_threads, timer, trim_sigfig, unit_to_english)
 
 
 def measured(times, number=10, **task) -> Measurement:
@@ -86,6 +86,7 @@ Times are in microseconds (us).
     coloured = Compare(results())
     coloured.colorize(rowwise=True)
     assert "\033[92m\033[1m" in str(coloured) and "\033[2m\033[91m" in str(coloured)
+    assert [c.value for c in Colorize] == ["none", "columnwise", "rowwise"]
     with pytest.raises(ValueError, match="Expected an instance of `Measurement`"):
         Compare([1])
 
@@ -120,6 +121,9 @@ def test_autorange():
     m = Timer("sum(range(50))").blocked_autorange(callback=lambda n, t: seen.append((n, t)), min_run_time=0.02)
     assert m.number_per_run > 1 and sum(m.raw_times) >= 0.02
     assert seen == [(m.number_per_run, t) for t in m.raw_times]
+    ticks = []
+    counted = Timer("pass", timer=lambda: ticks.append(timer()) or ticks[-1]).timeit(10)
+    assert counted.raw_times[0] == pytest.approx(ticks[-1] - ticks[-2])
     m = Timer("sum(range(50))").adaptive_autorange(threshold=0.5, max_run_time=0.5)
     assert len(m.raw_times) > 3 or sum(m.raw_times) > 0.5
 
