@@ -136,20 +136,23 @@ class Observer:
         run()
 
 
+def observe(observer: Observer | None) -> None:
+    """Let `observer` know what runs, from now on, or nobody. One at a time (RuntimeError)."""
+    with _lock:
+        if observer is not None and state.observer is not None:
+            raise RuntimeError("somebody observes already")
+        state.slow += (observer is not None) - (state.observer is not None)
+        state.observer = observer
+
+
 @contextlib.contextmanager
 def observed(observer: Observer) -> Iterator[Observer]:
-    """Let `observer` know what runs inside the block. One at a time (RuntimeError)."""
-    with _lock:
-        if state.observer is not None:
-            raise RuntimeError("somebody observes already")
-        state.observer = observer
-        state.slow += 1
+    """Let `observer` know what runs inside the block."""
+    observe(observer)
     try:
         yield observer
     finally:
-        with _lock:
-            state.observer = None
-            state.slow -= 1
+        observe(None)
 
 
 def canonical(op: Op, args: tuple, kwargs: dict) -> tuple[tuple, dict]:

@@ -20,7 +20,7 @@ from ..core import dtype as dt
 from ..core.errors import PACKAGE
 from ..core.storage import root
 from ..nn.modules.module import Module
-from ..ops.dispatch import Observer, observed
+from ..ops.dispatch import Observer, observe, state
 from ..ops.op import Op
 from ..tensor.core import Slots
 from ..tensor.eager import apply, interpreted, spec_of, unobserved
@@ -29,7 +29,8 @@ __all__: list[str] = []
 
 OPERATOR, BACKWARD, KERNEL, MEMORY, ANNOTATION = "cpu_op", "backward", "kernel", "memory", "user_annotation"
 # Operators under the names that PyTorch's users know, where those here are others.
-_KNOWN = {"convert": "to", "getitem": "index", "setitem": "index_put_", "basic_index": "slice", "gemm": "mm", "bgemm": "bmm"}
+_KNOWN = {"convert": "to", "getitem": "index", "setitem": "index_put_", "basic_index": "slice", "gemm": "mm", "bgemm": "bmm",
+          "cross_entropy": "cross_entropy_loss", "relu_backward": "threshold_backward"}
 _MODULE_CALL = Module.__call__.__code__
 BASE_NS = time_ns() - perf_counter_ns()         # what turns the clock's times into those since 1970
 
@@ -56,8 +57,9 @@ class Session:
         self.open = False
 
     def start(self) -> None:
-        self.open, self.began = True, perf_counter_ns()
+        self.began = perf_counter_ns()
         _recorder.add(self)
+        self.open = True
 
     def stop(self) -> None:
         if self.open:
@@ -83,22 +85,19 @@ class Recorder(Observer):
         self.here = _Thread()
         self.shapes = self.memory = self.stacks = self.flops = self.modules = False
         self.alive: dict[int, weakref.ref] = {}         # memory that was seen to come, by the id of the array that owns it
-        self.watching: Any = None
 
     # ------------------------------------------------------------------------------------------------ sessions
     def add(self, session: Session) -> None:
         with self.lock:
+            if state.observer is not self:
+                observe(self)
             self._now((*self.sessions, session))
-            if self.watching is None:
-                self.watching = observed(self)
-                self.watching.__enter__()
 
     def remove(self, session: Session) -> None:
         with self.lock:
             self._now(tuple([s for s in self.sessions if s is not session]))
-            if not self.sessions:
-                watching, self.watching = self.watching, None
-                watching.__exit__(None, None, None)
+            if not self.sessions and state.observer is self:
+                observe(None)
                 self.alive.clear()
 
     def _now(self, sessions: tuple[Session, ...]) -> None:
@@ -135,6 +134,15 @@ class Recorder(Observer):
             for s in r.sessions:
                 if s.open:
                     s.records.append(r)
+
+    def span(self, name: str, kind: str, run: Callable, *args: Any, **kwargs: Any) -> Any:
+        r = self.begin(name, kind)
+        try:
+            result = run(*args, **kwargs)
+            self._made(r, result, ())
+        finally:
+            self.end(r)
+        return result
 
     def inside(self, owner: Any) -> bool:
         opened = self.here.open
@@ -299,8 +307,12 @@ _recorder = Recorder()
 
 
 def _after_fork() -> None:
-    """The thread of a new process is another, and nothing that runs there began there."""
-    _recorder.here = _Thread()
+    """Nobody in a new process asked for a profile of it. (It has one thread, which takes no lock that another may have held.)"""
+    r = _recorder
+    r.here, r.lock, r.sessions = _Thread(), threading.Lock(), ()
+    if state.observer is r:
+        state.observer = None
+        state.slow -= 1
 
 
 if hasattr(os, "register_at_fork"):

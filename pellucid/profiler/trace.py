@@ -64,7 +64,7 @@ def trace_events(events: EventList, base: float) -> list[dict]:
 
 
 def category(e: FunctionEvent) -> str:
-    return "cpu_op" if e.kind == BACKWARD else e.kind
+    return "cpu_op" if e.kind in (BACKWARD, "function") else e.kind
 
 
 def arguments(e: FunctionEvent) -> dict[str, Any]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import gc
 import gzip
 import json
+import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +111,26 @@ def test_in_place_operators_are_one_event_and_keep_what_they_overwrite():
         seen = run()
     assert one(prof, "aten::mul_").cpu_children == []
     assert [g.tolist() for g in seen] == [g.tolist() for g in run()] == [[4, 6, 8, 10], [2, 4, 6, 8]]
+
+
+def test_custom_functions_are_events_and_their_derivatives_know_the_line():
+    class Double(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * 2
+
+    x = torch.ones(3, requires_grad=True)
+    with profile(with_stack=True) as prof:
+        Double.apply(x).sum().backward()
+    double = one(prof, "Double")
+    assert [c.name for c in double.cpu_children] == ["aten::mul"]
+    back = one(prof, "DoubleBackward")
+    assert back.sequence_nr == double.sequence_nr
+    assert back.stack == double.stack and "test_profile.py" in back.stack[0]
 
 
 def test_self_times_add_up_and_parts_lie_within():
@@ -380,6 +404,38 @@ def test_profiles_nest_and_an_exception_leaves_nothing_behind():
         x.exp()
     assert names(after) == ["aten::exp"]
     assert after.events()[0].cpu_parent is None
+
+
+FORKED = """
+import os
+import pellucid as torch
+from pellucid.ops.dispatch import state
+from pellucid.profiler import profile
+
+x = torch.ones(3)
+with profile() as prof:
+    child = os.fork()
+    if child == 0:
+        assert state.observer is None and state.slow == 0
+        x.exp()
+        with profile() as own:
+            x.sin()
+        assert [e.name for e in own.events()] == ["aten::sin"]
+    else:
+        _, status = os.waitpid(child, 0)
+        x.cos()
+if child == 0:
+    assert state.observer is None and state.slow == 0
+    os._exit(0)
+assert status == 0 and [e.name for e in prof.events()] == ["aten::cos"]
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_process_is_not_profiled():
+    root = Path(torch.__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", FORKED], cwd=root, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_span_that_began_before_or_ends_after_is_left_out():
