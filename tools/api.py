@@ -19,7 +19,8 @@ SPACES = ("", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "nn.
           "autograd", "autograd.functional", "autograd.graph", "utils.data", "utils.checkpoint", "linalg", "special", "fft", "serialization",
           "serialization.safetensors", "random", "testing", "cuda", "backends", "compiler",
           "jit", "onnx", "distributed", "overrides", "masked", "signal", "signal.windows", "array_api", "array_api.fft", "array_api.linalg",
-          "func", "amp", "distributions", "distributions.constraints", "distributions.transforms", "vision.datasets", "vision.datasets.utils", "vision.io",
+          "func", "amp", "profiler", "autograd.profiler", "autograd.profiler_util", "utils.benchmark", "distributions",
+          "distributions.constraints", "distributions.transforms", "vision.datasets", "vision.datasets.utils", "vision.io",
           "vision.transforms", "vision.transforms.functional", "vision.transforms.v2", "vision.tv_tensors")
 
 

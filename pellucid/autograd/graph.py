@@ -1,4 +1,4 @@
-"""Looking at and steering the recorded graph: saved-tensor hooks, nodes and edges, hooks over several tensors."""
+"""Looking at and steering the recorded graph: drawing it, saved-tensor hooks, nodes and edges, hooks over several tensors."""
 from __future__ import annotations
 
 import contextlib
@@ -12,8 +12,9 @@ from ..tensor.autograd import place_of
 from ..tensor.core import GradientEdge, Node, accumulator, node_extras
 from ..tensor.hooks import RemovableHandle
 from ..tensor.modes import disable_saved_tensors_hooks, no_grad, save_on_cpu, saved_tensors_hooks
+from .drawing import Drawing, draw
 
-__all__ = ["GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "get_gradient_edge",
+__all__ = ["Drawing", "GradientEdge", "Node", "allow_mutation_on_saved_tensors", "disable_saved_tensors_hooks", "draw", "get_gradient_edge",
            "increment_version", "register_multi_grad_hook", "save_on_cpu", "saved_tensors_hooks"]
 
 

@@ -103,8 +103,16 @@ class Compiled:
                     break
             else:
                 return self.fn(*args, **kwargs) if not other_threads() else undisturbed(self.plainly, args, kwargs)
-        if state.slow and watched():
-            return self.fn(*args, **kwargs)
+        if state.slow:
+            if watched():
+                return self.fn(*args, **kwargs)
+            observer = state.observer
+            if observer is not None and not observer.inside(self):
+                token = observer.begin(f"Compiled: {self.name}", "compiled", self)
+                try:
+                    return self(*args, **kwargs)
+                finally:
+                    observer.end(token)
         if Stance.now != "default" and (Stance.now == "force_eager" or Stance.now == "eager_then_compile" and not self.calls_seen):
             self.calls_seen = True
             return self.fn(*args, **kwargs)
@@ -296,6 +304,13 @@ class Compiled:
         return before != (self.varying, self.promoted)
 
     def _entry(self, args: tuple, kwargs: dict) -> Entry:
+        observer = state.observer
+        if observer is not None:
+            return observer.span(f"compile: {self.name}", "compile", self._captured, args, kwargs)
+        return self._captured(args, kwargs)
+
+    def _captured(self, args: tuple, kwargs: dict) -> Entry:
+        """A version for these arguments."""
         paths = self.numbers.look(args, kwargs)
         while True:
             try:

@@ -14,7 +14,7 @@ import mmap
 import sys
 import sysconfig
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +28,7 @@ from ..graph import interp
 from ..graph.ir import Graph
 from ..kernel.plan import HostCall, LibCall, Plan, View, apply_post, strided
 from ..ops.canonical import evaluate
+from ..ops.dispatch import Observer, state
 from ..ops.op import REGISTRY
 from . import engine, jit, llvm, onednn, onednn_ops, threads
 from .engine import Exec, Header, Patch, Slot, Step
@@ -361,14 +362,16 @@ class Executable:
             news = [make(shape, dtype) for make, shape, dtype in self.news]
         else:
             news = [make(shape, dtype) if a is None else a for a, (make, shape, dtype) in zip(kept, self.news)]
-        if self._quick:                         # Python's lock is held, so nobody else comes between
+        observer = state.observer
+        if observer is not None and observer.wants_steps():
+            with self._guard.lock:
+                self._stepwise(observer, arrays, news)
+        elif self._quick:                       # Python's lock is held, so nobody else comes between
             instance = self.instance
             status = self.engine.call_held(instance.address, id(arrays), id(news))
             if status:                          # on an instance of its own: another thread may use this one meanwhile
                 with self._guard.lock:
-                    if self._spare is None:
-                        self._spare = Instance(self.program, self.code, self.consts, 1)
-                    self._indirectly(self._spare, arrays, news, status)
+                    self._indirectly(self._own(), arrays, news, status)
         else:
             with self._guard.lock:
                 self._slowly(arrays, news)
@@ -394,9 +397,32 @@ class Executable:
         if instance.flag.size:
             self._check(instance, arrays)
 
+    def _own(self) -> Instance:
+        """For what keeps Python's lock no longer: threads that keep it use the other one meanwhile."""
+        if self._spare is None:
+            self._spare = Instance(self.program, self.code, self.consts, 1)
+        return self._spare
+
+    def _stepwise(self, observer: Observer, arrays: list, news: list) -> None:
+        """Run step by step, an observer being told of each."""
+        if self._quick:
+            instance = self._own()
+        elif config.threads != self._wanted or threads.forks() != self._forks:
+            instance = self._bound()
+        else:
+            instance = self.instance
+        regions = instance.table[:, Step.REGION].copy()
+        instance.table[:, Step.REGION] = np.arange(1, len(regions) + 1)         # each step is a region of its own
+        try:
+            self._indirectly(instance, arrays, news, 0, observer)
+        finally:
+            instance.table[:, Step.REGION] = regions
+        if instance.flag.size:
+            self._check(instance, arrays)
+
     # ------------------------------------------------------------------------------------------------ the long way
-    def _indirectly(self, instance: Instance, arrays: list, news: list, status: int) -> None:
-        """Run with a table of pointers: for arrays that need a copy, programs with host steps, other Pythons."""
+    def _indirectly(self, instance: Instance, arrays: list, news: list, status: int, observer: Observer | None = None) -> None:
+        """Run with a table of pointers: for arrays that need a copy, programs with host steps, other Pythons, observers of steps."""
         if status >= engine.FAILED_STEP:
             self._fail(status)
         program = self.program
@@ -413,15 +439,19 @@ class Executable:
         for begin, end, host in program.segments:
             if host is not None:
                 try:
-                    run_host(library_call(program.steps[host]), memory)
+                    call = library_call(program.steps[host])
+                    if observer is None:
+                        run_host(call, memory)
+                    else:
+                        observer.step(self, host, partial(run_host, call, memory))
                 except (IndexError, RuntimeError, ValueError) as error:
                     found = interp.refusal(self.graph, used) if self.graph is not None else None
                     raise interp.refused(found or error, program.steps[host]["early"]) from None
-            elif instance.threads == 1:
-                self.engine.run(instance.address, begin, end)
+            elif observer is None:
+                self._native(instance, begin, end)
             else:
-                with threads.region():
-                    self.engine.run(instance.address, begin, end)
+                for i in range(begin, end):
+                    observer.step(self, i, partial(self._native, instance, i, i + 1))
             if instance.flag.size:
                 self._check(instance, used)
             if instance.status.value:
@@ -429,6 +459,13 @@ class Executable:
         for i in written:
             if used[i] is not arrays[i]:
                 arrays[i][...] = used[i]
+
+    def _native(self, instance: Instance, begin: int, end: int) -> None:
+        if instance.threads == 1:
+            self.engine.run(instance.address, begin, end)
+        else:
+            with threads.region():
+                self.engine.run(instance.address, begin, end)
 
     def _fail(self, status: int) -> None:
         step, code = divmod(status, 64)

@@ -129,12 +129,15 @@ class Compiler:
         self.early, self.before = early(plan)
         self._buffers()
         for k, step in enumerate(plan.steps):
+            made = len(p.steps)
             if isinstance(step, KernelCall):
                 self._kernel(step)
             elif isinstance(step, LibCall):
                 self._library(step)
             else:
                 self._host(step, self.before[k])
+            for s in p.steps[made:]:
+                s["step"] = k                           # of the plan
         self._regions()
         p.arena = plan.arena
         p.checks = [check_text(c) for c in plan.checks]

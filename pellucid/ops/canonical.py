@@ -108,10 +108,13 @@ def call(op: Op, args: tuple, attrs: dict[str, Any]):
     """A canonical call on Tensors: through the interpreter on top, or eager."""
     if op.name in IN_ORDER and not args[0].is_contiguous():
         args = (call(REGISTRY["clone"], args[:1], {"fmt": contiguous_format}), *args[1:])
+    observer = state.observer
     if state.slow and local.stack:
         interpreter = local.stack[-1]
         with below():
             r = interpreter.apply(op, args, attrs)
+    elif observer is not None:
+        r = observer.operator(op.public if op.ns else op.name, late.apply, op, args, attrs)
     else:
         r = late.apply(op, args, attrs)
     return r[0] if type(r) is tuple and len(r) == 1 else r

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from _thread import _local, allocate_lock
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .op import COMPOSITE, Op
@@ -18,12 +18,13 @@ from .op import COMPOSITE, Op
 
 class _State:
     """`slow` counts reasons to leave the fast path, over all threads; `moves` how often something about a tensor changed that seldom does: it
-    was given other memory, wants gradients or not, has another hook."""
+    was given other memory, wants gradients or not, has another hook. `observer`: who is told of what runs, in every thread."""
 
-    __slots__ = ("slow", "moves")
+    __slots__ = ("slow", "moves", "observer")
 
     def __init__(self):
         self.slow = self.moves = 0
+        self.observer: Observer | None = None
 
 
 class _ThreadState(_local):
@@ -86,6 +87,72 @@ class Interpreter:
             raise TypeError(f"{op.name} is primitive: {type(self).__name__} must handle it")
         with interpreting(self):
             return op.body(*args, **kwargs)
+
+
+class Observer:
+    """Is told of what runs, in all threads, and changes nothing of it: unlike an interpreter, which sees calls before anything is
+    decided, it sees what is left to eager at the bottom of the stack, so that compiled functions stay compiled.
+
+    `run` is what was about to be called; its result is returned. `begin` and `end` are for what cannot be handed over; a token that
+    `end` never sees is ended with what began before it.
+    """
+
+    def operator(self, name: str, run: Callable, op: Op, args: tuple, kwargs: dict) -> Any:
+        """An operator call, with the user's arguments or in canonical form: `run(op, args, kwargs)`."""
+        return run(op, args, kwargs)
+
+    def inplace(self, name: str, run: Callable, args: tuple, kwargs: dict) -> Any:
+        """The in-place form of an operator, within which nothing else is told of: `run(*args, **kwargs)`."""
+        return run(*args, **kwargs)
+
+    def node(self, run: Callable, node: Any, g: Any) -> Any:
+        """The derivative of a recorded operator: `run(node, g)`."""
+        return run(node, g)
+
+    def begin(self, name: str, kind: str, owner: Any = None) -> Any:
+        """Something else worth a name begins. `owner` is what `inside` may ask for."""
+
+    def end(self, token: Any) -> None:
+        """It ends."""
+
+    def span(self, name: str, kind: str, run: Callable, *args: Any, **kwargs: Any) -> Any:
+        """Something else worth a name: `run(*args, **kwargs)`."""
+        token = self.begin(name, kind)
+        try:
+            return run(*args, **kwargs)
+        finally:
+            self.end(token)
+
+    def inside(self, owner: Any) -> bool:
+        """Whether `owner` has told of itself: what began last in this thread, and has not ended, is its. (Or nobody wants to know.)"""
+        return True
+
+    def wants_steps(self) -> bool:
+        """Whether to be told of each step of a native program that is about to run."""
+        return False
+
+    def step(self, exe: Any, index: int, run: Callable) -> None:
+        """Step `index` of a native program: `run()`."""
+        run()
+
+
+def observe(observer: Observer | None) -> None:
+    """Let `observer` know what runs, from now on, or nobody. One at a time (RuntimeError)."""
+    with _lock:
+        if observer is not None and state.observer is not None:
+            raise RuntimeError("somebody observes already")
+        state.slow += (observer is not None) - (state.observer is not None)
+        state.observer = observer
+
+
+@contextlib.contextmanager
+def observed(observer: Observer) -> Iterator[Observer]:
+    """Let `observer` know what runs inside the block."""
+    observe(observer)
+    try:
+        yield observer
+    finally:
+        observe(None)
 
 
 def canonical(op: Op, args: tuple, kwargs: dict) -> tuple[tuple, dict]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from ..core.errors import call_back, describe, fail
 from ..core import dtype as dt
+from ..ops.dispatch import state
 from ..tensor import Tensor, enable_grad, no_grad
 from ..utils.hooks import RemovableHandle
 from ._traced import guard_optimizer, tracing
@@ -151,6 +152,13 @@ class Optimizer:
 
         @wraps(func)
         def step(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+            observer = state.observer
+            if observer is not None and not tracing() and not observer.inside(self):
+                token = observer.begin(f"Optimizer.step#{type(self).__name__}.step", "user_annotation", self)
+                try:
+                    return step(self, *args, **kwargs)
+                finally:
+                    observer.end(token)
             before, after = self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks
             if not (before or after or _global_pre_hooks or _global_post_hooks):
                 out = func(self, *args, **kwargs)
@@ -302,6 +310,13 @@ class Optimizer:
 
         A parameter without gradient is skipped by `step`; one with a gradient of zeros is updated (momentum, decay).
         """
+        observer = state.observer
+        if observer is not None and not tracing() and not observer.inside(self):
+            token = observer.begin(f"Optimizer.zero_grad#{type(self).__name__}.zero_grad", "user_annotation", self)
+            try:
+                return Optimizer.zero_grad(self, set_to_none)
+            finally:
+                observer.end(token)
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:

@@ -284,7 +284,17 @@ def rename(kwargs: dict, op: Op) -> dict:
 
 
 def slow_call(op: Op, args: tuple, kwargs: dict):
-    """The path for modes, subclasses and interpreters. Returns NotImplemented when nothing special applies."""
+    """The path for modes, subclasses, interpreters and observers. Returns NotImplemented when nothing special applies."""
+    r = intercepted(op, args, kwargs)
+    if r is NotImplemented:
+        observer = state.observer
+        if observer is not None:
+            return observer.operator(op.public if op.ns else op.name, unobserved, op, args, kwargs)
+    return r
+
+
+def intercepted(op: Op, args: tuple, kwargs: dict):
+    """What modes, subclasses and interpreters make of a call; NotImplemented if there are none."""
     if not local.in_override:
         r = override(op, args, kwargs)
         if r is not NotImplemented:
@@ -294,6 +304,11 @@ def slow_call(op: Op, args: tuple, kwargs: dict):
     if local.stack:
         return call_top(op, args, kwargs)
     return NotImplemented
+
+
+def unobserved(op: Op, args: tuple, kwargs: dict):
+    """A call with nobody left to ask."""
+    return interpreted(op, args, kwargs, apply)
 
 
 def general(op: Op, args: tuple, kwargs: dict):

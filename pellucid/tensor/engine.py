@@ -13,6 +13,7 @@ Order around a node: hooks of its outputs (Tensor.register_hook), retained gradi
 from __future__ import annotations
 
 import threading
+from functools import partial
 from heapq import heappop, heappush
 from sys import getrefcount
 
@@ -160,7 +161,15 @@ def finish(leaf, g, task: Task) -> None:
     acc = x.kept._x if x is not None and x.kept is not None else None
     if acc is not None and acc.pre:
         g = run_prehooks(acc.pre, [g])[0]
-    store(leaf, g, task.create_graph)
+    observer = state.observer if not local.stack else None
+    if observer is None:
+        store(leaf, g, task.create_graph)
+    else:
+        token = observer.begin("torch::autograd::AccumulateGrad", "backward")
+        try:
+            store(leaf, g, task.create_graph)
+        finally:
+            observer.end(token)
     if x is None:
         return
     if x.post_hooks:
@@ -276,7 +285,10 @@ def walk(task: Task) -> None:
     leaves: dict = {}                # leaf -> gradient
     uses = None                      # leaf -> edges still to come; counted once a leaf asks for it
     anomaly = local.anomaly
-    plain = not (anomaly or state.slow and local.stack)
+    run = run_watched if anomaly else run_traced if state.slow and local.stack else None
+    observer = state.observer if run is None else None
+    if observer is not None:
+        run = partial(observer.node, run_node)
     for edge, oi, g in task.roots:
         if needed is None or edge in needed or edge in task.leaves or captured and edge in captured:
             deliver(edge, oi, g, pending, heap, leaves)
@@ -300,7 +312,7 @@ def walk(task: Task) -> None:
         if type(g) is list:
             seen = tuple(g)
             g = materialised(node, g)
-        grads = node._run(g) if plain else run_watched(node, g) if anomaly else run_traced(node, g)
+        grads = node._run(g) if run is None else run(node, g)
         if x is not None and x.post:
             grads = run_posthooks(x.post, grads, seen)
         seen = g = None
@@ -339,7 +351,7 @@ def walk(task: Task) -> None:
             settle(edges, early, uses, leaves, task)
     if captured is None:
         for leaf in list(leaves):
-            if leaf._x is None:
+            if leaf._x is None and observer is None:
                 g = leaves.pop(leaf)
                 store(leaf, g, create_graph)
             else:
@@ -430,6 +442,11 @@ def in_thread(task: Task) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- anomaly mode
+def run_node(node: Node, g) -> list:
+    """Run the node."""
+    return node._run(g)
+
+
 def run_watched(node: Node, g) -> list:
     """Run the node; if it fails or computes NaN, the error says where it was recorded. Nodes made meanwhile know what
     induced them."""

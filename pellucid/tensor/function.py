@@ -11,7 +11,7 @@ import warnings
 
 from ..core import dtype as dt
 from ..core.errors import at, call_back, describe, fail
-from ..ops.dispatch import local
+from ..ops.dispatch import local, state
 from ..ops.op import F
 from .core import Node, Slots, blank, next_seq, node_extras, wrap
 from .eager import remember_where
@@ -194,6 +194,9 @@ class Function(metaclass=_Meta):
     @classmethod
     def apply(cls, *args, **kwargs):
         """Run forward on `args` and record it."""
+        observer = state.observer
+        if observer is not None and not local.stack:
+            return observer.span(cls.__name__, "function", run_forward, cls, args, kwargs)
         return run_forward(cls, args, kwargs)
 
 

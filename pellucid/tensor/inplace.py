@@ -12,7 +12,7 @@ from ..core.errors import describe, fail
 from ..ops.dispatch import local, state
 from ..ops.op import POINT, F, Op
 from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, next_seq, node_extras, watch_view, wrap
-from .eager import F32, F64, check_inference, record, slow_call
+from .eager import F32, F64, check_inference, intercepted, record
 from .eager import check_overlap as overlap_with
 from .fake import Geometry
 from .overrides import overridden
@@ -227,6 +227,9 @@ def make_inplace(op: Op, entry):
             r = slow_call_inplace(op, self, args, kwargs)
             if r is not NotImplemented:
                 return r
+            observer = state.observer
+            if observer is not None and not local.stack:
+                return observer.inplace(name, written, (self, *args), kwargs)
         elif ufunc is not None and not self._rg and len(args) == 1 and not kwargs and type(self) in PLAIN:
             x, other = self._a, args[0]
             d = x.dtype
@@ -240,6 +243,9 @@ def make_inplace(op: Op, entry):
                     ufunc(x, other, x)
                     self._bump()
                     return self
+        return written(self, *args, **kwargs)
+
+    def written(self, *args, **kwargs):
         check_overlap(self)
         check_inference(self)
         if refuse is not None:
@@ -266,7 +272,7 @@ def slow_call_inplace(op: Op, self, args: tuple, kwargs: dict):
     everything, needs no call of its own."""
     if local.stack and local.stack[-1].stays and not overridden((self, *args)):
         return NotImplemented
-    r = slow_call(op, (self, *args), kwargs)
+    r = intercepted(op, (self, *args), kwargs)
     if r is NotImplemented:
         return r
     if isinstance(r, Slots):

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from ...core.errors import fail, message
+from ...ops.dispatch import state
 from ._utils.collate import default_collate, default_convert
 from ._utils.fetch import POSITION, _DatasetKind, describe, samples
 from ._utils.pool import ProcessPool, ThreadPool, WorkerDied
@@ -267,7 +268,9 @@ class _BaseDataLoaderIter:
         raise NotImplementedError("Subclasses of _BaseDataLoaderIter should implement _next_data.")
 
     def __next__(self):
-        data = self._next_data()
+        observer = state.observer
+        data = self._next_data() if observer is None else observer.span(
+            f"enumerate(DataLoader)#{type(self).__name__}.__next__", "user_annotation", self._next_data)
         self._num_yielded += 1
         promised = self._IterableDataset_len_called
         if promised is not None and self._num_yielded > promised and self._dataset_kind == _DatasetKind.Iterable:
