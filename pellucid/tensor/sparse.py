@@ -73,6 +73,9 @@ ARRAYS.add(SparseArray)
 
 def array(indices: np.ndarray, entries: np.ndarray, size: tuple, coalesced: bool) -> SparseArray:
     """A SparseArray. Fewer than two entries are always coalesced."""
+    if math.prod(size) * entries.itemsize >= 1 << 63:
+        fail(RuntimeError, "P965", f"numel: integer multiplication overflow: a tensor of size {list(size)} has {math.prod(size)} elements",
+             fix="sizes whose product is below 2**60")
     a = np.ndarray.__new__(SparseArray, size, entries.dtype, np.zeros(1, entries.dtype), 0, (0,) * len(size))
     a.indices, a.entries, a.coalesced = indices, entries, bool(coalesced) or indices.shape[1] < 2
     return a
@@ -438,7 +441,7 @@ def from_dense(x, sparse_dim: int | None = None) -> SparseTensor:
         fail(RuntimeError, "P963", f"sparse_dim ({n}) must be > 0 and <= dim ({len(shape)})", got=describe(x),
              fix="sparse_dim counts the leading dimensions that indices name")
     a = readable(x._a)
-    found = (a != 0).reshape(math.prod(shape[:n]), -1).any(1)
+    found = (a != 0).reshape(math.prod(shape[:n]), math.prod(shape[n:])).any(1)
     places = np.flatnonzero(found)
     values = rows(F.reshape(x, (math.prod(shape[:n]), *shape[n:])), places)
     return assemble(unflat(places, shape[:n]), values, shape, True)
@@ -449,8 +452,10 @@ def rows_gradient(g, indices, size: tuple, padding_idx: int, scale_grad_by_freq:
     if scale_grad_by_freq:
         fail(RuntimeError, "P964", "embedding_backward: scale_grad_by_freq not supported with sparse gradients",
              fix="leave sparse=True or scale_grad_by_freq=True")
-    if local.stack and all(i.values for i in local.stack):         # transforms know dense tensors only
-        return F.embedding_dense_backward(g, indices, size[0], padding_idx, False)
+    if local.stack:
+        if not all(i.values for i in local.stack):
+            refuse("a sparse gradient", fix="embedding(..., sparse=False) has dense ones; or leave this step to plain Python")
+        return F.embedding_dense_backward(g, indices, size[0], padding_idx, False)      # transforms know dense tensors only
     places = readable(indices._a).reshape(-1).astype(np.int64)
     values = F.reshape(g, (places.size, *size[1:]))
     if padding_idx >= 0:
@@ -460,6 +465,11 @@ def rows_gradient(g, indices, size: tuple, padding_idx: int, scale_grad_by_freq:
 
 
 # ---------------------------------------------------------------------------------------------------- making them
+def nothing(size: tuple, sparse_dim: int, dtype) -> SparseTensor:
+    """A sparse tensor without entries."""
+    return assemble(np.empty((sparse_dim, 0), np.int64), F.zeros((0, *size[sparse_dim:]), dtype=dtype), size, True)
+
+
 def sparse_coo_tensor(indices=None, values=None, size=None, *, dtype=None, device=None, pin_memory=False, requires_grad=False,
                       check_invariants=None, is_coalesced=None) -> SparseTensor:
     """A sparse tensor with `values` (nnz, *dense sizes) at `indices` (sparse_dim, nnz), of the shape `size`.
@@ -470,17 +480,14 @@ def sparse_coo_tensor(indices=None, values=None, size=None, *, dtype=None, devic
     """
     check(device)
     if values is None:
-        size, dims = (size if indices is None else indices), None
-        size = tuple(int(n) for n in size)
+        size = tuple(int(n) for n in (size if indices is None else indices))
         d = dt.get_default_dtype() if dtype is None else dtype
-        return assemble(np.empty((len(size), 0), np.int64), F.zeros((0,), dtype=d), size, True).requires_grad_(requires_grad)
+        return nothing(size, len(size), d).requires_grad_(requires_grad)
     values = as_tensor(values, dtype=dtype) if not isinstance(values, Slots) else values if dtype is None else F.to(values, dtype)
-    where = indices if isinstance(indices, Slots) else as_tensor(indices, dtype=dt.int64) if _empty(indices) else as_tensor(indices)
-    if where.dtype.category >= dt.FLOAT:
-        fail(RuntimeError, "P965", f"indices must be an int64 tensor, but got {where.dtype}", got=describe(where), fix="indices.long()")
+    where = indices if isinstance(indices, Slots) else as_tensor(indices)
     if is_sparse(values):
         raise unsupported("sparse_coo_tensor", values)
-    places = np.array(readable(where._a), np.int64, copy=None)
+    places = readable(where._a).astype(np.int64, copy=False)
     if values.ndim == 0 and places.ndim == 2:
         values = F.expand(values, (places.shape[1],))
     if places.ndim != 2 and not (places.ndim == 1 and not places.size):
@@ -489,7 +496,7 @@ def sparse_coo_tensor(indices=None, values=None, size=None, *, dtype=None, devic
     places = places.reshape(places.shape[0], -1) if places.ndim == 2 else places.reshape(len(size or (0,)), 0)
     n, nnz = places.shape
     if values.shape[0] != nnz:
-        fail(RuntimeError, "P967", f"number of values ({values.shape[0]}) must match the number of indices ({nnz})",
+        fail(RuntimeError, "P967", f"indices and values must have same nnz, but got nnz from indices: {nnz}, nnz from values: {values.shape[0]}",
              got=describe(where, values), fix="indices are (sparse_dim, nnz), values (nnz, *dense sizes)")
     if nnz and places.min() < 0:
         fail(RuntimeError, "P968", f"found negative index {places.min()} for dim {int(np.argmin(places.min(1)))}", fix="indices count from 0")
@@ -517,6 +524,3 @@ def sparse_coo_tensor(indices=None, values=None, size=None, *, dtype=None, devic
         values = F.detach(values)
     return assemble(places, values, size, bool(is_coalesced)).requires_grad_(requires_grad or values._rg and local.grad)
 
-
-def _empty(indices) -> bool:
-    return isinstance(indices, (list, tuple)) and all(isinstance(row, (list, tuple)) and not row for row in indices)

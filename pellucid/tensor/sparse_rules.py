@@ -14,11 +14,12 @@ import numpy as np
 
 from ..core import dtype as dt
 from ..core.errors import describe, fail
-from ..core.spec import wrap_dim
+from ..core.layout import preserve_format
+from ..core.spec import broadcast_shapes, wrap_dim
 from ..ops.op import F
 from .core import Slots, readable, wrap
-from .sparse import (RULES, SparseTensor, array, assemble, at_places, coalesced_from, dense, flat, hold, is_sparse, masked, rows, summed,
-                     unflat, unsupported, values_of)
+from .sparse import (RULES, SparseTensor, assemble, at_places, coalesced_from, dense, flat, from_dense, hold, is_sparse, nothing, rows,
+                     summed, unflat, unsupported, values_of)
 
 
 def rule(*names: str):
@@ -83,7 +84,9 @@ def _to(input, *args, memory_format=None, **kwargs):
 @rule("clone")
 def _clone(input, *, memory_format=None):
     a = input._a
-    return assemble(a.indices.copy(), F.clone(values_of(input)), a.shape, a.coalesced)
+    t = assemble(a.indices.copy(), F.clone(values_of(input)), a.shape, a.coalesced)
+    t._a.coalesced = a.coalesced
+    return t
 
 
 @rule("detach")
@@ -95,15 +98,17 @@ def _detach(input):
 
 @rule("zero")
 def _zero(input):
-    return empty(input._a.shape, input._a.indices.shape[0], input.dtype)
+    return nothing(input._a.shape, input._a.indices.shape[0], input.dtype)
 
 
 @rule("zeros_like", "empty_like")
 def _zeros_like(input, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False, memory_format=None):
     d = dtype or input.dtype
+    if memory_format is not None and memory_format is not preserve_format:
+        raise RuntimeError("memory format option is only supported by strided tensors")
     if layout is not None and layout is not input.layout:
         return F.zeros(tuple(input._a.shape), dtype=d, requires_grad=requires_grad)
-    return empty(input._a.shape, input._a.indices.shape[0], d).requires_grad_(requires_grad)
+    return nothing(input._a.shape, input._a.indices.shape[0], d).requires_grad_(requires_grad)
 
 
 def _dense_results(name: str):
@@ -115,11 +120,6 @@ def _dense_results(name: str):
 
 for _name in ("ones_like", "full_like", "rand_like", "randn_like", "randint_like", "fill", "reshape", "flatten", "dot"):
     _dense_results(_name)
-
-
-def empty(size: tuple, sparse_dim: int, dtype) -> SparseTensor:
-    """A sparse tensor without entries."""
-    return assemble(np.empty((sparse_dim, 0), np.int64), F.zeros((0, *size[sparse_dim:]), dtype=dtype), size, True)
 
 
 @rule("copy")
@@ -228,6 +228,32 @@ def _common(a, b) -> tuple:
     return F.to(va, dtype=d), F.to(vb, dtype=d)
 
 
+def _alike(a, b) -> tuple:
+    """Two sparse tensors, brought to one number of sparse dimensions."""
+    n, m = a.sparse_dim(), b.sparse_dim()
+    return a if n >= m else from_dense(dense(a), m), b if m >= n else from_dense(dense(b), n)
+
+
+def broadcast(t, size: tuple) -> SparseTensor:
+    """A sparse tensor repeated to `size`."""
+    a = t._a
+    if a.shape == tuple(size):
+        return t
+    new = len(size) - len(a.shape)
+    n = a.indices.shape[0] + new
+    old = (1,) * new + a.shape
+    repeated = [d for d in range(n) if old[d] != size[d]]
+    grid = np.indices([size[d] for d in repeated], np.int64).reshape(len(repeated), math.prod([size[d] for d in repeated]))
+    copies, count = grid.shape[1], a.indices.shape[1]
+    indices = np.concatenate([np.zeros((new, count), np.int64), a.indices])
+    indices = np.tile(indices, copies)
+    indices[repeated] = np.repeat(grid, count, 1)
+    values = rows(values_of(t), np.tile(np.arange(count), copies))
+    if old[n:] != tuple(size[n:]):
+        values = F.expand(values, (copies * count, *size[n:]))
+    return assemble(indices, values, tuple(size)).coalesce() if a.coalesced else assemble(indices, values, tuple(size))
+
+
 @rule("add")
 def add(input, other, *, alpha=1):
     """Sparse + sparse is sparse; with a dense tensor the sum is dense."""
@@ -235,8 +261,7 @@ def add(input, other, *, alpha=1):
         raise unsupported("add of a number", input, other)
     if is_sparse(input) and is_sparse(other):
         _same_size("add", input, other)
-        if input.sparse_dim() != other.sparse_dim():
-            raise unsupported("add of tensors with different numbers of sparse dimensions", input, other)
+        input, other = _alike(input, other)
         a, b, (va, vb) = input._a, other._a, _common(input, other)
         vb = F.mul(vb, alpha) if alpha != 1 else vb
         if a.indices is b.indices or np.array_equal(a.indices, b.indices):
@@ -272,10 +297,8 @@ def mul(input, other):
         if x._a.shape != s._a.shape:
             x = F.expand(x, s._a.shape)                     # the sparse tensor has the result's shape
         return same_places(s, F.mul(values_of(s), at_places(x, s._a.indices, s._a.shape)))
-    _same_size("mul", input, other)
-    if input.sparse_dim() != other.sparse_dim():
-        raise unsupported("mul of tensors with different numbers of sparse dimensions", input, other)
-    a, b = input.coalesce(), other.coalesce()
+    size = broadcast_shapes(input._a.shape, other._a.shape)
+    a, b = _alike(broadcast(input.coalesce(), size), broadcast(other.coalesce(), size))
     if a._a.indices is b._a.indices:
         return same_places(a, F.mul(*_common(a, b)))
     sizes = a._a.shape[:a.sparse_dim()]
@@ -284,11 +307,12 @@ def mul(input, other):
     return assemble(unflat(places, sizes), F.mul(rows(va, at_a), rows(vb, at_b)), a._a.shape, True)
 
 
-def _by_number(name: str, linear: bool):
+def _by_number(name: str, linear: bool, word: str = "division"):
     """A rule for an operator whose second operand is a number or a 0-d tensor."""
     def apply(input, other, **kwargs):
         if not is_sparse(input) or not one_number(other):
-            fail(RuntimeError, "P974", f"Sparse {name} requires a scalar or zero-dim dense tensor as the second operand", got=describe(input, other),
+            fail(RuntimeError, "P974", f"Sparse {word} requires a scalar or zero-dim dense tensor divisor (got shape "
+                 f"{list(other._a.shape)} for divisor)", got=describe(input, other),
                  fix="x.to_dense() first, or multiply by the reciprocal: x * (1 / dense)")
         t = input if linear and not kwargs.get("rounding_mode") else input.coalesce()
         return same_places(t, getattr(F, name)(values_of(t), other, **kwargs))
@@ -297,8 +321,7 @@ def _by_number(name: str, linear: bool):
 
 _by_number("div", True)
 _by_number("true_divide", True)
-_by_number("floor_divide", False)
-_divided = RULES["div"]
+_by_number("floor_divide", False, "floor division")
 
 
 @rule("pow")
@@ -318,7 +341,7 @@ def _check_product(name: str, a, b) -> None:
         fail(RuntimeError, "P976", f"{name}: mat1 and mat2 shapes cannot be multiplied ({'x'.join(map(str, a._a.shape))} and "
              f"{'x'.join(map(str, b._a.shape))})", got=describe(a, b), fix="the columns of the first are the rows of the second")
     if a.dtype is not b.dtype:
-        fail(RuntimeError, "P977", f"{name}: expected both matrices to have one dtype, but got {a.dtype} and {b.dtype}", got=describe(a, b),
+        fail(RuntimeError, "P977", f"{name}: mat1 dtype {a.dtype.type_name} does not match mat2 dtype {b.dtype.type_name}", got=describe(a, b),
              fix="convert one with .to(...)")
     for t in (a, b):
         if is_sparse(t) and t.dense_dim():
@@ -346,6 +369,8 @@ def product(input, mat2, out_dtype=None):
 
 @rule("mv")
 def _mv(input, vec):
+    if input.ndim != 2 or vec.ndim != 1 or input._a.shape[1] != vec._a.shape[0]:
+        fail(RuntimeError, "P976", "mv: expected self.size(-1) == vec.size(-1)", got=describe(input, vec), fix="(n, m) @ (m)")
     return F.squeeze(product(input, F.unsqueeze(vec, 1)), 1)
 
 
@@ -517,7 +542,7 @@ def cat(tensors, dim=0):
     for t in tensors:
         s = t._a.shape
         if len(s) != len(a.shape) or s[:d] + s[d + 1:] != a.shape[:d] + a.shape[d + 1:] or t.sparse_dim() != n:
-            fail(RuntimeError, "P983", "All tensors must have the same shape except in the concatenating dimension, and as many sparse dimensions",
+            fail(RuntimeError, "P983", f"All tensors must have the same shape: {list(a.shape)} (except in the concatenating dimension), but got {list(s)}",
                  got=describe(*tensors), fix="compare their sizes")
     size = (*a.shape[:d], sum([t._a.shape[d] for t in tensors]), *a.shape[d + 1:])
     common = tensors[0].dtype
