@@ -82,6 +82,10 @@ def array(indices: np.ndarray, entries: np.ndarray, size: tuple, coalesced: bool
 
 
 # ---------------------------------------------------------------------------------------------------- the tensor
+def _body(op, flat: tuple, attrs: dict):
+    return op.body(*flat, **attrs)
+
+
 class _Ruled:
     """Operators ask RULES. (Not in the class itself: a Tensor subclass with an override of its own makes every operator look for it
     from then on; sparse tensors are counted one by one.)"""
@@ -103,7 +107,7 @@ class _Ruled:
             r = rule(*args, **kwargs)
         elif op.kind is COMPOSITE and op.body is not None:
             try:
-                r = op.body(*args, **kwargs)
+                r = eager.interpreted(op, args, kwargs, _body)
             except NotImplementedError as error:
                 raise unsupported(op.public, *args) from error
         else:
@@ -226,12 +230,12 @@ class SparseTensor(_Ruled, Tensor):
     def item(self):
         """The value of a tensor of one element."""
         if self._a.size != 1:
-            fail(RuntimeError, "P361", f"a Tensor with {self._a.size} elements cannot be converted to Scalar", got=describe(self), fix=TO_DENSE)
+            fail(RuntimeError, "P989", f"a Tensor with {self._a.size} elements cannot be converted to Scalar", got=describe(self), fix=TO_DENSE)
         return F.to_dense(self).item()
 
     def __bool__(self) -> bool:
         if self._a.size != 1:
-            fail(RuntimeError, "P360", f"Boolean value of Tensor with {'more than one value' if self._a.size else 'no values'} is ambiguous",
+            fail(RuntimeError, "P990", f"Boolean value of Tensor with {'more than one value' if self._a.size else 'no values'} is ambiguous",
                  got=describe(self), fix="ask its _values(), or to_dense()")
         return bool(self.item())
 
@@ -248,7 +252,7 @@ class SparseTensor(_Ruled, Tensor):
         if id(self) in memo:
             return memo[id(self)]
         if not self.is_leaf:
-            fail(RuntimeError, "P370", "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the "
+            fail(RuntimeError, "P991", "Only Tensors created explicitly by the user (graph leaves) support the deepcopy protocol at the "
                  "moment.", got=describe(self), fix="detach() the tensor first")
         c = memo[id(self)] = hold(self._a.duplicate())
         c._rg = self._rg
@@ -493,7 +497,7 @@ def sparse_coo_tensor(indices=None, values=None, size=None, *, dtype=None, devic
     if places.ndim != 2 and not (places.ndim == 1 and not places.size):
         fail(RuntimeError, "P966", f"indices must be sparse_dim x nnz, but got: {list(places.shape)}", got=describe(where, values),
              fix="one row per sparse dimension, one column per entry")
-    places = places.reshape(places.shape[0], -1) if places.ndim == 2 else places.reshape(len(size or (0,)), 0)
+    places = places if places.ndim == 2 else places.reshape(len(size or (0,)), 0)
     n, nnz = places.shape
     if values.shape[0] != nnz:
         fail(RuntimeError, "P967", f"indices and values must have same nnz, but got nnz from indices: {nnz}, nnz from values: {values.shape[0]}",

@@ -352,6 +352,8 @@ def _check_product(name: str, a, b) -> None:
 def product(input, mat2, out_dtype=None):
     """Sparse @ dense and dense @ sparse are dense, sparse @ sparse is sparse."""
     _check_product("mm", input, mat2)
+    if input.dtype in dt.LOW_PRECISION:                     # sums in float32, rounded once
+        return F.convert(product(F.convert(input, dt.float32), F.convert(mat2, dt.float32)), input.dtype)
     if not is_sparse(mat2):
         i, v = input._a.indices, values_of(input)
         return summed(F.mul(F.unsqueeze(v, 1), rows(mat2, i[1])), i[0], input._a.shape[0])
