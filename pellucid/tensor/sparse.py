@@ -14,6 +14,7 @@ operator sees a SparseArray as an array: what is not written for sparse tensors 
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any, NoReturn
 
 import numpy as np
@@ -121,8 +122,8 @@ class SparseTensor(_Ruled, Tensor):
     __slots__ = ("_counted",)
     is_sparse = True
 
-    def __del__(self):
-        if getattr(self, "_counted", False):
+    def __del__(self, finalizing=sys.is_finalizing):
+        if getattr(self, "_counted", False) and not finalizing():
             add_slow(-1)
 
     # metadata

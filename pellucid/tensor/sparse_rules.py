@@ -14,7 +14,6 @@ import numpy as np
 
 from ..core import dtype as dt
 from ..core.errors import describe, fail
-from ..core.layout import preserve_format
 from ..core.spec import broadcast_shapes, wrap_dim
 from ..ops.op import F
 from .core import Slots, readable, wrap
@@ -66,7 +65,7 @@ def _itself(input, *args, **kwargs):
 @rule("convert")
 def _convert(input, dtype):
     exact = dtype.category >= dt.FLOAT or input.dtype.category < dt.FLOAT       # rounding and sums do not commute
-    t = input if exact and dtype is not dt.bool_ else input.coalesce()
+    t = input if exact and dt.bool_ not in (dtype, input.dtype) else input.coalesce()
     return same_places(t, F.convert(values_of(t), dtype))
 
 
@@ -104,7 +103,7 @@ def _zero(input):
 @rule("zeros_like", "empty_like")
 def _zeros_like(input, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False, memory_format=None):
     d = dtype or input.dtype
-    if memory_format is not None and memory_format is not preserve_format:
+    if memory_format is not None and layout in (None, input.layout):
         raise RuntimeError("memory format option is only supported by strided tensors")
     if layout is not None and layout is not input.layout:
         return F.zeros(tuple(input._a.shape), dtype=d, requires_grad=requires_grad)
@@ -291,6 +290,8 @@ def _sub(input, other, *, alpha=1):
 def mul(input, other):
     """The product, at the places that both have: a number or a dense tensor has all."""
     s, x = (input, other) if is_sparse(input) else (other, input)
+    if s.dtype is dt.bool_:                                 # two Trues at one place are one, also when they are numbers
+        s = s.coalesce()
     if one_number(x):
         return same_places(s, F.mul(values_of(s), x))
     if not is_sparse(x):
