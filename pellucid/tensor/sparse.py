@@ -503,7 +503,7 @@ def sparse_coo_tensor(indices=None, values=None, size=None, *, dtype=None, devic
     if values.shape[0] != nnz:
         fail(RuntimeError, "P967", f"indices and values must have same nnz, but got nnz from indices: {nnz}, nnz from values: {values.shape[0]}",
              got=describe(where, values), fix="indices are (sparse_dim, nnz), values (nnz, *dense sizes)")
-    if nnz and places.min() < 0:
+    if places.size and places.min() < 0:
         fail(RuntimeError, "P968", f"found negative index {places.min()} for dim {int(np.argmin(places.min(1)))}", fix="indices count from 0")
     if size is None:
         if not nnz:

@@ -294,4 +294,16 @@ def test_same_as_torch():
                   lambda m, s, t: m.cat([s, t]), lambda m, s, t: m.stack([s, t]), lambda m, s, t: s[0], lambda m, s, t: s.to_dense().to_sparse(1),
                   lambda m, s, t: s.index_select(0, m.tensor([1, 0, 1])), lambda m, s, t: m.zeros_like(s), lambda m, s, t: s.to_dense().sparse_mask(t)):
             got, want = f(torch, a, b), f(real, x, y)
-            assert repr(got.coalesce()) == repr(want.coalesce())
+            assert got.is_sparse == want.is_sparse
+            assert repr(got.coalesce() if got.is_sparse else got) == repr(want.coalesce() if want.is_sparse else want)
+
+
+def test_no_sparse_dimension_and_no_entries():
+    for nnz in (0, 1, 3):
+        s = torch.sparse_coo_tensor(torch.zeros(0, nnz), torch.arange(2.0 * nnz).reshape(nnz, 2), (2,))
+        want = torch.arange(2.0 * nnz).reshape(nnz, 2).sum(0)
+        for got in (s, s.coalesce(), (s * 2) / 2, s + torch.zeros_like(s), s.unsqueeze(0)[0]):
+            assert torch.equal(got.to_dense(), want)
+    one = torch.tensor(3.0).to_sparse()
+    assert one._nnz() == 1 and one.sparse_dim() == 0 and bool(one) and one.item() == 3.0
+    assert torch.sparse_coo_tensor(torch.zeros(1, 0), torch.zeros(0), (3,)).to_dense().tolist() == [0, 0, 0]
