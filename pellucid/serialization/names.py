@@ -7,6 +7,7 @@ True always: a name outside the table is refused with what it is and how to mend
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, defaultdict
 from typing import Any
 
@@ -182,6 +183,11 @@ def _written_out(view: np.ndarray, conj: bool, neg: bool, storage: LoadedStorage
 
 
 def _get_layout(s: Interpreter, name: Any) -> Any:
+    if name in ("torch.sparse_csr", "torch.sparse_csc", "torch.sparse_bsr", "torch.sparse_bsc"):
+        raise UnsupportedCheckpointError(
+            f"the checkpoint holds a tensor of layout {name}, which pellucid has no form for", file=s.file, found=name,
+            mend="convert it in PyTorch (to_sparse_coo() or to_dense()) and save again",
+        )
     if name != "torch.sparse_coo":
         raise ValueError(f"no tensor here has the layout {brief(name)}")
     return sparse_coo
@@ -196,7 +202,8 @@ def _rebuild_sparse_tensor(s: Interpreter, layout: Any, data: Any) -> Any:
         raise ValueError("indices and values must be tensors")
     n, count = indices.shape
     if type(size) is not bridge.Size or type(coalesced) not in (bool, type(None)) or values.shape[0] != count \
-            or min(size, default=0) < 0 or tuple(size[n:]) != tuple(values.shape[1:]) or len(size) < n:
+            or min(size, default=0) < 0 or tuple(size[n:]) != tuple(values.shape[1:]) or len(size) < n \
+            or math.prod(size) >= 1 << 58:
         raise ValueError("indices, values and size do not fit each other")
 
     def check() -> None:
