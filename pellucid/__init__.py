@@ -45,9 +45,9 @@ from .core.lazy import lazily as _lazily  # noqa: E402
 _known_by_other_names()
 
 _LATER = ("__future__", "amp", "array_api", "autograd", "backends", "compiler", "cuda", "distributed", "distributions", "fft", "func", "fx",
-          "jit", "linalg", "masked", "multiprocessing", "onnx", "optim", "overrides", "profiler", "random", "serialization", "signal", "special",
-          "testing")
-_FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func"}
+          "jit", "linalg", "masked", "multiprocessing", "onnx", "optim", "overrides", "profiler", "random", "serialization", "signal", "sparse",
+          "special", "testing", "vision")
+_FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func", "sparse_coo_tensor": "sparse"}
 __getattr__ = _lazily(__name__, _LATER, _FROM)
 _late.array_namespace = lambda: __getattr__("array_api")
 

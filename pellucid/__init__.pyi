@@ -48,6 +48,7 @@ from . import return_types as return_types
 from . import serialization as serialization
 from .tensor.modes import set_grad_enabled as set_grad_enabled
 from . import signal as signal
+from . import sparse as sparse
 from . import special as special
 from . import storage as storage
 from . import testing as testing
@@ -180,6 +181,7 @@ short: dtype
 sparse_bsc: layout
 sparse_bsr: layout
 sparse_coo: layout
+def sparse_coo_tensor(*args: Any, **kwargs: Any) -> Any: ...
 sparse_csc: layout
 sparse_csr: layout
 strided: layout

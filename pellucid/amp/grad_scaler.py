@@ -102,6 +102,7 @@ class GradScaler:
             if any(g.dtype is dt.float16 for g in grads):
                 raise ValueError("Attempting to unscale FP16 gradients.")
             for g in grads:
+                g = g._values() if g.is_sparse else g
                 if not T.isfinite(g).all():
                     found.fill_(1.0)
                 g.mul_(factor)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..core import dtype as dt
+from ..core.late import late
 from ..tensor import Function, Tensor, enable_grad
 from ..tensor import functions as T
 from ..tensor.autograd import grad
@@ -50,6 +51,24 @@ def _tensors(x) -> list:
 
 def _watched(inputs) -> list:
     return [x for x in _tensors(inputs) if x.requires_grad]
+
+
+def _any_sparse(values) -> bool:
+    return any(isinstance(x, Tensor) and x.is_sparse for x in values)
+
+
+def _on_entries(func: Callable, inputs: tuple) -> tuple[Callable, tuple]:
+    """`func` as a function of the entries of its sparse inputs, and those. Its sparse results are seen as dense ones."""
+    sparse, like = late.sparse(), inputs
+
+    def on_entries(*args: Any) -> Any:
+        given = [sparse.assemble(t._indices()._a, x, tuple(t.shape), t.is_coalesced()) if isinstance(t, Tensor) and t.is_sparse else x
+                 for t, x in zip(like, args)]
+        outs = func(*given)
+        dense = tuple([o.to_dense() if isinstance(o, Tensor) else o for o in _tuple(outs)])
+        return dense if isinstance(outs, (tuple, list)) else dense[0]
+
+    return on_entries, tuple([t._values().clone().requires_grad_(t.requires_grad) if isinstance(t, Tensor) and t.is_sparse else t for t in inputs])
 
 
 def _check_inputs(inputs: tuple) -> None:
@@ -333,9 +352,14 @@ def gradcheck(func: Callable, inputs: Any, *, eps: float = 1e-6, atol: float = 1
         raise AssertionError("Setting check_batched_forward_grad=True requires check_forward_ad to be True")
     options = {"eps": eps, "atol": atol, "rtol": rtol, "nondet_tol": nondet_tol, "check_grad_dtypes": check_grad_dtypes}
     inputs = _tuple(inputs)
+    if _any_sparse(inputs):
+        func, inputs = _on_entries(func, inputs)
     try:
         _check_inputs(inputs)
         outs = _tensors(func(*inputs))
+        if _any_sparse(outs):
+            func, inputs = _on_entries(func, inputs)
+            outs = [o.to_dense() for o in outs]
         for prefix, part in _parts(func, inputs, outs):
             if check_backward_ad:
                 (_fast if fast_mode else _slow)(part, inputs, prefix, options)
@@ -366,6 +390,8 @@ def gradgradcheck(func: Callable, inputs: Any, grad_outputs: Any = None, *, eps:
     if not (check_fwd_over_rev or check_rev_over_rev):
         raise AssertionError("Expected at least one of check_fwd_over_rev or check_rev_over_rev to be True")
     inputs = _tuple(inputs)
+    if _any_sparse(inputs):
+        func, inputs = _on_entries(func, inputs)
     if grad_outputs is None:
         rng = np.random.default_rng(0)
         seeds = tuple(_random_like(o, rng, gen_non_contig_grad_outputs) for o in _live(func, inputs))

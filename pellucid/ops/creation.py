@@ -4,7 +4,8 @@ from __future__ import annotations
 import math
 
 from ..core.device import check
-from ..core.layout import channels_last, contiguous_format, empty_in, preserve_format, strided
+from ..core.late import late
+from ..core.layout import channels_last, contiguous_format, empty_in, preserve_format, sparse_coo, strided
 from ._common import Spec, as_int, as_ints, as_size, broadcast_shapes, describe, dt, fail, is_tensor, np, sizes_from
 from .op import EXTERN, F, composite, primitive
 
@@ -55,6 +56,8 @@ def filled(shape, value, dtype, fmt=contiguous_format):
 
 def _filled(name, value, shape, dtype, device, layout, requires_grad, memory_format, out=None):
     check(device)
+    if layout is sparse_coo and not value:
+        return finish(late.sparse().nothing(tuple(shape), len(shape), dtype_or_default(dtype)), requires_grad)
     if layout is not None and layout is not strided:
         fail(RuntimeError, "P035", f"{name}(): layout {layout!r} is not available", fix="use layout=strided")
     if memory_format is preserve_format:
@@ -141,6 +144,8 @@ _LIKE = lambda m: [((m.t(2, 3),), {}), ((m.t(0, 2),), {"dtype": dt.int64}), ((m.
 @composite(batch="like", samples=_LIKE)
 def zeros_like(input, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False, memory_format=None):
     """Zeros of `input`'s shape, dtype and order of dimensions."""
+    if layout is not None and layout is not strided:
+        return F.zeros(tuple(input.shape), dtype=dtype or input.dtype, layout=layout, device=device, requires_grad=requires_grad)
     if dtype is None and device is None and memory_format is None and not requires_grad and input.is_contiguous():    # nearly always
         return F.filled(tuple(input.shape), 0, input.dtype)
     return _like(input, 0, dtype, device, requires_grad, memory_format)
@@ -155,6 +160,8 @@ def ones_like(input, *, dtype=None, layout=None, device=None, pin_memory=False, 
 @composite(batch="like", samples=_LIKE)
 def empty_like(input, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False, memory_format=None):
     """Uninitialised memory of `input`'s shape, dtype and order of dimensions."""
+    if layout is not None and layout is not strided:
+        return F.zeros(tuple(input.shape), dtype=dtype or input.dtype, layout=layout, device=device, requires_grad=requires_grad)
     return _like(input, None, dtype, device, requires_grad, memory_format)
 
 

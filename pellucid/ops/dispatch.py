@@ -9,7 +9,7 @@ True always: while an interpreter handles a call, it is off the stack, so what i
 from __future__ import annotations
 
 import contextlib
-from _thread import _local, allocate_lock
+from _thread import RLock, _local
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -51,7 +51,7 @@ class _ThreadState(_local):
 
 state = _State()
 local = _ThreadState()
-_lock = allocate_lock()
+_lock = RLock()             # the end of a tensor may count a reason out wherever the collector runs, in add_slow too
 
 
 def add_slow(n: int) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import warnings
 
+from ..core.late import late
 from ._common import Spec, dt, fail, is_tensor, need_tensor, np
 from .dispatch import values_known
 from .op import GATHER, REGISTRY, SCATTER, F, composite, primitive
@@ -19,7 +20,7 @@ def check_indices(fn: str, indices) -> None:
              f"Int; but got {got} instead (while checking arguments for {fn})", fix="convert them: indices.long()")
 
 
-def embedding_ref(weight, indices, *, padding_idx, scale_grad_by_freq):
+def embedding_ref(weight, indices, *, padding_idx, scale_grad_by_freq, sparse):
     rows = weight.shape[0]
     if indices.size and np.maximum.reduce(indices.view(np.uint64 if indices.dtype == np.int64 else np.uint32), None) >= rows:
         low, high = indices.min(), indices.max()        # (negative ones are very large without their sign)
@@ -123,11 +124,12 @@ def embedding_batch(b, weight, indices, **attrs):
 @primitive(GATHER, args="weight indices", forms="", ref=embedding_ref, jvp="weight", batch=embedding_batch, low=False,
            lower=lambda b, i, load, w, t, **_: load(0, (b.guarded(load(1, i[:t.ndim]), w.shape[0]), *i[t.ndim:])),
            infer=lambda w, i, **_: w.like((*i.shape, *w.shape[1:])),
-           vjp={"weight": lambda g, indices, weight_shape, padding_idx, scale_grad_by_freq:
+           vjp={"weight": lambda g, indices, weight_shape, padding_idx, scale_grad_by_freq, sparse:
+                late.sparse().rows_gradient(g, indices, weight_shape, padding_idx, scale_grad_by_freq) if sparse else
                 F.embedding_dense_backward(g, indices, weight_shape[0], padding_idx, scale_grad_by_freq)})
-def embedding_rows(weight, indices, padding_idx, scale_grad_by_freq):
-    """The rows of `weight` at `indices`."""
-    return (weight, indices), {"padding_idx": padding_idx, "scale_grad_by_freq": scale_grad_by_freq}
+def embedding_rows(weight, indices, padding_idx, scale_grad_by_freq, sparse=False):
+    """The rows of `weight` at `indices`. With `sparse` the gradient of `weight` is a sparse tensor."""
+    return (weight, indices), {"padding_idx": padding_idx, "scale_grad_by_freq": scale_grad_by_freq, "sparse": bool(sparse)}
 
 
 @composite(name="embedding_positional", public="embedding", onnx="Gather",
@@ -138,7 +140,7 @@ def embedding_positional(weight, indices, padding_idx=-1, scale_grad_by_freq=Fal
     if need_tensor(weight, "embedding", "weight").ndim != 2:
         fail(RuntimeError, "P28G", "'weight' must be 2-D", got=f"weight of shape {list(weight.shape)}",
              fix="the table is (number of rows, size of a row)")
-    return F.embedding_rows(weight, indices, padding_idx, bool(scale_grad_by_freq))
+    return F.embedding_rows(weight, indices, padding_idx, bool(scale_grad_by_freq), sparse)
 
 
 def _limit_norm(weight, indices, max_norm, norm_type) -> None:
@@ -167,7 +169,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
     """The rows of `weight` (V, D) at the integers `input` (*): (*, D).
 
     The row `padding_idx` gets no gradient. With `max_norm`, the rows in use are scaled down to that norm first, in place.
-    IndexError for an integer out of range. Gradients are dense, whatever `sparse` says."""
+    IndexError for an integer out of range. With `sparse` the gradient of `weight` is a sparse tensor."""
     rows = weight.shape[0] if weight.ndim == 2 else 0
     if padding_idx is not None and rows and not -rows <= padding_idx < rows:
         fail(AssertionError, "P647", "Padding_idx must be within num_embeddings",
@@ -181,7 +183,7 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
 
 @composite(forms="method", samples=lambda m: [((m.t(2, 3),), {}), ((m.t(0),), {}), ((m.t(2),), {"dtype": dt.float64})])
 def to_dense(input, dtype=None, *, masked_grad=None):
-    """The tensor itself: every layout here is dense, gradients of embeddings with `sparse=True` too."""
+    """The tensor itself, converted to `dtype`; of a sparse tensor the dense one."""
     return input if dtype is None else F.convert(input, dt.as_dtype(dtype))
 
 
@@ -210,13 +212,13 @@ def bag_of_each(offsets, count):
     return (offsets,), {"count": count}
 
 
-def _bags(weight, indices, offsets, bags, mode, per_sample_weights, padding_idx, scale_grad_by_freq):
+def _bags(weight, indices, offsets, bags, mode, per_sample_weights, padding_idx, scale_grad_by_freq, sparse):
     """(output, bag of each element, size of each bag, maximum's element or None)."""
     n = indices.numel()
     bag = F.bag_of_each(offsets, n)
     if padding_idx >= 0:                       # a bag of its own, beyond the last, for what does not count
         bag = F.where(F.eq(indices, padding_idx), bags, bag)
-    rows = F.embedding_rows(weight, indices, padding_idx, scale_grad_by_freq)
+    rows = F.embedding_rows(weight, indices, padding_idx, scale_grad_by_freq, sparse)
     sizes = F.index_add(F.zeros((bags + 1,), dtype=dt.int64), 0, bag, F.ones((n,), dtype=dt.int64))
     sizes = F.narrow(sizes, 0, 0, bags)
     if mode == "max":
@@ -270,7 +272,8 @@ def embedding_bag_positional(weight, indices, offsets, scale_grad_by_freq=False,
     bags = offsets.numel() - bool(include_last_offset)
     if include_last_offset:
         offsets = F.narrow(offsets, 0, 0, bags)
-    out, bag, sizes, best = _bags(weight, indices, offsets, bags, _MODES[mode], per_sample_weights, padding_idx, bool(scale_grad_by_freq))
+    out, bag, sizes, best = _bags(weight, indices, offsets, bags, _MODES[mode], per_sample_weights, padding_idx,
+                                   bool(scale_grad_by_freq), sparse)
     if mode == 2:
         index = F.where(F.lt(best, 0), 0, F.take(indices, F.clamp_min(best, 0))) if indices.numel() else F.clamp_min(best, 0)
         return out, bag, sizes, index

@@ -1,7 +1,8 @@
 """Optimisers, learning-rate schedules (`lr_scheduler`) and weight averaging (`swa_utils`).
 
 In: parameters whose `.grad` a backward pass filled. Out: parameters moved by `step()`. Names, arguments, defaults,
-`state_dict` and trajectories are PyTorch's. Not here: SparseAdam (there are no sparse gradients).
+`state_dict` and trajectories are PyTorch's. SGD, Adagrad, LBFGS and SparseAdam take sparse
+gradients; the others say so.
 """
 
 from ..core.errors import unknown as _unknown
@@ -22,6 +23,7 @@ from .radam import RAdam
 from .rmsprop import RMSprop
 from .rprop import Rprop
 from .sgd import SGD
+from .sparse_adam import SparseAdam
 
 __all__ = [
     "ASGD",
@@ -39,6 +41,7 @@ __all__ = [
     "RMSprop",
     "Rprop",
     "SGD",
+    "SparseAdam",
     "lr_scheduler",
     "swa_utils",
 ]

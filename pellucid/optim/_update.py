@@ -162,6 +162,12 @@ def add_(x: Tensor, y: Tensor, factor: float | Tensor) -> Tensor:
     return x.add_(y, alpha=factor) if _plain(factor) else x.add_(y * factor)
 
 
+def add_entries_(x: Tensor, places: Tensor, values: Tensor) -> None:
+    """x += values at the places that the coalesced sparse tensor `places` names; no others are touched."""
+    x._a[tuple(places._indices()._a)] += values._a
+    x._bump()
+
+
 def add_square_(x: Tensor, y: Tensor, factor: float | Tensor) -> Tensor:
     """x += factor * y * y."""
     return x.addcmul_(y, y, value=factor) if _plain(factor) else x.add_(y * y * factor)
@@ -196,7 +202,8 @@ class ElementwiseOptimizer(Optimizer):
     """An optimiser whose update of a parameter needs that parameter, its gradient and its state only."""
 
     _plain_kinds = "fd"  # dtypes (as NumPy's letters) that `_update_arrays` takes
-    _no_sparse = "does not support sparse gradients"
+    _sparse = False      # whether `_update_tensors` takes sparse gradients
+    _no_sparse = "{} does not support sparse gradients"
 
     def _new_state(self, p: Tensor, g: Tensor, group: dict[str, Any]) -> dict[str, Any]:
         """The state of a parameter before its first step."""
@@ -227,8 +234,8 @@ class ElementwiseOptimizer(Optimizer):
         for p in group["params"]:
             g = p.grad
             if g is not None:
-                if g.is_sparse:
-                    raise RuntimeError(f"{type(self).__name__} {self._no_sparse}")
+                if g.is_sparse and not self._sparse:
+                    raise RuntimeError(self._no_sparse.format(type(self).__name__))
                 work.append((p, g, self._state_of(p, g, group)))
         if work and group.get("capturable"):
             raise AssertionError(

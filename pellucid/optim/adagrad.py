@@ -15,6 +15,7 @@ from ..tensor import functions as T
 from ..tensor.updates import scratch_like, update
 from ._update import (
     ElementwiseOptimizer,
+    add_entries_,
     add_quotient_,
     advance,
     as_scalar_state,
@@ -89,6 +90,8 @@ class Adagrad(ElementwiseOptimizer):
             for p in group["params"]:
                 self.state[p].update(self._new_state(p, p, group))
 
+    _sparse = True
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:
@@ -126,9 +129,22 @@ class Adagrad(ElementwiseOptimizer):
     def _update_tensors(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         step = count(state["step"])
         rate = to_scalar(group["lr"]) / (1 + (step - 1) * group["lr_decay"])
+        if g.is_sparse:
+            return self._update_entries(p, g.coalesce(), state, group, number(rate))
         g = descent_tensor(p, g, group["weight_decay"], group["maximize"])
         root = state["sum"].addcmul_(g, g).sqrt() + group["eps"]
         add_quotient_(p, g, root, -number(rate))
+
+
+    def _update_entries(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any], rate: float) -> None:
+        """The update of what a sparse gradient names: the rest stays as it is."""
+        if group["weight_decay"] != 0:
+            raise RuntimeError("weight_decay option is not compatible with sparse gradients")
+        g = -g if group["maximize"] else g
+        values = g._values()
+        add_entries_(state["sum"], g, values * values)
+        root = state["sum"].sparse_mask(g)._values().sqrt() + group["eps"]
+        add_entries_(p, g, values / root * -rate)
 
 
 def _adagrad(

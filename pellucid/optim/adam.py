@@ -59,7 +59,7 @@ class Adam(ElementwiseOptimizer):
         decoupled_weight_decay: shrink p by ``lr * weight_decay`` instead, as AdamW does.
     """
 
-    _no_sparse = "does not support sparse gradients, please consider SparseAdam instead"
+    _no_sparse = "Adam does not support sparse gradients, please consider SparseAdam instead"
 
     def __init__(
         self,

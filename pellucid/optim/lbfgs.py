@@ -148,7 +148,7 @@ class LBFGS(Optimizer):
 
     def _flat_grad(self) -> Tensor:
         """All gradients as one vector; zeros for a parameter without one."""
-        return T.cat([_as_reals(T.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in self._params])
+        return T.cat([_as_reals(T.zeros_like(p) if p.grad is None else p.grad.to_dense()).reshape(-1) for p in self._params])
 
     def _move(self, t: float | Tensor, d: Tensor) -> None:
         """p += t * d for every parameter's share of the vector d."""

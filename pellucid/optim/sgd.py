@@ -16,6 +16,7 @@ from ._update import (
     ElementwiseOptimizer,
     add,
     add_,
+    add_entries_,
     check,
     check_fused,
     check_fused_options,
@@ -87,6 +88,8 @@ class SGD(ElementwiseOptimizer):
         super().__init__(params, defaults)
         check_fused_options(self, fused, foreach, differentiable)
 
+    _sparse = True
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:
@@ -126,6 +129,8 @@ class SGD(ElementwiseOptimizer):
 
     def _update_tensors(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
         momentum, lr = group["momentum"], to_scalar(group["lr"])
+        if g.is_sparse:
+            g = g.coalesce()
         g = descent_tensor(p, g, group["weight_decay"], group["maximize"])
         if given(momentum):
             buffer = state.get("momentum_buffer")
@@ -136,6 +141,8 @@ class SGD(ElementwiseOptimizer):
             g = add(g, buffer, momentum) if group["nesterov"] else buffer
         if isinstance(lr, Tensor) and lr.requires_grad:
             p.addcmul_(g, lr, value=-1)
+        elif g.is_sparse:
+            add_entries_(p, g, g._values() * -number(lr))
         else:
             add_(p, g, -number(lr))
 

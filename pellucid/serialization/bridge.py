@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..core.dtype import dtype
+from ..core.late import late
 from ..core.spec import contiguous_strides
 from ..core.storage import Storage
 from ..nn.parameter import Parameter
 from ..tensor import Size, Tensor
 from ..tensor.storages import WITHOUT_CLASS, TypedStorage, UntypedStorage
 
-__all__ = ["WITHOUT_CLASS", "Parameter", "Parts", "Size", "Tensor", "TypedStorage", "UntypedStorage", "parameter", "parts", "plain",
+__all__ = ["WITHOUT_CLASS", "Parameter", "Parts", "Size", "Tensor", "TypedStorage", "UntypedStorage", "parameter", "parts", "plain", "sparse",
            "storage_parts", "tensor"]
 
 
@@ -44,6 +45,11 @@ def tensor(array: np.ndarray, memory: Storage | None, requires_grad: bool) -> Te
 def parameter(data: Tensor, requires_grad: bool) -> Parameter:
     """A Parameter over the memory of `data`."""
     return Parameter(data, requires_grad)
+
+
+def sparse(indices: Tensor, values: Tensor, size: Size, coalesced: bool) -> Tensor:
+    """A sparse tensor over the memory of its indices and values."""
+    return late.sparse().rebuild(indices._a, values._a, tuple(size), coalesced, False)
 
 
 def plain(p: Tensor) -> Tensor:

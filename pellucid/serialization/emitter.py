@@ -103,7 +103,7 @@ class Emitter:
         if isinstance(obj, bridge.Tensor):
             if type(obj) is bridge.Parameter:
                 return Emitter.save_parameter
-            if type(obj) is bridge.Tensor:
+            if type(obj) is bridge.Tensor or obj.is_sparse:
                 return Emitter.save_tensor
             fail(TypeError, "P511", f"cannot save a {type(obj).__name__}: only Tensor and Parameter themselves are restored, not other "
                  "subclasses", fix="save t.as_subclass(Tensor)")
@@ -277,9 +277,20 @@ class Emitter:
         self._memoize(obj)
 
     def _tensor_function(self, obj: Any) -> None:
+        if obj.is_sparse:
+            return self._global("torch._utils", "_rebuild_sparse_tensor")
         self._global("torch._utils", "_rebuild_tensor_v2" if obj.dtype in STORAGE_NAMES else "_rebuild_tensor_v3")
 
+    def _sparse_arguments(self, obj: Any) -> None:
+        self._call("torch.serialization", "_get_layout", str(obj.layout))
+        self._put()
+        self.save((obj._indices(), obj._values(), obj.shape, obj.is_coalesced()))
+        self.out += b"\x86"
+        self._put()
+
     def _tensor_arguments(self, obj: Any) -> None:
+        if obj.is_sparse:
+            return self._sparse_arguments(obj)
         parts = bridge.parts(obj)
         typed = obj.dtype in STORAGE_NAMES
         self.out += b"("

@@ -137,6 +137,7 @@ class Interpreter:
         self.alive: list[Any] = []
         self.closed: set[int] = set()                # ids of containers that lie in another
         self.unusual_keys = 0
+        self.checks: list[Callable[[], None]] = []   # what to look at once all storages have their bytes
 
     # -- errors ----------------------------------------------------------------------------------------------------
 

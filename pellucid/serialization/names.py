@@ -7,13 +7,15 @@ True always: a name outside the table is refused with what it is and how to mend
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict, defaultdict
 from typing import Any
 
 import numpy as np
 
 from ..core.device import TYPES, device
-from ..core.dtype import ALL, dtype
+from ..core.dtype import ALL, dtype, int64
+from ..core.layout import sparse_coo
 from . import bridge, numpy_values
 from .errors import CorruptCheckpointError, UnsafeCheckpointError, UnsupportedCheckpointError, brief
 from .interpreter import Builder, Interpreter, plain_attributes
@@ -180,6 +182,39 @@ def _written_out(view: np.ndarray, conj: bool, neg: bool, storage: LoadedStorage
     return out
 
 
+def _get_layout(s: Interpreter, name: Any) -> Any:
+    if name in ("torch.sparse_csr", "torch.sparse_csc", "torch.sparse_bsr", "torch.sparse_bsc"):
+        raise UnsupportedCheckpointError(
+            f"the checkpoint holds a tensor of layout {name}, which pellucid has no form for", file=s.file, found=name,
+            mend="convert it in PyTorch (to_sparse_coo() or to_dense()) and save again",
+        )
+    if name != "torch.sparse_coo":
+        raise ValueError(f"no tensor here has the layout {brief(name)}")
+    return sparse_coo
+
+
+def _rebuild_sparse_tensor(s: Interpreter, layout: Any, data: Any) -> Any:
+    """A sparse tensor. What its indices name is checked once their bytes are there."""
+    if layout is not sparse_coo or type(data) is not tuple or not 3 <= len(data) <= 4:
+        raise ValueError("a sparse_coo tensor's indices, values and size are needed")
+    indices, values, size, coalesced = (*data, False)[:4]
+    if any(type(t) is not bridge.Tensor for t in (indices, values)) or indices.dtype is not int64 or indices.ndim != 2 or values.ndim < 1:
+        raise ValueError("indices and values must be tensors")
+    n, count = indices.shape
+    if type(size) is not bridge.Size or type(coalesced) not in (bool, type(None)) or values.shape[0] != count \
+            or min(size, default=0) < 0 or tuple(size[n:]) != tuple(values.shape[1:]) or len(size) < n \
+            or math.prod(size) >= 1 << 58:
+        raise ValueError("indices, values and size do not fit each other")
+
+    def check() -> None:
+        found = indices._a
+        if found.size and (found.min() < 0 or (found.max(1) >= size[:n]).any()):
+            raise CorruptCheckpointError("a sparse tensor has indices beyond its size", file=s.file, found=f"a tensor of size {list(size)}")
+
+    s.checks.append(check)
+    return bridge.sparse(indices, values, size, bool(coalesced))
+
+
 def _rebuild_parameter(s: Interpreter, data: Any, requires_grad: Any = True, hooks: Any = None) -> Any:
     _no_hooks(hooks)
     if type(data) is not bridge.Tensor:
@@ -240,7 +275,9 @@ def _table() -> dict[tuple[str, str], Any]:
     add("_codecs", "encode", _encode)
     add("torch", "Size", _size)
     add("torch", "device", _device)
-    for function in (_rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3, _rebuild_parameter, _rebuild_parameter_with_state):
+    add("torch.serialization", "_get_layout", _get_layout)
+    for function in (_rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3, _rebuild_sparse_tensor, _rebuild_parameter,
+                     _rebuild_parameter_with_state):
         add("torch._utils", function.__name__, function)
     add("torch._tensor", "_rebuild_from_type_v2", _rebuild_from_type)
     for module in ("torch", "torch._tensor", "torch.tensor"):
@@ -260,7 +297,7 @@ _TABLE = _table()
 _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _WHOLE_MODULE = ("torch.nn.modules", "torchvision.models", "torch.jit", "torch.fx")
 _NO_FORM = {
-    "_rebuild_qtensor": "a quantised tensor", "_rebuild_sparse_tensor": "a sparse tensor", "_rebuild_nested_tensor": "a nested tensor",
+    "_rebuild_qtensor": "a quantised tensor", "_rebuild_nested_tensor": "a nested tensor",
     "_rebuild_sparse_csr_tensor": "a sparse tensor", "_rebuild_meta_tensor_no_storage": "a tensor without data (device 'meta')",
     "_rebuild_wrapper_subclass": "a tensor subclass", "_rebuild_device_tensor_from_numpy": "a tensor of another device",
     "_rebuild_device_tensor_from_cpu_tensor": "a tensor of another device", "_rebuild_xla_tensor": "a tensor of another device",

@@ -110,7 +110,15 @@ def _load_zip(source: Source, restore: Restore, limits: Limits, mapped: bool, en
     storages = ZipStorages(archive, restore, order, mapped)
     data = archive.read("data.pkl", limits.pickle_bytes)
     cursor = Cursor(lambda place, length: data[place : place + length], 0, len(data), source.name)
-    return _interpreter(cursor, storages, limits, source, encoding).run()
+    interpreter = _interpreter(cursor, storages, limits, source, encoding)
+    return _checked(interpreter, interpreter.run())
+
+
+def _checked(interpreter: Interpreter, result: Any) -> Any:
+    """What was read, looked at once more now that the storages have their bytes."""
+    for check in interpreter.checks:
+        check()
+    return result
 
 
 def load_bare(f: Any, *, encoding: str = "utf-8", limits: Limits | None = None) -> Any:
@@ -162,6 +170,7 @@ def _load_legacy(source: Source, restore: Restore, limits: Limits, encoding: str
     system = following()
     if type(system) is not dict or type(system.get("little_endian", True)) is not bool:
         raise CorruptCheckpointError("the description of the system that wrote the file is malformed", file=source.name, found=brief(system))
-    result = following()
+    interpreter = _interpreter(cursor, storages, limits, source, encoding)
+    result = interpreter.run()
     storages.fill(following(), cursor.place)
-    return result
+    return _checked(interpreter, result)

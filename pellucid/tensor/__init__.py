@@ -17,11 +17,17 @@ __all__ = ["F", "Function", "FunctionCtx", "Node", "RemovableHandle", "Size", "T
            "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "once_differentiable", "register_plain_class",
            "saved_tensors_hooks", "set_grad_enabled", "trace", "trace_specs"]
 
-__getattr__ = lazily(__name__, ("tracing",), {"TraceError": "fake", "trace": "tracing", "trace_specs": "tracing"})
+__getattr__ = lazily(__name__, ("tracing", "sparse", "sparse_rules"), {"TraceError": "fake", "trace": "tracing", "trace_specs": "tracing"})
 
 
 def _load_and_trace(*args, **kwargs):
     return __getattr__("trace_specs")(*args, **kwargs)
 
 
+def _sparse():
+    __getattr__("sparse_rules")
+    return __getattr__("sparse")
+
+
+late.sparse = _sparse
 late.trace = _load_and_trace         # until `tracing`, which programs that only run eagerly do without, fills the slot itself

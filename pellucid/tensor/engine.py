@@ -102,16 +102,18 @@ def leaf_uses(starts: list, needed: set | None, everything: bool = False) -> dic
 # ---------------------------------------------------------------------------------------------------- leaves
 def store(leaf, g, create_graph: bool) -> None:
     """Accumulate `g` into `leaf.grad`: taken over if nothing else refers to it, copied or added otherwise."""
-    if create_graph or isinstance(g._a, Geometry) and not isinstance(g._a, Geometry):
+    if create_graph:
         leaf._grad = F.clone(g) if leaf._grad is None else F.add(leaf._grad, g)
         return
-    if type(g._a) is Fake:
-        return store_traced(leaf, g)
+    if isinstance(g._a, Geometry):
+        return store_traced(leaf, g) if type(g._a) is Fake else store_by_operators(leaf, g)
     with _accumulating:
         grad = leaf._grad
         a = g._a
         like = leaf._a
-        if grad is not None:
+        if grad is not None and isinstance(grad._a, Geometry):
+            leaf._grad = F.add(g, grad)
+        elif grad is not None:
             np.add(grad._a, a, out=grad._a, casting="unsafe")
             grad._bump()
         # 3 references to the array: g's slot, `a`, getrefcount's argument; 3 to g: the caller's variable, this one, the argument
@@ -124,6 +126,17 @@ def store(leaf, g, create_graph: bool) -> None:
             c = np.empty_like(like, subok=False) if dense(like) else np.empty(like.shape, like.dtype)
             np.copyto(c, a if a.dtype.kind != "c" or like.dtype.kind == "c" else a.real, casting="unsafe")
             leaf._grad = wrap(c)
+
+
+def store_by_operators(leaf, g) -> None:
+    """`store` for a gradient whose array stands for values kept elsewhere (a sparse one)."""
+    grad = leaf._grad
+    if grad is None:
+        leaf._grad = F.clone(F.detach(g))
+    elif isinstance(grad._a, Geometry):
+        leaf._grad = F.add(grad, g)
+    else:
+        grad.add_(g)
 
 
 def store_traced(leaf, g) -> None:

@@ -276,6 +276,8 @@ def slow_call_inplace(op: Op, self, args: tuple, kwargs: dict):
     if r is NotImplemented:
         return r
     if isinstance(r, Slots):
+        if r.is_sparse and not self.is_sparse:
+            r = r.to_dense()
         write(self, r, op.public + "_")
     return self
 

@@ -18,7 +18,7 @@ from ..ops.dispatch import Interpreter
 from ..ops.op import REGISTRY, Op, resolve
 from . import eager, layouts
 from .core import new
-from .fake import Cell, Fake, TraceError, fake_array
+from .fake import Cell, Fake, Geometry, TraceError, brief, fake_array, refuse
 
 ndarray = np.ndarray
 
@@ -177,6 +177,8 @@ class Memories(Interpreter):
             if not a.cell.tracer.open:
                 raise TraceError(message("P3004", "this tensor was made inside a function while it was traced: it has no value",
                                          fix="return it from the traced function instead of keeping it in a variable or attribute"))
+        elif isinstance(a, Geometry):
+            refuse("a tensor that is not strided", got=f"{t.layout}, {brief(a)}", fix="to_dense() it outside the traced function")
         saved = self.touch(t)
         if self.apart and t._fn is not None and saved.fake is None:
             t._fn, t._oi = None, 0

@@ -191,10 +191,32 @@ def tensor_repr(t, *, tensor_contents: str | None = None) -> str:
     return _with_suffixes(text, suffixes, indent)
 
 
-def _with_suffixes(text: str, suffixes: list[str], indent: int) -> str:
+def sparse_repr(t, indices, values) -> str:
+    """The repr of a sparse tensor with these indices and values."""
+    prefix = "tensor("
+    indent, parts = len(prefix), []
+    for name, part in (("indices", indices), ("values", values)):
+        start = f"{name}=tensor("
+        text = start + _contents(part._a, part.dtype, indent + len(start))
+        parts.append(text + (")" if part._a.size else f", size={tuple(part._a.shape)})"))
+    default = dt.get_default_dtype()
+    usual = dt.complex128 if default is dt.float64 else dt.complex64
+    suffixes = [f"size={tuple(t._a.shape)}", f"nnz={indices._a.shape[1]}"]
+    if t.dtype not in (default, usual, dt.int64, dt.bool_):
+        suffixes.append(f"dtype={t.dtype}")
+    suffixes.append(f"layout={t.layout}")
+    if not t.is_leaf:
+        suffixes.append(f"grad_fn=<{type(t._fn).__name__}>")
+    elif t._rg:
+        suffixes.append("requires_grad=True")
+    return _with_suffixes(prefix + (",\n" + " " * indent).join(parts), suffixes, indent, True)
+
+
+def _with_suffixes(text: str, suffixes: list[str], indent: int, newline: bool = False) -> str:
     last = len(text) - text.rfind("\n") + 1
     for suffix in suffixes:
-        if last + len(suffix) + 2 > _options.linewidth:
+        if newline or last + len(suffix) + 2 > _options.linewidth:
+            newline = False
             text += ",\n" + " " * indent + suffix
             last = indent + len(suffix)
         else:

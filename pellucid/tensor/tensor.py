@@ -13,7 +13,7 @@ from ..core.errors import describe, fail
 from ..core.late import late
 from ..ops.dispatch import add_slow, local, state
 from ..ops.op import REGISTRY, F, Op, install
-from . import autograd, convert, engine, entries, hooks, html, indexing
+from . import autograd, convert, engine, entries, hooks, html, indexing, to_sparse
 from .core import DROPPED, Invalid, PLAIN, Slots, UNTRACKED, Untracked, new, readable, touch, values, wrap
 from .inplace import make_inplace, make_relabel
 from .size import Size
@@ -495,7 +495,7 @@ def not_a_number(t: Tensor):
          fix="index one element first, reduce with .mean() or .sum(), or use .tolist()")
 
 
-for _name, _method in {**hooks.METHODS, **convert.METHODS}.items():
+for _name, _method in {**hooks.METHODS, **convert.METHODS, **to_sparse.METHODS}.items():
     setattr(Tensor, _name, _method)
 entries.set_tensor_type(Tensor)
 engine.type_of_grad = Tensor

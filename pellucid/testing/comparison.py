@@ -31,13 +31,13 @@ def assert_close(actual, expected, *, allow_subclasses: bool = True, rtol: float
     """
     if (rtol is None) != (atol is None):
         raise ValueError(f"rtol and atol must both be specified or both be unspecified, but got {rtol=} and {atol=}.")
-    where = _compare(actual, expected, rtol, atol, equal_nan, check_dtype, check_stride, "")
+    where = _compare(actual, expected, rtol, atol, equal_nan, check_dtype, check_layout, check_stride, "")
     if where:
         raise AssertionError(msg(where) if callable(msg) else msg or where)
 
 
-def _compare(a, e, rtol, atol, equal_nan, check_dtype, check_stride, place: str) -> str | None:
-    options = (rtol, atol, equal_nan, check_dtype, check_stride)
+def _compare(a, e, rtol, atol, equal_nan, check_dtype, check_layout, check_stride, place: str) -> str | None:
+    options = (rtol, atol, equal_nan, check_dtype, check_layout, check_stride)
     suffix = f"\n\nThe failure occurred for item {place}" if place else ""
     if isinstance(a, Mapping) and isinstance(e, Mapping):
         if a.keys() != e.keys():
@@ -60,6 +60,9 @@ def _compare(a, e, rtol, atol, equal_nan, check_dtype, check_stride, place: str)
         return f"The values for attribute 'shape' do not match: {x.shape} != {y.shape}.{suffix}"
     if check_dtype and tensors and x.dtype is not y.dtype:
         return f"The values for attribute 'dtype' do not match: {x.dtype} != {y.dtype}.{suffix}"
+    if check_layout and x.layout is not y.layout:
+        return f"The values for attribute 'layout' do not match: {x.layout} != {y.layout}.{suffix}"
+    x, y = x.to_dense(), y.to_dense()
     if check_stride and x.stride() != y.stride():
         return f"The values for attribute 'stride()' do not match: {x.stride()} != {y.stride()}.{suffix}"
     r, t = default_tolerances(x.dtype, y.dtype) if rtol is None else (rtol, atol)

@@ -220,7 +220,11 @@ PICKLES: dict[str, tuple[bytes, type[CheckpointError]]] = {
     "object": (pt(g("builtins", "object"), EMPTY, b"\x81"), UNSAFE),
     "argparse": (pt(g("argparse", "Namespace"), EMPTY, b"\x81"), UNSAFE),
     "quantised": (pt(g("torch._utils", "_rebuild_qtensor")), UNSUPPORTED),
-    "sparse": (pt(g("torch._utils", "_rebuild_sparse_tensor")), UNSUPPORTED),
+    "sparse CSR": (pt(call("torch.serialization", "_get_layout", u("torch.sparse_csr"))), UNSUPPORTED),
+    "a layout of its own": (pt(call("torch.serialization", "_get_layout", u("torch.funny"))), CORRUPT),
+    "a sparse tensor of nothing": (pt(call("torch._utils", "_rebuild_sparse_tensor", b"N", EMPTY)), CORRUPT),
+    "sparse indices that are floats": (pt(call("torch._utils", "_rebuild_sparse_tensor", call("torch.serialization", "_get_layout",
+                                          u("torch.sparse_coo")), t(tensor(), tensor(), call("torch", "Size", t(i(2), i(3)))))), CORRUPT),
     "float4": (pt(g("torch", "float4_e2m1fn_x2")), UNSUPPORTED),
     "quantised storage": (pt(tensor(kind="QInt8Storage")), UNSUPPORTED),
     # opcodes that build any object
