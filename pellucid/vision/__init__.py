@@ -1,9 +1,9 @@
-"""Images: datasets, transforms, models, operators on boxes and regions, and drawing, under torchvision's names."""
+"""Computer vision: data sets, image transforms, models and operators under torchvision's names. Submodules load on first use."""
 from __future__ import annotations
 
 from ..core.lazy import lazily as _lazily
 
-_LATER = ("datasets", "io", "models", "ops", "transforms", "utils")
+_LATER = ("datasets", "io", "models", "ops", "transforms", "tv_tensors", "utils")
 __getattr__ = _lazily(__name__, _LATER)
 
 

@@ -103,7 +103,7 @@ def _to_pil(image: Tensor) -> Image.Image:
 
 def _from_pil(image: Image.Image, dtype: torch.dtype) -> Tensor:
     tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
-    return tensor.to(dtype) / 255 if dtype.is_floating_point else tensor
+    return tensor.to(dtype).mul_(1.0 / 255) if dtype.is_floating_point else tensor
 
 
 def _parse_colours(colours: Colours, count: int, dtype: torch.dtype = torch.uint8) -> list[tuple]:
