@@ -53,14 +53,14 @@ def weights() -> None:
 def record_models(only: list[str]) -> None:
     """Everything that tests/unit/vision/test_models.py compares, one entry a model."""
     target = ROOT / "tests" / "golden" / "vision_models.json.gz"
-    records = json.loads(gzip.decompress(target.read_bytes())) if target.exists() and only else {}
+    records = json.loads(gzip.decompress(target.read_bytes())) if target.exists() else {}
     for name in only or models.list_models(module=models):
         if name in LEFT_OUT:
             continue
         records[name] = measure(torch, models, name)
         print(name, records[name]["parameters"], image_size(name), records[name].get("loss"), flush=True)
-    text = json.dumps(dict(sorted(records.items())), separators=(",", ":"))
-    target.write_bytes(gzip.compress(text.encode(), mtime=0))
+        text = json.dumps(dict(sorted(records.items())), separators=(",", ":"))      # written each time: a long run may be cut short
+        target.write_bytes(gzip.compress(text.encode(), mtime=0))
     print(len(records), "models,", target.stat().st_size, "bytes")
 
 

@@ -153,7 +153,8 @@ def register_model(weights: type[WeightsEnum], *, prepare: Prepare | None = None
                 warnings.warn(f"Using {' and '.join(repr(n) for n in ('weights', 'progress')[:len(args)])} as positional parameter(s) is "
                               "deprecated since 0.13 and may be removed in the future. Please use keyword parameter(s) instead.")
                 kwargs.update(zip(("weights", "progress"), args))
-            chosen = _deprecated(kwargs) if "pretrained" in kwargs or isinstance(kwargs.get("weights"), bool) else kwargs.pop("weights", None)
+            deprecated = "pretrained" in kwargs or isinstance(kwargs.get("weights"), bool)
+            chosen = _deprecated(kwargs) if deprecated else kwargs.pop("weights", None)
             progress = kwargs.pop("progress", True)
             finish = None
             if isinstance(chosen, os.PathLike) or isinstance(chosen, str) and os.path.isfile(chosen):
@@ -187,7 +188,8 @@ def register_model(weights: type[WeightsEnum], *, prepare: Prepare | None = None
                               "please use 'weights' instead.")
             warnings.warn("Arguments other than a weight enum or `None` for 'weights' are deprecated since 0.13 and may be removed in the "
                           f"future. The current behavior is equivalent to passing `weights={entry}`."
-                          + (f" You can also use `weights={weights.__name__}.DEFAULT` to get the most up-to-date weights." if wanted else ""))
+                          + (f" You can also use `weights={weights.__name__}.DEFAULT` to get the most up-to-date weights."
+                             if wanted else ""))
             return entry
 
         build.weights = weights

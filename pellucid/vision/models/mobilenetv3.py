@@ -70,7 +70,8 @@ class MobileNetV3(nn.Module):
         super().__init__()
         if not inverted_residual_setting:
             raise ValueError("The inverted_residual_setting should not be empty")
-        if not (isinstance(inverted_residual_setting, Sequence) and all(isinstance(s, InvertedResidualConfig) for s in inverted_residual_setting)):
+        if not (isinstance(inverted_residual_setting, Sequence)
+                and all(isinstance(s, InvertedResidualConfig) for s in inverted_residual_setting)):
             raise TypeError("The inverted_residual_setting should be List[InvertedResidualConfig]")
         block = block or InvertedResidual
         norm_layer = norm_layer or partial(nn.BatchNorm2d, eps=0.001, momentum=0.01)

@@ -55,8 +55,10 @@ class ResBottleneckBlock(nn.Module):
         super().__init__()
         self.proj = None
         if width_in != width_out or stride != 1:
-            self.proj = Conv2dNormActivation(width_in, width_out, kernel_size=1, stride=stride, norm_layer=norm_layer, activation_layer=None)
-        self.f = BottleneckTransform(width_in, width_out, stride, norm_layer, activation_layer, group_width, bottleneck_multiplier, se_ratio)
+            self.proj = Conv2dNormActivation(width_in, width_out, kernel_size=1, stride=stride, norm_layer=norm_layer,
+                                             activation_layer=None)
+        self.f = BottleneckTransform(width_in, width_out, stride, norm_layer, activation_layer, group_width, bottleneck_multiplier,
+                                     se_ratio)
         self.activation = activation_layer(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:

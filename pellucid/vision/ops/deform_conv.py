@@ -28,7 +28,8 @@ def deform_conv2d(input: Tensor, offset: Tensor, weight: Tensor, bias: Tensor | 
     groups, offset_groups = channels // per_group, offset.shape[1] // (2 * kh * kw)
     if offset_groups == 0 or offset.shape[1] % (2 * kh * kw) or channels % offset_groups:
         raise RuntimeError("the shape of the offset tensor at dimension 1 is not valid. It should be a multiple of 2 * weight.size[2] * "
-                           f"weight.size[3].\nGot offset.shape[1]={offset.shape[1]}, while 2 * weight.size[2] * weight.size[3]={2 * kh * kw}")
+                           f"weight.size[3].\nGot offset.shape[1]={offset.shape[1]}, while 2 * weight.size[2] * weight.size[3]="
+                           f"{2 * kh * kw}")
     if tuple(offset.shape) != (n, 2 * offset_groups * kh * kw, out_h, out_w):
         raise RuntimeError(f"offset output dims: got {tuple(offset.shape)}, expected {(n, 2 * offset_groups * kh * kw, out_h, out_w)}")
     # Where each weight reads, (N, G, KH, KW, OH, OW).

@@ -97,7 +97,8 @@ class Conv3dNormActivation(ConvNormActivation):
 class SqueezeExcitation(nn.Module):
     """Scales each channel by what the average over the image says of it (Hu et al. 2017, https://arxiv.org/abs/1709.01507)."""
 
-    def __init__(self, input_channels: int, squeeze_channels: int, activation: Layer = nn.ReLU, scale_activation: Layer = nn.Sigmoid) -> None:
+    def __init__(self, input_channels: int, squeeze_channels: int, activation: Layer = nn.ReLU,
+                 scale_activation: Layer = nn.Sigmoid) -> None:
         super().__init__()
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc1 = nn.Conv2d(input_channels, squeeze_channels, 1)

@@ -56,9 +56,11 @@ def test_losses_of_pairs_by_hand() -> None:
 
 
 def test_focal_loss() -> None:
-    near(ops.sigmoid_focal_loss(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 0.0])), [0.25 * 0.25 * math.log(2), 0.75 * 0.25 * math.log(2)])
+    both = ops.sigmoid_focal_loss(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 0.0]))
+    near(both, [0.25 * 0.25 * math.log(2), 0.75 * 0.25 * math.log(2)])
     logits, targets = f64(4, 3), (f64(4, 3, seed=1) > 0).double()
-    near(ops.sigmoid_focal_loss(logits, targets, alpha=-1, gamma=0, reduction="mean"), F.binary_cross_entropy_with_logits(logits, targets).item())
+    plain = F.binary_cross_entropy_with_logits(logits, targets).item()
+    near(ops.sigmoid_focal_loss(logits, targets, alpha=-1, gamma=0, reduction="mean"), plain)
     assert gradcheck(lambda x: ops.sigmoid_focal_loss(x, targets, reduction="sum"), (logits,))
     with pytest.raises(ValueError, match="alpha"):
         ops.sigmoid_focal_loss(logits, targets, alpha=2)
@@ -156,7 +158,8 @@ ROIS = np.array([[0, 1.0, 1, 7, 9], [1, -3, -2.5, 4, 20], [0, 2, 2, 2, 2], [1, 3
 @pytest.mark.parametrize("aligned", [False, True])
 def test_roi_align(ratio: int, aligned: bool) -> None:
     x, rois = f64(2, 3, 9, 11), torch.from_numpy(ROIS)
-    near(ops.roi_align(x, rois, (2, 3), 0.7, ratio, aligned), slow_align(x.detach().numpy(), ROIS, (2, 3), 0.7, ratio, aligned, False), 1e-12)
+    want = slow_align(x.detach().numpy(), ROIS, (2, 3), 0.7, ratio, aligned, False)
+    near(ops.roi_align(x, rois, (2, 3), 0.7, ratio, aligned), want, 1e-12)
     boxes = [rois[rois[:, 0] == i, 1:] for i in (0, 1)]
     order = np.argsort(ROIS[:, 0], kind="stable")
     assert torch.equal(ops.roi_align(x, boxes, 2, 0.7, ratio, aligned), ops.roi_align(x, rois, 2, 0.7, ratio, aligned)[order])

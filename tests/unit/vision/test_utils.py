@@ -74,7 +74,8 @@ def test_labels_are_drawn() -> None:
     plain = utils.draw_bounding_boxes(image, boxes, colors=["red", "blue"])
     labelled = utils.draw_bounding_boxes(image, boxes, labels=["cat", None], colors=["red", "blue"], label_colors="white")
     assert bool((labelled[1] > 0).any()) and not bool((plain[1] > 0).any())
-    on_colour = utils.draw_bounding_boxes(image, boxes, labels=["cat", "dog"], colors="red", fill_labels=True, label_background_colors="lime")
+    on_colour = utils.draw_bounding_boxes(image, boxes, labels=["cat", "dog"], colors="red", fill_labels=True,
+                                          label_background_colors="lime")
     assert int((on_colour[1] == 255).sum()) > 20
     with pytest.warns(UserWarning, match="font_size"):
         utils.draw_bounding_boxes(image, boxes, font_size=10)
@@ -100,7 +101,8 @@ def test_key_points_are_drawn() -> None:
     points = torch.tensor([[[3.0, 3.0], [12.0, 3.0], [3.0, 9.0]]])
     out = utils.draw_keypoints(BLACK, points, colors="red", radius=1, visibility=torch.tensor([[True, True, False]]))
     assert out[0, 3, 3] == out[0, 3, 12] == 255 and out[0, 9, 3] == 0
-    linked = utils.draw_keypoints(BLACK, points, [(0, 1), (0, 2)], colors="red", radius=1, width=1, visibility=torch.tensor([[[1], [1], [0]]]))
+    seen = torch.tensor([[[1], [1], [0]]])
+    linked = utils.draw_keypoints(BLACK, points, [(0, 1), (0, 2)], colors="red", radius=1, width=1, visibility=seen)
     assert linked[1, 3, 7] == 255 and linked[1, 6, 3] == 0
     for wrong in ({"keypoints": points[0]}, {"keypoints": points, "visibility": torch.ones(1, 2)}):
         with pytest.raises(ValueError):
