@@ -16,6 +16,7 @@ import pellucid as torch
 from ...core.errors import fail
 from ...tensor import Tensor
 from .. import tv_tensors
+from ..ops.boxes import box_iou
 from ..pillow import is_pil
 from . import functional as F
 from .functional.convert import get_dimensions
@@ -371,13 +372,6 @@ class ElasticTransform(Transform):
         return self._call_kernel(F.elastic, inpt, **params, fill=fill_of(self.fill, type(inpt)), interpolation=self.interpolation)
 
 
-def _overlap(boxes: Tensor, box: Tensor) -> Tensor:
-    """Intersection over union of each of `boxes`, (N, 4), with `box`."""
-    low, high = torch.maximum(boxes[:, :2], box[:2]), torch.minimum(boxes[:, 2:], box[2:])
-    shared = (high - low).clamp(min=0).prod(dim=1)
-    return shared / ((boxes[:, 2:] - boxes[:, :2]).prod(dim=1) + (box[2:] - box[:2]).prod() - shared)
-
-
 class RandomIoUCrop(Transform):
     """SSD's crop: one that overlaps some box by at least a random amount; boxes whose centre is outside become 0."""
 
@@ -415,7 +409,7 @@ class RandomIoUCrop(Transform):
                 within = (left < cx) & (cx < left + w) & (top < cy) & (cy < top + h)
                 if not within.any():
                     continue
-                if _overlap(corners[within], torch.tensor([left, top, left + w, top + h], dtype=corners.dtype)).max() < least:
+                if box_iou(corners[within], torch.tensor([[left, top, left + w, top + h]], dtype=corners.dtype)).max() < least:
                     continue
                 return {"top": top, "left": left, "height": h, "width": w, "within": within}
 
