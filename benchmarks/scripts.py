@@ -11,6 +11,7 @@ code (`side`), which notes the value and the time of every `backward()` (a step,
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import random
@@ -62,7 +63,7 @@ def digits(folder: Path, data: Path) -> None:
 @dataclass(frozen=True)
 class Script:
     """`command`: the script and its arguments, run in `folder` (below FOLDER), or in its part `start`. `prepare`: writes its data;
-    `first`: a script that the same side runs before. `vision`: it imports torchvision."""
+    `first`: a script that the same side runs before. `vision`: it imports torchvision. `steps`: more of them take too long."""
 
     name: str
     folder: str
@@ -71,6 +72,7 @@ class Script:
     prepare: Callable[[Path, Path], None] | None = None
     first: tuple[str, ...] = ()
     vision: bool = False
+    steps: int = 1000
 
 
 LM = ("main.py", "--data", "text", "--epochs", "1")
@@ -83,7 +85,7 @@ SCRIPTS = (
     Script("word_language_model LSTM", "examples/word_language_model", LM, prepare=words),
     Script("word_language_model GRU", "examples/word_language_model", (*LM, "--model", "GRU"), prepare=words),
     Script("word_language_model Transformer", "examples/word_language_model", (*LM, "--model", "Transformer", "--lr", "5"), prepare=words),
-    Script("time_sequence_prediction", "examples/time_sequence_prediction", ("train.py", "--steps", "3"), first=("generate_sine_wave.py",)),
+    Script("time_sequence_prediction", "examples/time_sequence_prediction", ("train.py", "--steps", "3"), first=("generate_sine_wave.py",), steps=6),
     Script("reinforce", "examples/reinforcement_learning", ("reinforce.py",)),
     Script("actor_critic", "examples/reinforcement_learning", ("actor_critic.py",)),
     Script("nanoGPT", "nanoGPT", (*GPT, "--compile=False"), prepare=characters),
@@ -103,7 +105,7 @@ class Enough(BaseException):
     """Raised by backward() when all steps that were asked for are done."""
 
 
-def side(framework: str, notes_file: str, steps: int, wide: bool, vision: bool, command: list[str]) -> None:
+def side(framework: str, notes_file: str, steps: int, wide: bool, shim: str, command: list[str]) -> None:
     """Run one script with `framework` as torch; write what every backward() saw: the loss, and when."""
     sys.path.insert(0, str(ROOT))
     if framework == "pellucid":
@@ -114,9 +116,9 @@ def side(framework: str, notes_file: str, steps: int, wide: bool, vision: bool, 
             sys.argv[:] = [script, *arguments]
             sys.path[0] = os.getcwd()
             runpy.run_path(script, run_name="__main__")
+        if shim:
+            importlib.import_module(shim)
     import torch
-    if vision:
-        import torchvision  # noqa: F401
     torch.set_num_threads(THREADS)
     if framework == "torch":
         torch.storage._dtype_to_storage_type_map()      # a table made on first use: before the names in it change
@@ -154,10 +156,10 @@ def run(script: Script, framework: str, options: argparse.Namespace, wide: bool)
                    TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD="1",           # examples that save arrays are older than that check of PyTorch's
                    PYTHONPATH=os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")]))
         notes = Path(temporary) / "notes.json"
-        for command, steps in ((script.first, 0), (script.command, options.steps)):
+        for command, steps in ((script.first, 0), (script.command, min(script.steps, options.steps))):
             if command:
                 done = subprocess.run([sys.executable, __file__, "--side", framework, str(notes), str(steps), str(int(wide)),
-                                       str(int(script.vision)), *command], cwd=folder / script.start, env=env, text=True,
+                                       options.shim if script.vision else "", *command], cwd=folder / script.start, env=env, text=True,
                                       stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
                 if done.returncode:
                     raise RuntimeError(f"{script.name} failed on {framework}:\n{done.stdout[-options.tail:]}")
@@ -184,6 +186,7 @@ def main() -> None:
     arguments.add_argument("--data", type=Path, default=DATA, help="holds tinyshakespeare.txt and mnist-small")
     arguments.add_argument("--steps", type=int, default=50)
     arguments.add_argument("--rounds", type=int, default=3, help="of the timing; 0: compare the losses only")
+    arguments.add_argument("--shim", default="", metavar="MODULE", help="imported first beside PyTorch by scripts that use torchvision")
     arguments.add_argument("--tail", type=int, default=3000, help="how much of a failing script's output to show")
     options = arguments.parse_intermixed_args()
     ratios = []
@@ -210,6 +213,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
-        side(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5] == "1", sys.argv[6] == "1", sys.argv[7:])
+        side(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5] == "1", sys.argv[6], sys.argv[7:])
     else:
         main()
