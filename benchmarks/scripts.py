@@ -38,7 +38,7 @@ def words(folder: Path, data: Path) -> None:
     """Three texts for word_language_model; its own are not in every copy of the repository."""
     text = (data / "tinyshakespeare.txt").read_text().splitlines(keepends=True)
     (folder / "text").mkdir()
-    for name, lines in (("train", text[:4000]), ("valid", text[4000:4200]), ("test", text[4200:4400])):
+    for name, lines in (("train", text[:1500]), ("valid", text[1500:1600]), ("test", text[1600:1700])):
         (folder / "text" / f"{name}.txt").write_text("".join(lines))
 
 
@@ -75,7 +75,7 @@ class Script:
     steps: int = 1000
 
 
-LM = ("main.py", "--data", "text", "--epochs", "1")
+LM = ("main.py", "--data", "text", "--epochs", "2", "--batch_size", "8", "--emsize", "100", "--nhid", "100")
 GPT = ("train.py", "config/train_shakespeare_char.py", "--device=cpu", "--eval_iters=2", "--log_interval=10", "--block_size=64",
        "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--max_iters=100", "--lr_decay_iters=100", "--dtype=float32")
 
