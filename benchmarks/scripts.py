@@ -75,7 +75,7 @@ class Script:
     steps: int = 1000
 
 
-LM = ("main.py", "--data", "text", "--epochs", "2", "--batch_size", "8", "--emsize", "100", "--nhid", "100")
+LM = ("main.py", "--data", "text", "--epochs", "1", "--batch_size", "4", "--emsize", "100", "--nhid", "100")
 GPT = ("train.py", "config/train_shakespeare_char.py", "--device=cpu", "--eval_iters=2", "--log_interval=10", "--block_size=64",
        "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--max_iters=100", "--lr_decay_iters=100", "--dtype=float32")
 

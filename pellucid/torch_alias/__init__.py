@@ -8,6 +8,7 @@ here is an error that says so and names the nearest one.
 """
 from __future__ import annotations
 
+import multiprocessing
 import multiprocessing.spawn
 import os
 import sys
@@ -33,6 +34,7 @@ def install() -> None:
     HEADS.update(torch="pellucid", torchvision="pellucid.vision")
     if multiprocessing.spawn.get_preparation_data is not _preparation_data:
         multiprocessing.spawn.get_preparation_data = _preparation_data
+        multiprocessing.set_forkserver_preload([__name__])      # and not the script, which needs this first
 
 
 def run(script: str | os.PathLike[str], arguments: list[str] | tuple[str, ...] = ()) -> None:
@@ -45,7 +47,7 @@ def run(script: str | os.PathLike[str], arguments: list[str] | tuple[str, ...] =
     main.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = main
     sys.argv[:] = [str(script), *arguments]
-    sys.path[0] = os.path.dirname(path)
+    sys.path[:0 if sys.flags.safe_path else 1] = [os.path.dirname(path)]
     exec(code, vars(main))
 
 

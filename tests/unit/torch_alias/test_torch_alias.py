@@ -54,6 +54,12 @@ def test_names_are_pellucids_own(script) -> None:
                   if getattr(m, "__file__", None)]
         assert len(loaded) == len(set(loaded))
         assert set(dir(pellucid)) <= set(dir(torch)) and torch.linalg is pellucid.linalg
+        from pellucid.core.alias import HEADS
+        assert HEADS == {"torch": "pellucid", "torchvision": "pellucid.vision"}
+        HEADS["optics"] = "pellucid.optim"          # a head that is a part, as torchvision is
+        import optics.lr_scheduler as schedulers
+        from optics import SGD
+        assert schedulers is pellucid.optim.lr_scheduler and SGD is pellucid.optim.SGD and sys.modules["optics"] is pellucid.optim
     """)
 
 
