@@ -79,11 +79,12 @@ LM = ("main.py", "--data", "text", "--epochs", "1", "--batch_size", "4", "--emsi
 GPT = ("train.py", "config/train_shakespeare_char.py", "--device=cpu", "--eval_iters=2", "--log_interval=10", "--block_size=64",
        "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--max_iters=100", "--lr_decay_iters=100", "--dtype=float32")
 
+# At its own rate of 20 the GRU is chaotic: PyTorch nudged by one rounding leaves itself as fast (1e-6 in 40 steps, 1e-4 in 45).
 # Compiled, PyTorch draws other random numbers than it does by itself; so nothing is dropped there.
 SCRIPTS = (
     Script("regression", "examples/regression", ("main.py",)),
     Script("word_language_model LSTM", "examples/word_language_model", LM, prepare=words),
-    Script("word_language_model GRU", "examples/word_language_model", (*LM, "--model", "GRU"), prepare=words),
+    Script("word_language_model GRU", "examples/word_language_model", (*LM, "--model", "GRU", "--lr", "2"), prepare=words),
     Script("word_language_model Transformer", "examples/word_language_model", (*LM, "--model", "Transformer", "--lr", "5"), prepare=words),
     Script("time_sequence_prediction", "examples/time_sequence_prediction", ("train.py", "--steps", "3"), first=("generate_sine_wave.py",), steps=6),
     Script("reinforce", "examples/reinforcement_learning", ("reinforce.py",)),
