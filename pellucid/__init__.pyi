@@ -7,6 +7,7 @@ from .tensor.size import Size as Size
 from .tensor.tensor import Tensor as Tensor
 from .tensor.storages import TypedStorage as TypedStorage
 from .tensor.storages import UntypedStorage as UntypedStorage
+from . import accelerator as accelerator
 from . import amp as amp
 from . import array_api as array_api
 from .tensor.autocast import autocast as autocast
@@ -15,6 +16,7 @@ from . import backends as backends
 from . import capture as capture
 from . import compiler as compiler
 from . import core as core
+from . import cpu as cpu
 from . import cuda as cuda
 from .core.device import device as device
 from . import distributed as distributed
@@ -26,6 +28,7 @@ from .core.dtype import finfo as finfo
 from . import func as func
 from . import fx as fx
 from . import graph as graph
+from . import hub as hub
 from .core.dtype import iinfo as iinfo
 from .tensor.modes import inference_mode as inference_mode
 from . import jit as jit
@@ -34,6 +37,8 @@ from .core.layout import layout as layout
 from . import linalg as linalg
 from . import masked as masked
 from .core.layout import memory_format as memory_format
+from . import mps as mps
+from . import mtia as mtia
 from . import multiprocessing as multiprocessing
 from . import native as native
 from . import nn as nn
@@ -54,6 +59,7 @@ from . import storage as storage
 from . import testing as testing
 from . import utils as utils
 from . import version as version
+from . import xpu as xpu
 
 __version__: str
 def BFloat16Storage(*args: Any, **kwargs: Any) -> Any: ...
@@ -117,6 +123,7 @@ def get_autocast_cpu_dtype(*args: Any, **kwargs: Any) -> Any: ...
 def get_autocast_dtype(*args: Any, **kwargs: Any) -> Any: ...
 def get_autocast_gpu_dtype(*args: Any, **kwargs: Any) -> Any: ...
 def get_default_dtype(*args: Any, **kwargs: Any) -> Any: ...
+def get_float32_matmul_precision(*args: Any, **kwargs: Any) -> Any: ...
 def get_num_interop_threads(*args: Any, **kwargs: Any) -> Any: ...
 def get_num_threads(*args: Any, **kwargs: Any) -> Any: ...
 def get_printoptions(*args: Any, **kwargs: Any) -> Any: ...
@@ -171,6 +178,7 @@ def set_autocast_cache_enabled(*args: Any, **kwargs: Any) -> Any: ...
 def set_autocast_dtype(*args: Any, **kwargs: Any) -> Any: ...
 def set_default_dtype(*args: Any, **kwargs: Any) -> Any: ...
 def set_default_tensor_type(*args: Any, **kwargs: Any) -> Any: ...
+def set_float32_matmul_precision(*args: Any, **kwargs: Any) -> Any: ...
 def set_flush_denormal(*args: Any, **kwargs: Any) -> Any: ...
 def set_num_interop_threads(*args: Any, **kwargs: Any) -> Any: ...
 def set_num_threads(*args: Any, **kwargs: Any) -> Any: ...

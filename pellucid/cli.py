@@ -1,4 +1,4 @@
-"""The command line: `pellucid demo`, `pellucid info`, `pellucid --version`.
+"""The command line: `pellucid run`, `pellucid explain`, `pellucid demo`, `pellucid info`, `pellucid --version`.
 
 In: the arguments of the process. Out: text on standard output and an exit status (0 good, 1 failed, 2 misused,
 130 interrupted).
@@ -19,7 +19,10 @@ from pathlib import Path
 import numpy as np
 
 import pellucid
+from pellucid.core.lazy import lazily
 from pellucid.demo import digits
+
+_later = lazily("pellucid", ("torch_alias",))       # importing it changes what `import torch` means
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -57,6 +60,14 @@ def parser() -> argparse.ArgumentParser:
                          help="exit with status 1 if there is more, for CI: max_breaks=0,max_recompiles=1")
     explain.set_defaults(command=run_explain)
 
+    run = commands.add_parser("run", help="run a script written for PyTorch: `import torch` is pellucid there")
+    run.add_argument("script", type=Path)
+    run.add_argument("arguments", nargs=argparse.REMAINDER, help="for the script")
+    run.add_argument("--float64", action="store_true", help="compute in float64 wherever the script says float32")
+    run.add_argument("--missing", action="store_true",
+                     help="do not run it: list what it uses of torch that is not here, with status 1 if there is any")
+    run.set_defaults(command=run_script)
+
     info = commands.add_parser("info", help="versions, processor, threads, data types and devices")
     info.set_defaults(command=run_info)
     return top
@@ -82,6 +93,22 @@ def run_demo(options: argparse.Namespace) -> int:
             shuffle_labels=options.shuffle_labels,
         )
     )
+    return 0
+
+
+def run_script(options: argparse.Namespace) -> int:
+    """Run the script as `python` would, with pellucid as torch; or list what it would miss."""
+    if not options.script.is_file():
+        print(f"pellucid run: there is no {options.script}", file=sys.stderr)
+        return 2
+    torch_alias = _later("torch_alias")
+    if options.missing:
+        found = torch_alias.absent(options.script)
+        print("\n".join(map(str, found)), end="\n" if found else "")
+        return 1 if found else 0
+    if options.float64:
+        torch_alias.float64(torch_alias.torch)
+    torch_alias.run(options.script, options.arguments)
     return 0
 
 

@@ -17,7 +17,8 @@ for name in dir(pellucid):        # what loads on first use is public too
 TARGET = ROOT / "tests" / "golden" / "api.txt"
 SPACES = ("", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "nn.utils.parametrize", "nn.parallel", "optim", "optim.lr_scheduler", "optim.swa_utils",
           "autograd", "autograd.functional", "autograd.graph", "utils.data", "utils.checkpoint", "linalg", "sparse", "special", "fft", "serialization",
-          "serialization.safetensors", "random", "testing", "cuda", "backends", "compiler",
+          "serialization.safetensors", "random", "testing", "cuda", "cpu", "accelerator", "xpu", "mps", "mtia", "hub", "backends", "backends.cuda",
+          "compiler",
           "jit", "onnx", "distributed", "overrides", "masked", "signal", "signal.windows", "array_api", "array_api.fft", "array_api.linalg",
           "func", "amp", "profiler", "autograd.profiler", "autograd.profiler_util", "utils.benchmark", "distributions",
           "distributions.constraints", "distributions.transforms", "vision.datasets", "vision.datasets.utils", "vision.io",

@@ -1,5 +1,7 @@
-"""Availability of CUDA in this build, and its switches: settable, without effect on the CPU."""
+"""Availability of CUDA in this build, and its switches: settable, without effect on the CPU (`nn.attention.sdpa_kernel` has one there)."""
 from __future__ import annotations
+
+_sdp = {"flash": True, "mem_efficient": True, "math": True, "cudnn": True}
 
 
 class _MatrixProducts:
@@ -22,3 +24,43 @@ def is_available() -> bool:
 def is_built() -> bool:
     """False: not part of this build."""
     return False
+
+
+def enable_flash_sdp(enabled: bool) -> None:
+    """Set whether a GPU may use fused attention."""
+    _sdp["flash"] = bool(enabled)
+
+
+def flash_sdp_enabled() -> bool:
+    """What `enable_flash_sdp` set; True before."""
+    return _sdp["flash"]
+
+
+def enable_mem_efficient_sdp(enabled: bool) -> None:
+    """Set whether a GPU may use memory-efficient attention."""
+    _sdp["mem_efficient"] = bool(enabled)
+
+
+def mem_efficient_sdp_enabled() -> bool:
+    """What `enable_mem_efficient_sdp` set; True before."""
+    return _sdp["mem_efficient"]
+
+
+def enable_math_sdp(enabled: bool) -> None:
+    """Set whether a GPU may use attention made of its parts."""
+    _sdp["math"] = bool(enabled)
+
+
+def math_sdp_enabled() -> bool:
+    """What `enable_math_sdp` set; True before."""
+    return _sdp["math"]
+
+
+def enable_cudnn_sdp(enabled: bool) -> None:
+    """Set whether a GPU may use cuDNN's attention."""
+    _sdp["cudnn"] = bool(enabled)
+
+
+def cudnn_sdp_enabled() -> bool:
+    """What `enable_cudnn_sdp` set; True before."""
+    return _sdp["cudnn"]

@@ -15,11 +15,11 @@
 """
 from __future__ import annotations
 
-from .control import disable, is_compiling, reset, set_stance
+from .control import disable, is_compiling, is_exporting, reset, set_stance
 from .driver import Compiled, compile, trace
 from .sizes import mark_dynamic, mark_static
 from .explain import Explanation, explain, explain_all
 
 is_dynamo_compiling = is_compiling              # PyTorch's name
 
-__all__ = ["Compiled", "Explanation", "compile", "disable", "explain", "explain_all", "is_compiling", "is_dynamo_compiling", "mark_dynamic", "mark_static", "reset", "set_stance", "trace"]
+__all__ = ["Compiled", "Explanation", "compile", "disable", "explain", "explain_all", "is_compiling", "is_dynamo_compiling", "is_exporting", "mark_dynamic", "mark_static", "reset", "set_stance", "trace"]

@@ -41,6 +41,11 @@ def is_compiling() -> bool:
     return interpreted.place is not None
 
 
+def is_exporting() -> bool:
+    """Whether this code is being captured for another program to run: never, here."""
+    return False
+
+
 def reset() -> None:
     """Forget all compiled versions of all functions."""
     for compiled in tuple(every):

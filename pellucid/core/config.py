@@ -28,6 +28,7 @@ class Config:
     deterministic: bool = False                 # use_deterministic_algorithms
     deterministic_warn_only: bool = False
     warn_always: bool = False
+    float32_matmul_precision: str = "highest"
     kernels: bool = os.environ.get("PELLUCID_EAGER_KERNELS", "1") != "0"       # large eager operators run native kernels
 
     def describe(self) -> str:

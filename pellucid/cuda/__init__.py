@@ -3,8 +3,11 @@ from __future__ import annotations
 
 from ..core.lazy import lazily as _lazily
 
-__all__ = ["current_device", "device_count", "empty_cache", "get_device_name", "is_available", "is_initialized", "manual_seed",
-           "manual_seed_all", "seed_all", "synchronize"]
+__all__ = ["current_device", "device_count", "empty_cache", "get_arch_list", "get_device_capability", "get_device_name",
+           "get_device_properties", "get_rng_state", "get_rng_state_all", "is_available", "is_bf16_supported", "is_initialized",
+           "is_tf32_supported", "manual_seed", "manual_seed_all", "max_memory_allocated", "max_memory_reserved", "mem_get_info",
+           "memory_allocated", "memory_reserved", "memory_stats", "reset_peak_memory_stats", "seed_all", "set_device",
+           "set_rng_state", "set_rng_state_all", "synchronize"]
 
 
 def is_available() -> bool:
@@ -55,6 +58,91 @@ def seed_all() -> None:
 
 def empty_cache() -> None:
     """Nothing is cached."""
+
+
+def is_bf16_supported(including_emulation: bool = True) -> bool:
+    """False: there is no device. (The CPU computes bfloat16.)"""
+    return False
+
+
+def is_tf32_supported() -> bool:
+    """False: there is no device."""
+    return False
+
+
+def get_arch_list() -> list[str]:
+    """Empty: nothing is compiled for CUDA."""
+    return []
+
+
+def set_device(device) -> None:
+    """Raises RuntimeError: there is no device."""
+    _none("set_device()")
+
+
+def get_device_capability(device=None) -> tuple[int, int]:
+    """Raises RuntimeError: there is no device."""
+    _none("get_device_capability()")
+
+
+def get_device_properties(device=None):
+    """Raises RuntimeError: there is no device."""
+    _none("get_device_properties()")
+
+
+def mem_get_info(device=None) -> tuple[int, int]:
+    """Raises RuntimeError: there is no device."""
+    _none("mem_get_info()")
+
+
+def memory_allocated(device=None) -> int:
+    """0 bytes."""
+    return 0
+
+
+def max_memory_allocated(device=None) -> int:
+    """0 bytes."""
+    return 0
+
+
+def memory_reserved(device=None) -> int:
+    """0 bytes."""
+    return 0
+
+
+def max_memory_reserved(device=None) -> int:
+    """0 bytes."""
+    return 0
+
+
+def memory_stats(device=None) -> dict[str, int]:
+    """Empty: no device has an allocator."""
+    return {}
+
+
+def reset_peak_memory_stats(device=None) -> None:
+    """Nothing to reset."""
+
+
+def get_rng_state(device="cuda"):
+    """Raises RuntimeError: there is no device."""
+    _none("get_rng_state()")
+
+
+def get_rng_state_all() -> list:
+    """One state for each device: none."""
+    return []
+
+
+def set_rng_state(new_state, device="cuda") -> None:
+    """Raises RuntimeError: there is no device."""
+    _none("set_rng_state()")
+
+
+def set_rng_state_all(new_states) -> None:
+    """Sets the state of each device: there is none. RuntimeError if states of devices are given."""
+    if len(new_states):
+        _none("set_rng_state_all()")
 
 
 __getattr__ = _lazily(__name__, ("amp",))

@@ -1,6 +1,8 @@
 """Functions of the public namespace that ask about tensors or settings rather than compute."""
 from __future__ import annotations
 
+import warnings
+
 from ..core import dtype as dt
 from ..core import spec
 from ..core.config import config
@@ -12,7 +14,7 @@ from .size import Size
 PUBLIC = ("is_tensor", "is_floating_point", "is_complex", "is_nonzero", "is_storage", "numel", "typename", "result_type", "can_cast",
           "promote_types", "broadcast_shapes", "get_num_threads", "set_num_threads", "get_num_interop_threads",
           "set_num_interop_threads", "use_deterministic_algorithms", "are_deterministic_algorithms_enabled",
-          "is_deterministic_algorithms_warn_only_enabled", "is_warn_always_enabled",
+          "is_deterministic_algorithms_warn_only_enabled", "is_warn_always_enabled", "get_float32_matmul_precision", "set_float32_matmul_precision", "_assert",
           "set_warn_always", "is_same_size", "zero_", "resize_as_", "is_conj", "is_neg", "is_inference", "is_signed", "set_flush_denormal")
 
 
@@ -151,6 +153,26 @@ def are_deterministic_algorithms_enabled() -> bool:
 
 def is_deterministic_algorithms_warn_only_enabled() -> bool:
     return config.deterministic_warn_only
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """Record how products of float32 matrices may round: "highest", "high" or "medium". On the CPU they are float32 throughout, which
+    all three allow."""
+    if precision in ("highest", "high", "medium"):
+        config.float32_matmul_precision = precision
+    else:
+        warnings.warn(f"{precision} is not one of 'highest', 'high', or 'medium'; the current setFloat32MatmulPrecision call has no effect.",
+                      stacklevel=2)
+
+
+def get_float32_matmul_precision() -> str:
+    """What `set_float32_matmul_precision` set; "highest" before."""
+    return config.float32_matmul_precision
+
+
+def _assert(condition, message: str) -> None:
+    """`assert condition, message`, as a function."""
+    assert condition, message
 
 
 def set_warn_always(b: bool) -> None:

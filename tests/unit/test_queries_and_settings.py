@@ -88,6 +88,45 @@ def test_devices_answer_truthfully():
     assert backends.mps.is_built() is False and backends.cudnn.version() is None
 
 
+def test_what_scripts_ask_of_devices():
+    assert not (cuda.is_bf16_supported() or cuda.is_tf32_supported() or cuda.get_arch_list() or cuda.memory_stats() or cuda.get_rng_state_all())
+    assert 0 == cuda.memory_allocated() == cuda.max_memory_allocated() == cuda.memory_reserved() == cuda.max_memory_reserved()
+    assert cuda.reset_peak_memory_stats() is cuda.set_rng_state_all([]) is None
+    for call in (lambda: cuda.set_device(0), cuda.get_device_capability, cuda.get_device_properties, cuda.mem_get_info, cuda.get_rng_state,
+                 lambda: cuda.set_rng_state(torch.get_rng_state()), lambda: cuda.set_rng_state_all([torch.get_rng_state()])):
+        with pytest.raises(RuntimeError, match="no CUDA device"):
+            call()
+    assert torch.cpu.is_available() and torch.cpu.device_count() == 1 and torch.cpu.current_device() == "cpu" and torch.cpu.synchronize() is None
+    assert torch.accelerator.current_accelerator() is None
+    for call in (torch.accelerator.current_device_index, lambda: torch.accelerator.set_device_index(0), torch.accelerator.synchronize):
+        with pytest.raises(RuntimeError, match="Cannot access accelerator device when none is available"):
+            call()
+    for module in (torch.accelerator, torch.xpu, torch.mps, torch.mtia):
+        assert module.is_available() is False and module.device_count() == 0
+    for module in (torch.xpu, torch.mps, torch.mtia):
+        assert module.empty_cache() is module.manual_seed(0) is None
+    assert torch.compiler.is_exporting() is False
+
+
+def test_switches_keep_what_is_set():
+    assert torch.get_float32_matmul_precision() == "highest"
+    torch.set_float32_matmul_precision("high")
+    with pytest.warns(UserWarning, match="low is not one of 'highest', 'high', or 'medium'"):
+        torch.set_float32_matmul_precision("low")
+    assert torch.get_float32_matmul_precision() == "high"
+    torch.set_float32_matmul_precision("highest")
+    for switch, asked in ((backends.cuda.enable_flash_sdp, backends.cuda.flash_sdp_enabled), (backends.cuda.enable_math_sdp, backends.cuda.math_sdp_enabled),
+                          (backends.cuda.enable_mem_efficient_sdp, backends.cuda.mem_efficient_sdp_enabled),
+                          (backends.cuda.enable_cudnn_sdp, backends.cuda.cudnn_sdp_enabled)):
+        assert asked()
+        switch(False)
+        assert not asked()
+        switch(True)
+    torch._assert(True, "fine")
+    with pytest.raises(AssertionError, match="three"):
+        torch._assert(1 + 1 == 3, "three")
+
+
 def cubes(x):
     return (x ** 3).sum()
 

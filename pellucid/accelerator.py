@@ -1,0 +1,46 @@
+"""`pellucid.accelerator`: the device besides the CPU, whatever kind it is: there is none in this build.
+
+Scripts ask `torch.accelerator.is_available()`, and take the CPU.
+"""
+from __future__ import annotations
+
+from typing import NoReturn
+
+from .core.device import device as Device
+
+__all__ = ["current_accelerator", "current_device_index", "device_count", "is_available", "set_device_index", "synchronize"]
+
+
+def is_available() -> bool:
+    """False: this build computes on the CPU."""
+    return False
+
+
+def device_count() -> int:
+    """0."""
+    return 0
+
+
+def current_accelerator(check_available: bool = False) -> Device | None:
+    """None."""
+    return None
+
+
+def _none() -> NoReturn:
+    raise RuntimeError("Cannot access accelerator device when none is available. This build computes on the CPU: "
+                       "check pellucid.accelerator.is_available() first.")
+
+
+def current_device_index() -> int:
+    """Raises RuntimeError: there is no accelerator."""
+    _none()
+
+
+def set_device_index(device) -> None:
+    """Raises RuntimeError: there is no accelerator."""
+    _none()
+
+
+def synchronize(device=None) -> None:
+    """Raises RuntimeError: there is no accelerator."""
+    _none()
