@@ -59,6 +59,7 @@ from . import storage as storage
 from . import testing as testing
 from . import utils as utils
 from . import version as version
+from . import vision as vision
 from . import xpu as xpu
 
 __version__: str
