@@ -11,6 +11,8 @@ SLOTS = {
     "grad": "tensor.autograd: (outputs, inputs, gradients of the outputs, ...) -> gradients of the inputs",
     "draws": "native: () -> native.rng.Draws, or None without a compiler",
     "bind_method": "tensor.tensor: puts a newly registered operator's method forms on Tensor",
+    "default_device": "tensor.devices: where functions that make tensors do so, until it is called with None",
+    "meta": "tensor: () -> the interpreter of tensors without data, loaded when first asked for",
     "array_namespace": "pellucid: () -> the module pellucid.array_api, loaded when first asked for",
 }
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import math
 
-from ..core.device import check
+from ..core.device import check, on_meta
 from ..core.layout import channels_last, contiguous_format, empty_in, preserve_format, strided
 from ._common import Spec, as_int, as_ints, as_size, broadcast_shapes, describe, dt, fail, is_tensor, np, sizes_from
 from .op import EXTERN, F, composite, primitive
@@ -477,9 +477,17 @@ def to(input, *args, device=None, dtype=None, non_blocking=False, copy=False, me
     if args:
         copy = args[1] if len(args) > 1 else copy
     if other is not None:
-        dtype, device = other.dtype, None
-    check(device)
+        dtype, device = other.dtype, other.device
     d = input.dtype if dtype is None else dt.as_dtype(dtype)
+    if on_meta(device):
+        if not input.is_meta:
+            return F.empty_like(input, dtype=d, device=device, memory_format=memory_format)
+    elif device is not None and input.is_meta:
+        check(device)
+        fail(NotImplementedError, "P3011", "Cannot copy out of meta tensor; no data!", got=describe(input),
+             fix="make it anew: empty_like(x, device='cpu'); module.to_empty(device='cpu') does it for parameters")
+    else:
+        check(device)
     fmt = memory_format or preserve_format
     if d is not input.dtype:
         r = F.convert(input, d)
@@ -528,6 +536,8 @@ def type_as(input, other):
 @composite(forms="method", samples=_SAME)
 def pin_memory(input, device=None):
     """`input` itself: pinning has no meaning without an accelerator."""
+    if input.is_meta:
+        fail(RuntimeError, "P3019", f"cannot pin '{input.type()}' only dense CPU tensors can be pinned", got=describe(input))
     return input
 
 

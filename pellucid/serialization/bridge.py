@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.device import META
 from ..core.dtype import dtype
 from ..core.spec import contiguous_strides
 from ..core.storage import Storage
 from ..nn.parameter import Parameter
-from ..tensor import Size, Tensor
+from ..tensor import F, Size, Tensor
 from ..tensor.storages import WITHOUT_CLASS, TypedStorage, UntypedStorage
 
 __all__ = ["WITHOUT_CLASS", "Parameter", "Parts", "Size", "Tensor", "TypedStorage", "UntypedStorage", "parameter", "parts", "plain",
@@ -44,6 +45,11 @@ def tensor(array: np.ndarray, memory: Storage | None, requires_grad: bool) -> Te
 def parameter(data: Tensor, requires_grad: bool) -> Parameter:
     """A Parameter over the memory of `data`."""
     return Parameter(data, requires_grad)
+
+
+def without_data(kind: dtype, size: tuple[int, ...], stride: tuple[int, ...], requires_grad: bool) -> Tensor:
+    """A leaf on the meta device."""
+    return F.empty_strided(size, stride, dtype=kind, device=META, requires_grad=requires_grad)
 
 
 def plain(p: Tensor) -> Tensor:

@@ -142,6 +142,8 @@ def _flag(value: Any) -> bool:
 def _rebuild_tensor(s: Interpreter, storage: Any, offset: Any, size: Any, stride: Any) -> Any:
     storage = _typed(storage)
     array = strided_view(storage, storage.dtype, offset, size, stride)
+    if storage.forget:
+        return bridge.without_data(storage.dtype, tuple(size), tuple(stride), False)
     return bridge.tensor(array, storage.region.memory, False)
 
 
@@ -157,6 +159,8 @@ def _rebuild_tensor_v3(s: Interpreter, storage: Any, offset: Any, size: Any, str
     _no_hooks(hooks)
     storage = _typed(storage)
     array = strided_view(storage, kind, offset, size, stride)
+    if storage.forget:
+        return bridge.without_data(kind, tuple(size), tuple(stride), _flag(requires_grad))
     memory = storage.region.memory
     if metadata:
         if type(metadata) is not dict or not set(metadata) <= {"conj", "neg"}:
@@ -178,6 +182,14 @@ def _written_out(view: np.ndarray, conj: bool, neg: bool, storage: LoadedStorage
 
     storage.region.when_filled(write)
     return out
+
+
+def _rebuild_meta_tensor_no_storage(s: Interpreter, kind: Any, size: Any, stride: Any, requires_grad: Any) -> Any:
+    if type(kind) is not dtype or type(size) not in (tuple, bridge.Size) or type(stride) is not tuple or len(size) != len(stride):
+        raise ValueError("a dtype, a size and strides are needed")
+    if any(type(n) is not int or not 0 <= n < 1 << 48 for n in (*size, *stride)):
+        raise ValueError("sizes and strides are numbers from 0 on")
+    return bridge.without_data(kind, tuple(size), stride, _flag(requires_grad))
 
 
 def _rebuild_parameter(s: Interpreter, data: Any, requires_grad: Any = True, hooks: Any = None) -> Any:
@@ -240,7 +252,7 @@ def _table() -> dict[tuple[str, str], Any]:
     add("_codecs", "encode", _encode)
     add("torch", "Size", _size)
     add("torch", "device", _device)
-    for function in (_rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3, _rebuild_parameter, _rebuild_parameter_with_state):
+    for function in (_rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3, _rebuild_meta_tensor_no_storage, _rebuild_parameter, _rebuild_parameter_with_state):
         add("torch._utils", function.__name__, function)
     add("torch._tensor", "_rebuild_from_type_v2", _rebuild_from_type)
     for module in ("torch", "torch._tensor", "torch.tensor"):
@@ -261,7 +273,7 @@ _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _WHOLE_MODULE = ("torch.nn.modules", "torchvision.models", "torch.jit", "torch.fx")
 _NO_FORM = {
     "_rebuild_qtensor": "a quantised tensor", "_rebuild_sparse_tensor": "a sparse tensor", "_rebuild_nested_tensor": "a nested tensor",
-    "_rebuild_sparse_csr_tensor": "a sparse tensor", "_rebuild_meta_tensor_no_storage": "a tensor without data (device 'meta')",
+    "_rebuild_sparse_csr_tensor": "a sparse tensor",
     "_rebuild_wrapper_subclass": "a tensor subclass", "_rebuild_device_tensor_from_numpy": "a tensor of another device",
     "_rebuild_device_tensor_from_cpu_tensor": "a tensor of another device", "_rebuild_xla_tensor": "a tensor of another device",
 }

@@ -17,11 +17,12 @@ __all__ = ["F", "Function", "FunctionCtx", "Node", "RemovableHandle", "Size", "T
            "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "once_differentiable", "register_plain_class",
            "saved_tensors_hooks", "set_grad_enabled", "trace", "trace_specs"]
 
-__getattr__ = lazily(__name__, ("tracing",), {"TraceError": "fake", "trace": "tracing", "trace_specs": "tracing"})
+__getattr__ = lazily(__name__, ("tracing",), {"META_INTERPRETER": "meta", "TraceError": "fake", "trace": "tracing", "trace_specs": "tracing"})
 
 
 def _load_and_trace(*args, **kwargs):
     return __getattr__("trace_specs")(*args, **kwargs)
 
 
+late.meta = lambda: __getattr__("META_INTERPRETER")
 late.trace = _load_and_trace         # until `tracing`, which programs that only run eagerly do without, fills the slot itself

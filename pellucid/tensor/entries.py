@@ -11,6 +11,7 @@ import numbers
 import numpy as np
 
 from ..core.config import config
+from ..core.device import on_meta
 from ..core.late import late
 from ..core.storage import Storage
 from ..ops.dispatch import local, state
@@ -147,7 +148,7 @@ def composite_entry(op: Op):
     body = op.body
 
     def entry(*args, **kwargs):
-        if state.slow:
+        if state.slow or kwargs and "device" in kwargs and on_meta(kwargs["device"]):
             r = slow_call(op, args, kwargs)
             if r is not NotImplemented:
                 return r
