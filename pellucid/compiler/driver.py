@@ -24,6 +24,7 @@ from ..capture.sources import known
 from ..capture.segment import Finished, Goto, Key, Spec, frames_of
 from ..capture.tables import NULL
 from ..core import dtype as dt
+from ..core.config import config
 from ..core.errors import fail, message
 from ..graph.ir import Graph
 from ..kernel.ir import Kernel
@@ -334,7 +335,8 @@ class Compiled:
     def _key() -> tuple:
         """The modes that every version depends on."""
         cast = local.autocast
-        return local.grad, local.inference, cast if cast is None else cast.dtype, dt.get_default_dtype()
+        return local.grad, local.inference, cast if cast is None else cast.dtype, dt.get_default_dtype(), \
+            config.deterministic and config.fill_uninitialized
 
     def _failed(self, call: Callable, error: Exception, args: tuple, kwargs: dict) -> Any:
         """A call ended with an error. If it is an operator's, which refuses its operands, nothing was written that eager would not have

@@ -88,5 +88,5 @@ def check(d) -> device:
         fail(RuntimeError, "P102", f"Found no NVIDIA driver: device '{d}' is not available; this build of pellucid computes on the CPU",
              fix="use device='cpu', or choose by pellucid.cuda.is_available()")
     if d.type == "meta":
-        fail(RuntimeError, "P105", "this operation is not defined for device 'meta'", fix="make the tensor on the CPU, then use .to('meta')")
+        fail(RuntimeError, "P3020", "this operation is not defined for device 'meta'", fix="make the tensor on the CPU, then use .to('meta')")
     fail(RuntimeError, "P103", f"device '{d}' is not available: this build of pellucid computes on the CPU", fix="use device='cpu'")

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import math
 
+from ..core.config import config
 from ..core.device import check, on_meta
 from ..core.layout import channels_last, contiguous_format, empty_in, preserve_format, strided
 from ._common import Spec, as_int, as_ints, as_size, broadcast_shapes, describe, dt, fail, is_tensor, np, sizes_from
@@ -31,6 +32,13 @@ def dense_order(x) -> tuple[int, ...] | None:
 
 
 # ---------------------------------------------------------------------------------------------------- filled memory
+def unset(d):
+    """What memory holds that nobody has written to: anything (None) or, under `use_deterministic_algorithms`, NaN or the largest integer."""
+    if not (config.deterministic and config.fill_uninitialized):
+        return None
+    return True if d is dt.bool_ else np.iinfo(d.np).max if d.category < dt.FLOAT else complex(np.nan, np.nan) if d.category == dt.COMPLEX else np.nan
+
+
 def full_ref(*, shape, value, dtype, fmt):
     if fmt is contiguous_format or fmt is preserve_format:
         if value == 0 and type(value) is not complex:
@@ -61,7 +69,7 @@ def _filled(name, value, shape, dtype, device, layout, requires_grad, memory_for
         raise RuntimeError("memory format option is only supported by strided tensors" if layout else
                            f"{name}(): preserve_format has no tensor to preserve the format of; pass contiguous_format")
     d = dtype_or_default(dtype)
-    return finish(F.filled(shape, value, d, memory_format or contiguous_format), requires_grad)
+    return finish(F.filled(shape, unset(d) if value is None else value, d, memory_format or contiguous_format), requires_grad)
 
 
 def _shape(size, kw, name):
@@ -132,7 +140,7 @@ def _like(input, value, dtype, device, requires_grad, memory_format):
     fmt = memory_format or preserve_format
     if fmt is preserve_format:
         fmt = contiguous_format if input.is_contiguous() else dense_order(input) or contiguous_format
-    return finish(F.filled(tuple(input.shape), value if value is None else _number_for(value, d), d, fmt), requires_grad)
+    return finish(F.filled(tuple(input.shape), unset(d) if value is None else _number_for(value, d), d, fmt), requires_grad)
 
 
 _LIKE = lambda m: [((m.t(2, 3),), {}), ((m.t(0, 2),), {"dtype": dt.int64}), ((m.i(4),), {})]  # noqa: E731
@@ -201,7 +209,7 @@ def new_full(input, size, fill_value, *, dtype=None, layout=None, device=None, p
 
 def strided_memory(size, stride, d):
     n = 1 + sum((s - 1) * t for s, t in zip(size, stride)) if all(size) else 0
-    return F.as_strided(F.filled((n,), None, d), size, stride, 0)
+    return F.as_strided(F.filled((n,), unset(d), d), size, stride, 0)
 
 
 @composite(samples=lambda m: [(((2, 3), (1, 2)), {}), (((0,), (1,)), {}), (((2, 2), (4, 2)), {"dtype": dt.int64})], **_FACTORY)
@@ -228,7 +236,8 @@ def empty_permuted(size, physical_layout, *, dtype=None, layout=None, device=Non
     order = as_ints(physical_layout)
     if sorted(order) != list(range(len(size))):
         fail(RuntimeError, "P217", f"Duplicate or missing dim in physical_layout {list(order)} for size {list(size)}")
-    return finish(F.filled(as_size(size), None, dtype_or_default(dtype), order), requires_grad)
+    d = dtype_or_default(dtype)
+    return finish(F.filled(as_size(size), unset(d), d, order), requires_grad)
 
 
 # ---------------------------------------------------------------------------------------------------- sequences
@@ -484,7 +493,7 @@ def to(input, *args, device=None, dtype=None, non_blocking=False, copy=False, me
             return F.empty_like(input, dtype=d, device=device, memory_format=memory_format)
     elif device is not None and input.is_meta:
         check(device)
-        fail(NotImplementedError, "P3011", "Cannot copy out of meta tensor; no data!", got=describe(input),
+        fail(NotImplementedError, "P3021", "Cannot copy out of meta tensor; no data!", got=describe(input),
              fix="make it anew: empty_like(x, device='cpu'); module.to_empty(device='cpu') does it for parameters")
     else:
         check(device)

@@ -47,9 +47,9 @@ def check_lengths(lengths, n: int) -> None:
     if not values_known() or not lengths.numel():
         return
     if bool(F.any(F.lt(lengths, 0))):
-        fail(RuntimeError, "P267", "lengths contains negative value!", got=describe(lengths), fix="a segment has 0 or more elements")
+        fail(RuntimeError, "P2896", "lengths contains negative value!", got=describe(lengths), fix="a segment has 0 or more elements")
     if not bool(F.all(F.eq(F.sum(lengths, -1), n))):
-        fail(RuntimeError, "P268", "segment_reduce(): Expected all rows of lengths along axis to sum to data.size(lengths.dim()-1) when "
+        fail(RuntimeError, "P2897", "segment_reduce(): Expected all rows of lengths along axis to sum to data.size(lengths.dim()-1) when "
              "!unsafe.", got=f"{describe(lengths)} for {n} elements", fix="each element belongs to one segment; unsafe=True leaves the last ones out")
 
 
@@ -65,20 +65,20 @@ def segment_reduce(data, reduce, *, lengths=None, indices=None, offsets=None, ax
     size of `axis`, unless `unsafe`.
     """
     if reduce not in _REDUCE:
-        fail(RuntimeError, "P265", f"Unsupported reduction given! {reduce}", fix=f"one of {', '.join(_REDUCE)}")
+        fail(RuntimeError, "P2898", f"Unsupported reduction given! {reduce}", fix=f"one of {', '.join(_REDUCE)}")
     axis = wrap_dim(axis, need_tensor(data, "segment_reduce", "data").ndim)
     if indices is not None:
-        fail(RuntimeError, "P267", "segment_reduce(): indices based reduction is not supported yet.", fix="give lengths or offsets")
+        fail(RuntimeError, "P2899", "segment_reduce(): indices based reduction is not supported yet.", fix="give lengths or offsets")
     if (lengths is None) == (offsets is None):
-        fail(RuntimeError, "P267", "segment_reduce(): Either lengths or offsets must be defined.", fix="give one of them")
+        fail(RuntimeError, "P2900", "segment_reduce(): Either lengths or offsets must be defined.", fix="give one of them")
     given = offsets if lengths is None else lengths
     name = "offsets" if lengths is None else "lengths"
     if not data.numel() and not given.numel():
         return F.empty_like(data)
     if axis != given.ndim - 1:
-        fail(RuntimeError, "P267", f"segment_reduce(): Expected axis to be the last dimension of {name} but got {axis}.", got=describe(data, given))
+        fail(RuntimeError, "P2901", f"segment_reduce(): Expected axis to be the last dimension of {name} but got {axis}.", got=describe(data, given))
     if tuple(given.shape[:-1]) != tuple(data.shape[:axis]):
-        fail(RuntimeError, "P267", f"segment_reduce(): Expected {name} and data to have the same dimensions before axis {axis}.",
+        fail(RuntimeError, "P2902", f"segment_reduce(): Expected {name} and data to have the same dimensions before axis {axis}.",
              got=describe(data, given))
     n = data.shape[axis]
     given = F.convert(given, dt.int64)

@@ -21,6 +21,7 @@ from .calls import explain_call
 from .core import PLAIN, Slots, new, next_seq, wrap
 from .eager import (ALIASED, B1, F32, F64, I64, apply, asarray, check_operands, explain, general, ndarray, record, rename, slow_call,
                     view_result, write_out)
+from .interop import from_numpy
 from .rules import node_type
 
 Tensor: type = Slots            # set by tensor.py
@@ -146,6 +147,8 @@ def view_entry(op: Op):
 
 def composite_entry(op: Op):
     body = op.body
+    names = op.signature.parameters
+    makes = "dtype" in names and "input" not in names           # a tensor from nothing: in the dtype of `out`
 
     def entry(*args, **kwargs):
         if state.slow or kwargs and "device" in kwargs and on_meta(kwargs["device"]):
@@ -156,6 +159,8 @@ def composite_entry(op: Op):
             if "out" in kwargs and "out" in op.forms:
                 kwargs = dict(kwargs)
                 out = kwargs.pop("out")
+                if makes and isinstance(out, Slots) and kwargs.get("dtype") is None:
+                    kwargs["dtype"] = out.dtype
                 if out is not None:
                     return write_out(op, entry(*args, **kwargs), out)
             if not ALIASED.isdisjoint(kwargs):
@@ -384,6 +389,8 @@ def acceptable(x) -> bool:
 
 def operator_entry(op: Op, entry, *, reverse: bool = False):
     """The function behind a Python operator such as `x + y` (or `y + x` with `reverse`): NotImplemented for strangers."""
+    if op.name in ("eq", "ne"):
+        return equality_entry(op)
     if fast(op):
         return binary_entry(op, reverse=reverse, dunder=True)
 
@@ -391,6 +398,15 @@ def operator_entry(op: Op, entry, *, reverse: bool = False):
         if not acceptable(other):
             return NotImplemented
         return entry(other, self) if reverse else entry(self, other)
+    return operator
+
+
+def equality_entry(op: Op):
+    """`x == y` and `x != y`: these two take NumPy's arrays as well, which would compare themselves with the tensor as an object."""
+    compare = binary_entry(op, dunder=True)
+
+    def operator(self, other):
+        return compare(self, from_numpy(other) if isinstance(other, ndarray) else other)
     return operator
 
 

@@ -440,6 +440,14 @@ class _Capsule:
         return (1, 0)
 
 
+class _Writable:
+    """The memory of an array that NumPy took for read-only: a bare capsule of the first version of DLPack cannot say that it is not."""
+
+    def __init__(self, a: np.ndarray):
+        self.__array_interface__ = {**a.__array_interface__, "data": (a.__array_interface__["data"][0], False)}
+        self.a = a
+
+
 def from_dlpack(ext_tensor: Any, *, device=None, copy: bool | None = None):
     """A tensor over the memory of an object with `__dlpack__` (or of a DLPack capsule). `copy` as in `asarray`."""
     check(device)
@@ -453,6 +461,8 @@ def from_dlpack(ext_tensor: Any, *, device=None, copy: bool | None = None):
             _refuse_grad(ext_tensor)
     else:
         a = np.from_dlpack(ext_tensor)
+        if type(ext_tensor) is _Capsule and not a.flags.writeable:
+            a = np.asarray(_Writable(a))
     _check_array(a)
     return wrap(a.copy() if copy else a.view())
 

@@ -22,6 +22,7 @@ from ..core.errors import describe, fail
 from ..core.late import late
 from ..core.spec import contiguous_strides
 from ..core.storage import Storage
+from ..ops.creation import unset
 from ..ops.dispatch import local, state
 from .core import Slots
 from .devices import where
@@ -348,9 +349,10 @@ def storage_of(t) -> Storage:
     return st
 
 
-def _resized(storage: Storage, nbytes: int) -> np.ndarray:
+def _resized(storage: Storage, nbytes: int, d: dt.dtype = dt.uint8) -> np.ndarray:
     """Memory of `nbytes` that begins as the storage does."""
-    new = np.zeros(nbytes, np.uint8)
+    value = unset(d)
+    new = np.zeros(nbytes, np.uint8) if value is None else np.full(nbytes // d.itemsize, value, d.np).view(np.uint8)
     keep = min(storage.nbytes(), nbytes)
     new[:keep] = storage.bytes()[:keep]
     return new
@@ -409,7 +411,7 @@ def _rebind(self, storage: Storage, offset: int, size: tuple[int, ...], stride: 
     last = offset + sum((n - 1) * step for n, step in zip(size, stride)) + 1 if 0 not in size else 0
     if last * d.itemsize > storage.nbytes():
         version = storage.version
-        storage = Storage(_resized(storage, last * d.itemsize))
+        storage = Storage(_resized(storage, last * d.itemsize, d))
         storage.version = version
     state.moves += 1
     self._a, self._st = view_of(storage, d, offset, size, stride), storage

@@ -4,6 +4,6 @@ from ..core.lazy import lazily
 from . import hooks
 from .swap import swap_tensors
 
-__all__ = ["checkpoint", "data", "hooks", "swap_tensors"]
+__all__ = ["checkpoint", "data", "deterministic", "dlpack", "hooks", "swap_tensors"]
 
-__getattr__ = lazily(__name__, ("checkpoint", "data"))
+__getattr__ = lazily(__name__, ("checkpoint", "data", "deterministic", "dlpack"))

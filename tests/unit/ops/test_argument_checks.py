@@ -1,0 +1,45 @@
+"""Calls that PyTorch refuses are refused, with its words; results take the dtype of `out`."""
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import pellucid as torch
+
+
+@pytest.mark.parametrize("action, kind, words", [
+    (lambda x: x.flip(), TypeError, "missing 1 required positional argument"),
+    (lambda x: x.movedim((0, 0), (0, 1)), RuntimeError, "movedim: repeated dim in `source`"),
+    (lambda x: x.movedim((0, 1), (1, 1)), RuntimeError, "movedim: repeated dim in `destination`"),
+    (lambda x: x[0].adjoint(), RuntimeError, "only supported on matrices"),
+    (lambda x: x.unfold(0, -1, 1), RuntimeError, "size is -1 but must be >= 0"),
+    (lambda x: x.narrow(0, torch.tensor(0.0), 1), RuntimeError, "0-dim integral Tensor"),
+    (lambda x: x.narrow(0, torch.tensor([0]), 1), RuntimeError, "0-dim integral Tensor"),
+    (lambda x: torch.nonzero(x, out=torch.empty(0)), RuntimeError, "scalar type Long")])
+def test_refused(action, kind, words):
+    with pytest.raises(kind, match=words):
+        action(torch.ones(2, 3))
+
+
+def test_scalars_of_index_copy():
+    for target in ((), (1,)):
+        for index in ((), (1,)):
+            for source in ((), (1,)):
+                t = torch.zeros(target)
+                t.index_copy_(0, torch.zeros(index, dtype=torch.long), torch.full(source, 3.0))
+                assert t.item() == 3.0
+
+
+def test_arrays_are_compared():
+    a, b = torch.tensor([1.0, 2.0]), np.array([1.0, 3.0])
+    assert (a == b).tolist() == (b == a).tolist() == [True, False] and (a != b).tolist() == (b != a).tolist() == [False, True]
+    with pytest.raises(TypeError):
+        a < b
+
+
+@pytest.mark.parametrize("make", [lambda out: torch.ones(3, out=out), lambda out: torch.zeros(3, out=out), lambda out: torch.empty(3, out=out),
+                                  lambda out: torch.full((3,), 1, out=out), lambda out: torch.eye(2, out=out)])
+def test_factories_take_the_dtype_of_out(make):
+    for dtype in (torch.int16, torch.float64, torch.bool):
+        out = torch.empty(0, dtype=dtype)
+        assert make(out) is out and out.dtype is dtype and out.numel() > 2
