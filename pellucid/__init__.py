@@ -47,7 +47,7 @@ _known_by_other_names()
 _LATER = ("__future__", "amp", "array_api", "autograd", "backends", "compiler", "cuda", "distributed", "distributions", "fft", "func", "fx",
           "jit", "linalg", "masked", "multiprocessing", "onnx", "optim", "overrides", "random", "serialization", "signal", "special",
           "testing")
-_FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func"}
+_FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func", "GradScaler": "amp"}
 __getattr__ = _lazily(__name__, _LATER, _FROM)
 _late.array_namespace = lambda: __getattr__("array_api")
 
