@@ -3,6 +3,7 @@
 from typing import Any
 
 from .tensor.random import Generator as Generator
+from .amp.grad_scaler import GradScaler as GradScaler
 from .tensor.size import Size as Size
 from .tensor.tensor import Tensor as Tensor
 from .tensor.storages import TypedStorage as TypedStorage

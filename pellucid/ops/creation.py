@@ -347,8 +347,14 @@ def linspace(start, end, steps, *, dtype=None, layout=None, device=None, pin_mem
         fail(RuntimeError, "P218", f"number of steps must be non-negative, got {steps}",
              fix="steps counts the numbers made: 0 or more")
     d = dtype_or_default(dtype)
-    if dtype is None and (isinstance(start, complex) or isinstance(end, complex)):
-        d = d.to_complex()
+    if isinstance(start, complex) or isinstance(end, complex):
+        if dtype is None:
+            d = d.to_complex()
+        elif d.category < dt.COMPLEX:
+            fail(RuntimeError, "P2905", f"torch.linspace(): inferred dtype {dt.get_default_dtype().to_complex().type_name} can't be safely cast to passed "
+                 f"dtype {d.type_name}", got=f"{start!r}, {end!r}", fix="choose a complex dtype, or pass real numbers")
+    if d.category == dt.INT:
+        start, end = int(start), int(end)           # the ends are of the result's dtype
     return finish(F.linspace_values(start, end, steps, d), requires_grad)
 
 
@@ -359,6 +365,8 @@ def logspace(start, end, steps, base=10.0, *, dtype=None, layout=None, device=No
     if dtype is None and any(isinstance(v, complex) for v in (start, end, base)):
         d = d.to_complex()
     wide = dt.complex128 if d.category == dt.COMPLEX else dt.float64
+    if d.category == dt.INT:
+        start, end = (int(v.item() if is_tensor(v) else v) for v in (start, end))
     return finish(F.convert(F.pow(base, F.linspace(start, end, steps, dtype=wide)), d), requires_grad)
 
 

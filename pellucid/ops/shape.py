@@ -454,29 +454,36 @@ for _n in (1, 2, 3):
 _LISTS = lambda m: [(([m.t(2, 3), m.t(2, 3)],), {}), (([m.t(2), m.t(2)],), {}), (([m.t(0, 3), m.t(0, 3)],), {})]  # noqa: E731
 
 
+def check_list(fn: str, tensors) -> tuple:
+    if is_tensor(tensors):
+        fail(TypeError, "P2903", f"{fn}(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor", got=describe(tensors),
+             fix=f"{fn}((a, b))")
+    return tuple(tensors)
+
+
 @composite(samples=_LISTS, forms="function out")
 def hstack(tensors):
     """Joined along dimension 1 (0 for vectors)."""
-    tensors = F.atleast_1d(tuple(tensors))
+    tensors = F.atleast_1d(check_list("hstack", tensors))
     return F.cat(tensors, 0 if tensors[0].ndim == 1 else 1)
 
 
 @composite(samples=_LISTS, forms="function out", aliases="row_stack")
 def vstack(tensors):
     """Joined along dimension 0, vectors as rows."""
-    return F.cat(F.atleast_2d(tuple(tensors)), 0)
+    return F.cat(F.atleast_2d(check_list("vstack", tensors)), 0)
 
 
 @composite(samples=_LISTS, forms="function out")
 def dstack(tensors):
     """Joined along dimension 2."""
-    return F.cat(F.atleast_3d(tuple(tensors)), 2)
+    return F.cat(F.atleast_3d(check_list("dstack", tensors)), 2)
 
 
 @composite(samples=_LISTS, forms="function out")
 def column_stack(tensors):
     """Joined along dimension 1, vectors as columns."""
-    return F.cat([F.reshape(x, (x.numel(), 1)) if x.ndim <= 1 else x for x in tensors], 1)
+    return F.cat([F.reshape(x, (x.numel(), 1)) if x.ndim <= 1 else x for x in check_list("column_stack", tensors)], 1)
 
 
 # ---------------------------------------------------------------------------------------------------- repeats and flips

@@ -10,8 +10,10 @@ import numbers
 
 import numpy as np
 
+from ..core import dtype as dt
 from ..core.config import config
 from ..core.device import on_meta
+from ..core.errors import describe, fail
 from ..core.late import late
 from ..core.storage import Storage
 from ..ops.dispatch import local, state
@@ -159,7 +161,10 @@ def composite_entry(op: Op):
             if "out" in kwargs and "out" in op.forms:
                 kwargs = dict(kwargs)
                 out = kwargs.pop("out")
-                if makes and isinstance(out, Slots) and kwargs.get("dtype") is None:
+                if makes and isinstance(out, Slots) and kwargs.setdefault("dtype", out.dtype) is not out.dtype:
+                    if kwargs["dtype"] is not None and dt.as_dtype(kwargs["dtype"]) is not out.dtype:
+                        fail(RuntimeError, "P2904", f"dtype {dt.as_dtype(kwargs['dtype']).type_name} does not match dtype of out parameter ({out.dtype})",
+                             got=describe(out), fix="leave dtype= out, or give an out of that dtype")
                     kwargs["dtype"] = out.dtype
                 if out is not None:
                     return write_out(op, entry(*args, **kwargs), out)

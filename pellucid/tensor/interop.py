@@ -117,7 +117,7 @@ def _shared(obj: Any, d: dt.dtype | None):
         return from_numpy(obj)
     if isinstance(obj, np.generic):
         return wrap(np.array(obj, dt.of(obj.dtype).np))
-    if hasattr(obj, "__dlpack__"):
+    if hasattr(obj, "__dlpack__") or type(obj).__name__ == "PyCapsule":
         return from_dlpack(obj)
     if isinstance(obj, (list, tuple, str, *_NUMBERS)):
         return None

@@ -43,3 +43,28 @@ def test_factories_take_the_dtype_of_out(make):
     for dtype in (torch.int16, torch.float64, torch.bool):
         out = torch.empty(0, dtype=dtype)
         assert make(out) is out and out.dtype is dtype and out.numel() > 2
+
+
+@pytest.mark.parametrize("join", [torch.hstack, torch.vstack, torch.row_stack, torch.dstack, torch.column_stack])
+def test_joins_take_several_tensors(join):
+    with pytest.raises(TypeError, match="must be tuple of Tensors, not Tensor"):
+        join(torch.ones(3))
+
+
+def test_dtypes_that_do_not_fit():
+    with pytest.raises(RuntimeError, match="does not match dtype of out parameter"):
+        torch.zeros(3, dtype=torch.int64, out=torch.empty(3))
+    with pytest.raises(RuntimeError, match="inferred dtype"):
+        torch.linspace(0, 1j, 5, dtype=torch.float32)
+
+
+def test_integer_ends_of_linspace():
+    assert torch.linspace(0.3, 1.2, 3, dtype=torch.int8).tolist() == [0, 0, 1]
+    assert torch.logspace(0.3, 2.7, 3, base=10, dtype=torch.int64).tolist() == [1, 10, 100]
+
+
+def test_a_capsule_is_aliased():
+    from pellucid.utils.dlpack import to_dlpack
+    x = torch.zeros(2)
+    torch.asarray(to_dlpack(x), copy=False)[0] = 1
+    assert x.tolist() == [1.0, 0.0] and torch.asarray(to_dlpack(x), copy=True).tolist() == [1.0, 0.0]
