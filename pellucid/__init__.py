@@ -47,7 +47,8 @@ _known_by_other_names()
 _LATER = ("__future__", "accelerator", "amp", "array_api", "autograd", "backends", "compiler", "cpu", "cuda", "distributed", "distributions",
           "fft", "func", "fx", "hub", "jit", "linalg", "masked", "mps", "mtia", "multiprocessing", "onnx", "optim", "overrides", "profiler",
           "random", "serialization", "signal", "sparse", "special", "testing", "vision", "xpu")
-_FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func", "sparse_coo_tensor": "sparse"}
+_FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func", "GradScaler": "amp",
+         "sparse_coo_tensor": "sparse"}
 __getattr__ = _lazily(__name__, _LATER, _FROM)
 _late.array_namespace = lambda: __getattr__("array_api")
 

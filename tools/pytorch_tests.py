@@ -1,11 +1,12 @@
 """How many of PyTorch's own tests pass on pellucid, file by file.
 
-    python tools/pytorch_tests.py --parity PARITY --tests TESTS [--list N] [FILE ...]
+    python tools/pytorch_tests.py --parity PARITY --tests TESTS [--list N] [--table PAGE] [FILE ...]
 
 PARITY is the folder of parity cases; TESTS holds PyTorch's test/ folder (PARITY/get_pytorch_tests.sh fetches it). Each file
 runs in a process of its own under PARITY/ptshim.py; only tests of its accepted list count. A file may import private
 modules or names that do not exist here: those imports get placeholders, so that the rest of the file loads; a test that
-uses one fails.
+uses one fails. Without FILE all files with accepted tests run. `--table` writes what came out into a page, between the lines
+`<!-- table: begin -->` and `<!-- table: end -->`; rows of files that did not run stay.
 """
 from __future__ import annotations
 
@@ -27,8 +28,7 @@ import unittest.mock  # noqa: F401  (PyTorch's own import brings it in)
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ("test_torch.py", "test_view_ops.py", "test_indexing.py", "test_autograd.py", "nn/test_embedding.py", "nn/test_dropout.py",
-         "nn/test_module_hooks.py", "nn/test_init.py", "optim/test_optim.py")
+BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 
 
 class Absent(type):
@@ -118,12 +118,26 @@ def serve(shim: str, tsv: str, path: str) -> None:
     runpy.run_path(shim, run_name="__main__")
 
 
+def write_table(page: Path, counted: dict[str, tuple[int, int]]) -> None:
+    """Put {file: (accepted, passing)} into the page's table, beside the rows that are there."""
+    head, _, rest = page.read_text().partition(BEGIN)
+    old, found, tail = rest.partition(END)
+    if not found:
+        raise SystemExit(f"{page} has no lines {BEGIN} and {END}")
+    rows = {m[1]: (int(m[2]), int(m[3])) for m in re.finditer(r"^\| ([\w/]+\.py) \| (\d+) \| (\d+) \|", old, re.M)} | counted
+    rows = {**dict(sorted(rows.items())), "**all**": tuple(map(sum, zip(*rows.values())))}
+    lines = ["| file | accepted | passing | percent |", "|---|---:|---:|---:|"]
+    lines += [f"| {name} | {n} | {good} | {100 * good / n:.1f} |" for name, (n, good) in rows.items()]
+    page.write_text(f"{head}{BEGIN}\n" + "\n".join(lines) + f"\n{END}{tail}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("files", nargs="*", default=list(FILES))
+    parser.add_argument("files", nargs="*", help="files of test/ (default: all with accepted tests)")
     parser.add_argument("--tests", type=Path, required=True, help="the folder with PyTorch's test/ (or test/ itself)")
     parser.add_argument("--parity", type=Path, required=True, help="the folder with ptshim.py and the list of accepted tests")
     parser.add_argument("--list", type=int, default=0, help="print the N most frequent failures of each file")
+    parser.add_argument("--table", type=Path, help="the page to write the table into")
     parser.add_argument("--fail", action="store_true", help="print every failing accepted test")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -137,7 +151,8 @@ def main() -> None:
         name, test = line.split("\t")[:2]
         accepted[name].add(test)
     total = passed = 0
-    for name in args.files:
+    counted: dict[str, tuple[int, int]] = {}
+    for name in args.files or sorted(accepted):
         with tempfile.NamedTemporaryFile(suffix=".tsv") as tsv:
             subprocess.run([sys.executable, __file__, "--tests", str(tests), "--parity", str(args.parity), "--serve", tsv.name, name],
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=1800, env=dict(os.environ, OMP_NUM_THREADS="1"))
@@ -145,6 +160,7 @@ def main() -> None:
         wanted = accepted[name]
         good = {r[1] for r in rows if r[2] == "pass"} & wanted
         total, passed = total + len(wanted), passed + len(good)
+        counted[name] = len(wanted), len(good)
         print(f"{name:28s} {len(good):4d} of {len(wanted):4d} accepted tests pass ({100 * len(good) / max(len(wanted), 1):.1f}%)", flush=True)
         bad = [r for r in rows if r[2] not in ("pass", "skip") and (r[1] in wanted or r[2] == "import-error")]
         if args.fail:
@@ -154,6 +170,8 @@ def main() -> None:
         for text, n in counts.most_common(args.list):
             print(f"    {n:4d} {text}")
     print(f"{'all':28s} {passed:4d} of {total:4d} ({100 * passed / max(total, 1):.1f}%)")
+    if args.table:
+        write_table(args.table, counted)
 
 
 if __name__ == "__main__":

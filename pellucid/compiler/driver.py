@@ -24,6 +24,7 @@ from ..capture.sources import known
 from ..capture.segment import Finished, Goto, Key, Spec, frames_of
 from ..capture.tables import NULL
 from ..core import dtype as dt
+from ..core.config import config
 from ..core.errors import fail, message
 from ..graph.ir import Graph
 from ..kernel.ir import Kernel
@@ -33,6 +34,7 @@ from ..ops.dispatch import local, state, watched
 from ..optim._traced import FirstStep
 from ..tensor import Tensor
 from ..tensor.core import PLAIN
+from ..tensor.fake import without_data
 from ..tensor.tracing import TraceError, flatten, quiet, trace as trace_function, turn, undisturbed
 from . import backends
 from .entry import Entry
@@ -249,6 +251,8 @@ class Compiled:
         flatten((args, kwargs), leaves)
         if not PLAIN.issuperset(map(type, leaves)):
             return self.plainly(args, kwargs)                   # results are of the class of the arguments
+        if state.slow and any(map(without_data, leaves)):
+            return self.plainly(args, kwargs)                   # there is nothing to compute
         self._learn(key, args, kwargs)
         if Stance.now != "default" and self.entries:
             if Stance.now == "eager_on_recompile":
@@ -346,12 +350,17 @@ class Compiled:
     def _key() -> tuple:
         """The modes that every version depends on."""
         cast = local.autocast
-        return local.grad, local.inference, cast if cast is None else cast.dtype, dt.get_default_dtype()
+        return local.grad, local.inference, cast if cast is None else cast.dtype, dt.get_default_dtype(), \
+            config.deterministic and config.fill_uninitialized
 
     def _failed(self, call: Callable, error: Exception, args: tuple, kwargs: dict) -> Any:
         """A call ended with an error. If it is an operator's, which refuses its operands, nothing was written that eager would not have
         written, and the function itself says what eager says."""
         if isinstance(error, (BeingTraced, TraceError)):
+            leaves: list = []
+            flatten((args, kwargs), leaves)
+            if any(map(without_data, leaves)):
+                return self.plainly(args, kwargs)
             with turn():                            # another thread has finished tracing
                 r = call(args, kwargs)
             return self._made(self._key(), args, kwargs) if r is MISS else r

@@ -27,6 +27,7 @@ class Config:
     interop_threads: int = field(default_factory=_processors)
     deterministic: bool = False                 # use_deterministic_algorithms
     deterministic_warn_only: bool = False
+    fill_uninitialized: bool = True             # utils.deterministic.fill_uninitialized_memory
     warn_always: bool = False
     float32_matmul_precision: str = "highest"
     kernels: bool = os.environ.get("PELLUCID_EAGER_KERNELS", "1") != "0"       # large eager operators run native kernels

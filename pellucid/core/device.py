@@ -1,18 +1,22 @@
-"""Devices. This build computes on the CPU; other PyTorch device names are recognised so that the error is clear.
+"""Devices. This build computes on the CPU; tensors on "meta" have a shape, a dtype and strides but no data. Other PyTorch
+device names are recognised so that the error is clear.
 
 In: strings, indices, devices. Out: `device` objects, equal by type and index.
 """
 from __future__ import annotations
 
 from .errors import fail
+from .late import late
 
 TYPES = ("cpu", "cuda", "mps", "xpu", "meta", "mkldnn", "hip", "xla", "vulkan", "ipu", "hpu", "mtia", "privateuseone")
 
 
 class device:
-    """Where a tensor's memory lies: `device("cpu")`, `device("cuda", 0)`, `device("cuda:1")`."""
+    """Where a tensor's memory lies: `device("cpu")`, `device("meta")`, `device("cuda:1")`.
 
-    __slots__ = ("type", "index", "_outer")
+    `with device("meta"):` makes the tensors of functions such as `zeros` there, where they are not told otherwise."""
+
+    __slots__ = ("type", "index")
 
     def __init__(self, type="cpu", index: int | None = None):
         if isinstance(type, device):
@@ -57,14 +61,20 @@ class device:
         return device, (self.type, self.index)
 
     def __enter__(self):
-        check(self)
+        late.default_device(self)
         return self
 
     def __exit__(self, *exc):
+        late.default_device(None)
         return False
 
 
-CPU = device("cpu")
+CPU, META = device("cpu"), device("meta")
+
+
+def on_meta(d) -> bool:
+    """Whether `d`, a device or its name, is the meta device."""
+    return d is not None and (d.type == "meta" if type(d) is device else isinstance(d, str) and device(d).type == "meta")
 
 
 def check(d) -> device:
@@ -77,4 +87,6 @@ def check(d) -> device:
     if d.type == "cuda":
         fail(RuntimeError, "P102", f"Found no NVIDIA driver: device '{d}' is not available; this build of pellucid computes on the CPU",
              fix="use device='cpu', or choose by pellucid.cuda.is_available()")
+    if d.type == "meta":
+        fail(RuntimeError, "P3020", "this operation is not defined for device 'meta'", fix="make the tensor on the CPU, then use .to('meta')")
     fail(RuntimeError, "P103", f"device '{d}' is not available: this build of pellucid computes on the CPU", fix="use device='cpu'")

@@ -12,6 +12,8 @@ SLOTS = {
     "draws": "native: () -> native.rng.Draws, or None without a compiler",
     "bind_method": "tensor.tensor: puts a newly registered operator's method forms on Tensor",
     "sparse": "tensor: () -> the module tensor.sparse, loaded when the first sparse tensor is made",
+    "default_device": "tensor.devices: where functions that make tensors do so, until it is called with None",
+    "meta": "tensor: () -> the interpreter of tensors without data, loaded when first asked for",
     "array_namespace": "pellucid: () -> the module pellucid.array_api, loaded when first asked for",
 }
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import math
 
-from ..core.device import check
+from ..core.config import config
+from ..core.device import check, on_meta
 from ..core.late import late
 from ..core.layout import channels_last, contiguous_format, empty_in, preserve_format, sparse_coo, strided
 from ._common import Spec, as_int, as_ints, as_size, broadcast_shapes, describe, dt, fail, is_tensor, np, sizes_from
@@ -32,6 +33,13 @@ def dense_order(x) -> tuple[int, ...] | None:
 
 
 # ---------------------------------------------------------------------------------------------------- filled memory
+def unset(d):
+    """What memory holds that nobody has written to: anything (None) or, under `use_deterministic_algorithms`, NaN or the largest integer."""
+    if not (config.deterministic and config.fill_uninitialized):
+        return None
+    return True if d is dt.bool_ else np.iinfo(d.np).max if d.category < dt.FLOAT else complex(np.nan, np.nan) if d.category == dt.COMPLEX else np.nan
+
+
 def full_ref(*, shape, value, dtype, fmt):
     if fmt is contiguous_format or fmt is preserve_format:
         if value == 0 and type(value) is not complex:
@@ -64,7 +72,7 @@ def _filled(name, value, shape, dtype, device, layout, requires_grad, memory_for
         raise RuntimeError("memory format option is only supported by strided tensors" if layout else
                            f"{name}(): preserve_format has no tensor to preserve the format of; pass contiguous_format")
     d = dtype_or_default(dtype)
-    return finish(F.filled(shape, value, d, memory_format or contiguous_format), requires_grad)
+    return finish(F.filled(shape, unset(d) if value is None else value, d, memory_format or contiguous_format), requires_grad)
 
 
 def _shape(size, kw, name):
@@ -135,7 +143,7 @@ def _like(input, value, dtype, device, requires_grad, memory_format):
     fmt = memory_format or preserve_format
     if fmt is preserve_format:
         fmt = contiguous_format if input.is_contiguous() else dense_order(input) or contiguous_format
-    return finish(F.filled(tuple(input.shape), value if value is None else _number_for(value, d), d, fmt), requires_grad)
+    return finish(F.filled(tuple(input.shape), unset(d) if value is None else _number_for(value, d), d, fmt), requires_grad)
 
 
 _LIKE = lambda m: [((m.t(2, 3),), {}), ((m.t(0, 2),), {"dtype": dt.int64}), ((m.i(4),), {})]  # noqa: E731
@@ -208,7 +216,7 @@ def new_full(input, size, fill_value, *, dtype=None, layout=None, device=None, p
 
 def strided_memory(size, stride, d):
     n = 1 + sum((s - 1) * t for s, t in zip(size, stride)) if all(size) else 0
-    return F.as_strided(F.filled((n,), None, d), size, stride, 0)
+    return F.as_strided(F.filled((n,), unset(d), d), size, stride, 0)
 
 
 @composite(samples=lambda m: [(((2, 3), (1, 2)), {}), (((0,), (1,)), {}), (((2, 2), (4, 2)), {"dtype": dt.int64})], **_FACTORY)
@@ -235,7 +243,8 @@ def empty_permuted(size, physical_layout, *, dtype=None, layout=None, device=Non
     order = as_ints(physical_layout)
     if sorted(order) != list(range(len(size))):
         fail(RuntimeError, "P217", f"Duplicate or missing dim in physical_layout {list(order)} for size {list(size)}")
-    return finish(F.filled(as_size(size), None, dtype_or_default(dtype), order), requires_grad)
+    d = dtype_or_default(dtype)
+    return finish(F.filled(as_size(size), unset(d), d, order), requires_grad)
 
 
 # ---------------------------------------------------------------------------------------------------- sequences
@@ -345,8 +354,14 @@ def linspace(start, end, steps, *, dtype=None, layout=None, device=None, pin_mem
         fail(RuntimeError, "P218", f"number of steps must be non-negative, got {steps}",
              fix="steps counts the numbers made: 0 or more")
     d = dtype_or_default(dtype)
-    if dtype is None and (isinstance(start, complex) or isinstance(end, complex)):
-        d = d.to_complex()
+    if isinstance(start, complex) or isinstance(end, complex):
+        if dtype is None:
+            d = d.to_complex()
+        elif d.category < dt.COMPLEX:
+            fail(RuntimeError, "P2905", f"torch.linspace(): inferred dtype {dt.get_default_dtype().to_complex().type_name} can't be safely cast to passed "
+                 f"dtype {d.type_name}", got=f"{start!r}, {end!r}", fix="choose a complex dtype, or pass real numbers")
+    if d.category == dt.INT:
+        start, end = int(start), int(end)           # the ends are of the result's dtype
     return finish(F.linspace_values(start, end, steps, d), requires_grad)
 
 
@@ -357,6 +372,8 @@ def logspace(start, end, steps, base=10.0, *, dtype=None, layout=None, device=No
     if dtype is None and any(isinstance(v, complex) for v in (start, end, base)):
         d = d.to_complex()
     wide = dt.complex128 if d.category == dt.COMPLEX else dt.float64
+    if d.category == dt.INT:
+        start, end = (int(v.item() if is_tensor(v) else v) for v in (start, end))
     return finish(F.convert(F.pow(base, F.linspace(start, end, steps, dtype=wide)), d), requires_grad)
 
 
@@ -484,9 +501,17 @@ def to(input, *args, device=None, dtype=None, non_blocking=False, copy=False, me
     if args:
         copy = args[1] if len(args) > 1 else copy
     if other is not None:
-        dtype, device = other.dtype, None
-    check(device)
+        dtype, device = other.dtype, other.device
     d = input.dtype if dtype is None else dt.as_dtype(dtype)
+    if on_meta(device):
+        if not input.is_meta:
+            return F.empty_like(input, dtype=d, device=device, memory_format=memory_format)
+    elif device is not None and input.is_meta:
+        check(device)
+        fail(NotImplementedError, "P3021", "Cannot copy out of meta tensor; no data!", got=describe(input),
+             fix="make it anew: empty_like(x, device='cpu'); module.to_empty(device='cpu') does it for parameters")
+    else:
+        check(device)
     fmt = memory_format or preserve_format
     if d is not input.dtype:
         r = F.convert(input, d)
@@ -535,6 +560,8 @@ def type_as(input, other):
 @composite(forms="method", samples=_SAME)
 def pin_memory(input, device=None):
     """`input` itself: pinning has no meaning without an accelerator."""
+    if input.is_meta:
+        fail(RuntimeError, "P3019", f"cannot pin '{input.type()}' only dense CPU tensors can be pinned", got=describe(input))
     return input
 
 

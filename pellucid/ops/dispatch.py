@@ -18,13 +18,15 @@ from .op import COMPOSITE, Op
 
 class _State:
     """`slow` counts reasons to leave the fast path, over all threads; `moves` how often something about a tensor changed that seldom does: it
-    was given other memory, wants gradients or not, has another hook. `observer`: who is told of what runs, in every thread."""
+    was given other memory, wants gradients or not, has another hook. `observer`: who is told of what runs, in every thread. `meta`: the
+    interpreter of tensors without data."""
 
-    __slots__ = ("slow", "moves", "observer")
+    __slots__ = ("slow", "moves", "observer", "meta")
 
     def __init__(self):
         self.slow = self.moves = 0
         self.observer: Observer | None = None
+        self.meta: Any = None
 
 
 class _ThreadState(_local):
@@ -43,6 +45,8 @@ class _ThreadState(_local):
     hooks_disabled = None       # the message of disable_saved_tensors_hooks
     function_modes: tuple = ()  # stack of TorchFunctionMode-like objects
     in_override = False         # inside DisableTorchFunction
+    device = None               # where functions make tensors, if not on the CPU
+    outer_devices: tuple = ()   # what that was outside of each `with device(...)`
     autocast = None             # the active autocast block (tensor.autocast.Autocast)
 
     def __init__(self):
@@ -61,8 +65,9 @@ def add_slow(n: int) -> None:
 
 
 def watched() -> bool:
-    """Whether somebody wants to see every operator of this thread: an interpreter, a mode, hooks of saved tensors, anomaly detection."""
-    return bool(local.stack or local.function_modes or local.saved_hooks or local.anomaly)
+    """Whether somebody wants to see every operator of this thread: an interpreter, a mode, hooks of saved tensors, anomaly detection, a
+    default device."""
+    return bool(local.stack or local.function_modes or local.saved_hooks or local.anomaly or local.device is not None)
 
 
 class Interpreter:
@@ -74,6 +79,7 @@ class Interpreter:
 
     stays = False           # on top of the stack while it handles a call
     values = True           # tensors hold values that may be looked at
+    covers = True           # where `values` is False: also those of tensors that it has not met yet
     single = True           # a tensor stands for one value, not for one per example
 
     def copied(self, t) -> None:

@@ -299,7 +299,7 @@ def check_source(fn, input, d, i, source):
     if source.dtype is not input.dtype:
         fail(RuntimeError, "P266", f"{fn}(): self ({input.dtype.type_name}) and source ({source.dtype.type_name}) must have the same scalar type",
              got=describe(input, source), fix="convert the source: source.to(input.dtype)")
-    want = tuple(i.numel() if k == d else n for k, n in enumerate(input.shape))
+    want = tuple(i.numel() if k == d else n for k, n in enumerate(input.shape or (1,)))
     if source.ndim and tuple(source.shape) != want:
         fail(RuntimeError, "P263", f"{fn}(): Number of indices ({i.numel()}) should be equal to source.size(dim), and the other sizes "
              "must match", got=describe(input, i, source))
@@ -313,7 +313,7 @@ def index_copy(input, dim, index, source):
     d, i = check_vector("index_copy", input, dim, index)
     check_source("index_copy", input, d, i, source)
     if input.ndim == 0:
-        return F.view_shape(source, ())
+        return F.view_shape(source, ()) if source.ndim else F.clone(source)
     return F.index_put(input, _rows(input, d, i), source)
 
 

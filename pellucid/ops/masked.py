@@ -124,7 +124,8 @@ def nonzero_places(input):
     return (input,), {}
 
 
-@composite(forms="function method out", samples=lambda m: [((m.b(3, 4),), {}), ((m.i(5),), {"as_tuple": True}), ((m.t(0, 2),), {})])
+@composite(forms="function method out", exact_out="nonzero(): Expected out tensor to have scalar type {Want} but got scalar type {Have}",
+           samples=lambda m: [((m.b(3, 4),), {}), ((m.i(5),), {"as_tuple": True}), ((m.t(0, 2),), {})])
 def nonzero(input, *, as_tuple=False):
     """The places of nonzero elements: an (n, ndim) tensor, or one vector per dimension with `as_tuple`."""
     if as_tuple:

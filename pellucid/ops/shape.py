@@ -65,7 +65,9 @@ def unfold_view(input, dimension, size, step):
     """All windows of `size` elements, `step` apart, along a dimension, as a last dimension. A view."""
     d = wrap_dim(as_int(dimension), input.ndim)
     n = input.shape[d] if input.ndim else 1
-    if size > n or size < 0:
+    if size < 0:
+        fail(RuntimeError, "P2894", f"size is {size} but must be >= 0", got=describe(input), fix="a window has 0 or more elements")
+    if size > n:
         fail(RuntimeError, "P237", f"maximum size for tensor at dimension {d} is {n} but size is {size}",
              fix="sizes of windows must lie within the dimension, steps be at least 1")
     if step <= 0:
@@ -87,6 +89,9 @@ def t(input):
 @composite(forms="function method", samples=lambda m: [((m.t(2, 3, 4),), {}), ((m.t(2, 2),), {}), ((m.t(0, 2, 3),), {})])
 def adjoint(input):
     """The last two dimensions exchanged, conjugated."""
+    if input.ndim < 2:
+        fail(RuntimeError, "P2893", f"tensor.adjoint() is only supported on matrices or batches of matrices. Got {input.ndim}-D tensor.",
+             got=describe(input), fix="unsqueeze a vector first")
     return F.conj(F.transpose(input, -2, -1))
 
 
@@ -99,6 +104,9 @@ def movedim(input, source, destination):
     if len(src) != len(dst):
         fail(RuntimeError, "P239", f"movedim: Invalid source or destination dims: source ({list(src)} dims) should contain the same "
              f"number of dims as destination ({list(dst)} dims)", fix="name each moved dimension once on both sides")
+    for name, dims in (("source", src), ("destination", dst)):
+        if len({wrap_dim(d, n) for d in dims}) < len(dims) and n:
+            fail(RuntimeError, "P2892", f"movedim: repeated dim in `{name}` ({list(dims)})", fix="name each moved dimension once on both sides")
     src, dst = wrap_dims(src, n), wrap_dims(dst, n)
     rest = iter([d for d in range(n) if d not in src])
     at = dict(zip(dst, src))
@@ -188,7 +196,12 @@ def narrow(input, dim, start, length):
     if input.ndim == 0:
         fail(RuntimeError, "P242", "narrow() cannot be applied to a 0-dim tensor.")
     d = wrap_dim(dim, input.ndim)
-    start = int(start.item()) if is_tensor(start) else as_int(start)
+    if is_tensor(start):
+        if start.ndim or start.dtype.category >= dt.FLOAT or start.dtype is dt.bool_:
+            fail(RuntimeError, "P2895", "start must be an 0-dim integral Tensor.", got=describe(start), fix="pass a number")
+        start = int(start.item())
+    else:
+        start = as_int(start)
     n = input.shape[d]
     if length < 0:
         fail(RuntimeError, "P242", "narrow(): length must be non-negative.", fix="length must be 0 or more")
@@ -441,29 +454,36 @@ for _n in (1, 2, 3):
 _LISTS = lambda m: [(([m.t(2, 3), m.t(2, 3)],), {}), (([m.t(2), m.t(2)],), {}), (([m.t(0, 3), m.t(0, 3)],), {})]  # noqa: E731
 
 
+def check_list(fn: str, tensors) -> tuple:
+    if is_tensor(tensors):
+        fail(TypeError, "P2903", f"{fn}(): argument 'tensors' (position 1) must be tuple of Tensors, not Tensor", got=describe(tensors),
+             fix=f"{fn}((a, b))")
+    return tuple(tensors)
+
+
 @composite(samples=_LISTS, forms="function out")
 def hstack(tensors):
     """Joined along dimension 1 (0 for vectors)."""
-    tensors = F.atleast_1d(tuple(tensors))
+    tensors = F.atleast_1d(check_list("hstack", tensors))
     return F.cat(tensors, 0 if tensors[0].ndim == 1 else 1)
 
 
 @composite(samples=_LISTS, forms="function out", aliases="row_stack")
 def vstack(tensors):
     """Joined along dimension 0, vectors as rows."""
-    return F.cat(F.atleast_2d(tuple(tensors)), 0)
+    return F.cat(F.atleast_2d(check_list("vstack", tensors)), 0)
 
 
 @composite(samples=_LISTS, forms="function out")
 def dstack(tensors):
     """Joined along dimension 2."""
-    return F.cat(F.atleast_3d(tuple(tensors)), 2)
+    return F.cat(F.atleast_3d(check_list("dstack", tensors)), 2)
 
 
 @composite(samples=_LISTS, forms="function out")
 def column_stack(tensors):
     """Joined along dimension 1, vectors as columns."""
-    return F.cat([F.reshape(x, (x.numel(), 1)) if x.ndim <= 1 else x for x in tensors], 1)
+    return F.cat([F.reshape(x, (x.numel(), 1)) if x.ndim <= 1 else x for x in check_list("column_stack", tensors)], 1)
 
 
 # ---------------------------------------------------------------------------------------------------- repeats and flips
@@ -521,6 +541,8 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
            samples=lambda m: [((m.t(2, 3), (0,)), {}), ((m.t(2, 3), (0, 1)), {}), ((m.t(0, 3), [1]), {})])
 def flip(input, *args, dims=None):
     """The order along `dims` reversed. A copy."""
+    if not args and dims is None:
+        fail(TypeError, "P2891", "flip() missing 1 required positional argument: \"dims\"", fix="flip(x, 0), flip(x, (0, 1))")
     dims = sizes_from(args, "flip", "dims") if dims is None else as_ints(dims)
     return (input,), {"dims": wrap_dims(dims, input.ndim) if input.ndim else ()}
 

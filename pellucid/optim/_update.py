@@ -265,7 +265,7 @@ class ElementwiseOptimizer(Optimizer):
             for p, g, state in work:
                 if p._a.dtype.char not in kinds and p.is_complex():
                     p, g, state = _as_real(p, g, state)
-                if arrays and type(p) in PLAIN and type(g) in PLAIN and p._a.dtype.char in kinds and p._a.dtype == g._a.dtype:
+                if arrays and type(p._a) is np.ndarray and type(p) in PLAIN and type(g) in PLAIN and p._a.dtype.char in kinds and p._a.dtype == g._a.dtype:
                     self._update_arrays(p, g, state, group)
                 else:
                     with grad_mode(self.defaults.get("differentiable", False)):

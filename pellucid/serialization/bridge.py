@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core.device import META
 from ..core.dtype import dtype
 from ..core.late import late
 from ..core.spec import contiguous_strides
 from ..core.storage import Storage
 from ..nn.parameter import Parameter
-from ..tensor import Size, Tensor
+from ..tensor import F, Size, Tensor
 from ..tensor.storages import WITHOUT_CLASS, TypedStorage, UntypedStorage
 
 __all__ = ["WITHOUT_CLASS", "Parameter", "Parts", "Size", "Tensor", "TypedStorage", "UntypedStorage", "parameter", "parts", "plain", "sparse",
@@ -50,6 +51,11 @@ def parameter(data: Tensor, requires_grad: bool) -> Parameter:
 def sparse(indices: Tensor, values: Tensor, size: Size, coalesced: bool) -> Tensor:
     """A sparse tensor over the memory of its indices and values."""
     return late.sparse().rebuild(indices._a, values._a, tuple(size), coalesced, False)
+
+
+def without_data(kind: dtype, size: tuple[int, ...], stride: tuple[int, ...], requires_grad: bool) -> Tensor:
+    """A leaf on the meta device."""
+    return F.empty_strided(size, stride, dtype=kind, device=META, requires_grad=requires_grad)
 
 
 def plain(p: Tensor) -> Tensor:

@@ -279,7 +279,8 @@ class Emitter:
     def _tensor_function(self, obj: Any) -> None:
         if obj.is_sparse:
             return self._global("torch._utils", "_rebuild_sparse_tensor")
-        self._global("torch._utils", "_rebuild_tensor_v2" if obj.dtype in STORAGE_NAMES else "_rebuild_tensor_v3")
+        self._global("torch._utils", "_rebuild_meta_tensor_no_storage" if obj.is_meta else
+                     "_rebuild_tensor_v2" if obj.dtype in STORAGE_NAMES else "_rebuild_tensor_v3")
 
     def _sparse_arguments(self, obj: Any) -> None:
         self._call("torch.serialization", "_get_layout", str(obj.layout))
@@ -291,6 +292,9 @@ class Emitter:
     def _tensor_arguments(self, obj: Any) -> None:
         if obj.is_sparse:
             return self._sparse_arguments(obj)
+        if obj.is_meta:
+            self.save((obj.dtype, tuple(obj.shape), obj.stride(), bool(obj.requires_grad)))
+            return
         parts = bridge.parts(obj)
         typed = obj.dtype in STORAGE_NAMES
         self.out += b"("

@@ -144,6 +144,8 @@ def _flag(value: Any) -> bool:
 def _rebuild_tensor(s: Interpreter, storage: Any, offset: Any, size: Any, stride: Any) -> Any:
     storage = _typed(storage)
     array = strided_view(storage, storage.dtype, offset, size, stride)
+    if storage.forget:
+        return bridge.without_data(storage.dtype, tuple(size), tuple(stride), False)
     return bridge.tensor(array, storage.region.memory, False)
 
 
@@ -159,6 +161,8 @@ def _rebuild_tensor_v3(s: Interpreter, storage: Any, offset: Any, size: Any, str
     _no_hooks(hooks)
     storage = _typed(storage)
     array = strided_view(storage, kind, offset, size, stride)
+    if storage.forget:
+        return bridge.without_data(kind, tuple(size), tuple(stride), _flag(requires_grad))
     memory = storage.region.memory
     if metadata:
         if type(metadata) is not dict or not set(metadata) <= {"conj", "neg"}:
@@ -213,6 +217,14 @@ def _rebuild_sparse_tensor(s: Interpreter, layout: Any, data: Any) -> Any:
 
     s.checks.append(check)
     return bridge.sparse(indices, values, size, bool(coalesced))
+
+
+def _rebuild_meta_tensor_no_storage(s: Interpreter, kind: Any, size: Any, stride: Any, requires_grad: Any) -> Any:
+    if type(kind) is not dtype or type(size) not in (tuple, bridge.Size) or type(stride) is not tuple or len(size) != len(stride):
+        raise ValueError("a dtype, a size and strides are needed")
+    if any(type(n) is not int or not 0 <= n < 1 << 48 for n in (*size, *stride)):
+        raise ValueError("sizes and strides are numbers from 0 on")
+    return bridge.without_data(kind, tuple(size), stride, _flag(requires_grad))
 
 
 def _rebuild_parameter(s: Interpreter, data: Any, requires_grad: Any = True, hooks: Any = None) -> Any:
@@ -276,8 +288,8 @@ def _table() -> dict[tuple[str, str], Any]:
     add("torch", "Size", _size)
     add("torch", "device", _device)
     add("torch.serialization", "_get_layout", _get_layout)
-    for function in (_rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3, _rebuild_sparse_tensor, _rebuild_parameter,
-                     _rebuild_parameter_with_state):
+    for function in (_rebuild_tensor, _rebuild_tensor_v2, _rebuild_tensor_v3, _rebuild_meta_tensor_no_storage, _rebuild_sparse_tensor,
+                     _rebuild_parameter, _rebuild_parameter_with_state):
         add("torch._utils", function.__name__, function)
     add("torch._tensor", "_rebuild_from_type_v2", _rebuild_from_type)
     for module in ("torch", "torch._tensor", "torch.tensor"):
@@ -297,8 +309,7 @@ _TABLE = _table()
 _OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _WHOLE_MODULE = ("torch.nn.modules", "torchvision.models", "torch.jit", "torch.fx")
 _NO_FORM = {
-    "_rebuild_qtensor": "a quantised tensor", "_rebuild_nested_tensor": "a nested tensor",
-    "_rebuild_sparse_csr_tensor": "a sparse tensor", "_rebuild_meta_tensor_no_storage": "a tensor without data (device 'meta')",
+    "_rebuild_qtensor": "a quantised tensor", "_rebuild_nested_tensor": "a nested tensor", "_rebuild_sparse_csr_tensor": "a sparse tensor",
     "_rebuild_wrapper_subclass": "a tensor subclass", "_rebuild_device_tensor_from_numpy": "a tensor of another device",
     "_rebuild_device_tensor_from_cpu_tensor": "a tensor of another device", "_rebuild_xla_tensor": "a tensor of another device",
 }

@@ -12,10 +12,10 @@ from typing import Any, Callable
 
 import numpy as np
 
-from ..core.device import check as check_device
 from ..core.device import device
 from ..core.dtype import bool_, dtype, uint8
 from ..core.storage import Storage
+from ..tensor.devices import where
 from .bridge import TypedStorage
 from .errors import CorruptCheckpointError, UnsupportedCheckpointError, brief
 from .source import Source
@@ -79,8 +79,11 @@ class _Region:
 class LoadedStorage(TypedStorage):
     """A storage out of a checkpoint, with the element type it was named with.
 
-    This is what a callable `map_location` receives, with the device's name as second argument.
+    This is what a callable `map_location` receives, with the device's name as second argument. `forget`: its tensors go to the
+    meta device.
     """
+
+    forget = False
 
     def __init__(self, region: _Region, kind: dtype):
         super().__init__(region.memory, kind)
@@ -88,7 +91,11 @@ class LoadedStorage(TypedStorage):
 
     def with_dtype(self, kind: dtype) -> LoadedStorage:
         """The same memory named with another element type."""
-        return self if kind is self.dtype else LoadedStorage(self.region, kind)
+        if kind is self.dtype:
+            return self
+        new = LoadedStorage(self.region, kind)
+        new.forget = self.forget
+        return new
 
 
 Restore = Callable[[LoadedStorage, str], LoadedStorage]
@@ -98,6 +105,9 @@ def _to_device(storage: LoadedStorage, location: str, file: str) -> LoadedStorag
     """Where a storage with this device tag goes. Raises unless that is the CPU."""
     kind = location.partition(":")[0]
     if kind == "cpu":
+        return storage
+    if kind == "meta":
+        storage.forget = True
         return storage
     if kind == "cuda":
         what = (f"Attempting to deserialize object on a CUDA device ('{location}') but pellucid.cuda.is_available() is False. "
@@ -120,7 +130,7 @@ def restorer(map_location: Any, file: str) -> Restore:
     if isinstance(map_location, bytes):
         map_location = map_location.decode("ascii")
     if isinstance(map_location, (str, device)):
-        check_device(map_location)                        # an unknown device is the caller's error, not the file's
+        where(map_location)                               # an unknown device is the caller's error, not the file's
         return lambda storage, location: _to_device(storage, str(map_location), file)
     if callable(map_location):
         def by_call(storage: LoadedStorage, location: str) -> LoadedStorage:

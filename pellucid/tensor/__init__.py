@@ -17,7 +17,8 @@ __all__ = ["F", "Function", "FunctionCtx", "Node", "RemovableHandle", "Size", "T
            "is_grad_enabled", "is_inference_mode_enabled", "no_grad", "once_differentiable", "register_plain_class",
            "saved_tensors_hooks", "set_grad_enabled", "trace", "trace_specs"]
 
-__getattr__ = lazily(__name__, ("tracing", "sparse", "sparse_rules"), {"TraceError": "fake", "trace": "tracing", "trace_specs": "tracing"})
+__getattr__ = lazily(__name__, ("tracing", "sparse", "sparse_rules"), {"META_INTERPRETER": "meta", "TraceError": "fake", "trace": "tracing",
+                                                                      "trace_specs": "tracing"})
 
 
 def _load_and_trace(*args, **kwargs):
@@ -30,4 +31,5 @@ def _sparse():
 
 
 late.sparse = _sparse
+late.meta = lambda: __getattr__("META_INTERPRETER")
 late.trace = _load_and_trace         # until `tracing`, which programs that only run eagerly do without, fills the slot itself

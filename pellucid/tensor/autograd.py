@@ -11,10 +11,11 @@ import warnings
 from ..core import dtype as dt
 from ..core.errors import describe, fail
 from ..core.late import late
-from ..ops.dispatch import local
+from ..ops.dispatch import local, state
 from ..ops.op import F
 from .core import UNTRACKED, AccumulateGrad, GradientEdge, Node, Slots, wrap
 from .engine import Task, filled, sweep
+from .fake import without_data
 from .hooks import retain_grad
 
 
@@ -65,7 +66,7 @@ def make_root(i: int, t, g, batched: bool = False) -> tuple:
         if npd.kind == "c":
             fail(RuntimeError, "P308", f"grad can be implicitly created only for real scalar outputs but got {dt.of(npd)}",
                  fix="take .abs() or .real first")
-        g = filled(shape, npd, 1)
+        g = F.ones_like(F.detach(t)) if state.slow and isinstance(t, Slots) and without_data(t) else filled(shape, npd, 1)
     elif not isinstance(g, Slots):
         raise TypeError(f"gradients can be either Tensors or None, but got {type(g).__name__}")
     elif shape is not None:
@@ -130,6 +131,9 @@ def make_targets(inputs: tuple) -> list:
 
 
 def run(task: Task) -> None:
+    if state.slow and local.stack[-1:] != [state.meta] and any([without_data(g) for _, _, g in task.roots]):
+        with state.meta.entered():
+            return run(task)
     if not local.partial and task.needed is None:
         return sweep(task)
     before, local.partial = local.partial, task.needed is not None

@@ -13,9 +13,12 @@ from typing import Any
 import numpy as np
 
 from ..core import dtype as dt
+from ..core.device import META
 from ..core.errors import describe, fail
 from ..core.storage import Storage
+from ..ops.op import F
 from .core import Slots, _Types, wrap
+from .fake import without_data
 from .storages import storage_of, view_of
 
 __all__ = ["deepcopy", "rebuild", "reduce", "rewrap"]
@@ -28,6 +31,9 @@ def deepcopy(t, memo: dict[int, Any]):
              "moment.", got=describe(t), fix="detach() the tensor first")
     if id(t) in memo:
         return memo[id(t)]
+    if without_data(t):
+        c = memo[id(t)] = rebuild_meta(t.dtype, tuple(t._a.shape), t.stride(), t._rg, type(t), copy.deepcopy(t.__dict__, memo))
+        return c
     storage = storage_of(t)
     new = memo.get(id(storage))
     if new is None:
@@ -43,6 +49,8 @@ def deepcopy(t, memo: dict[int, Any]):
 
 def reduce(t) -> tuple:
     """`__reduce_ex__` of a tensor: its storage (shared by whatever shares it) and its geometry."""
+    if without_data(t):
+        return rebuild_meta, (t.dtype, tuple(t._a.shape), t.stride(), t._rg, type(t), t.__dict__ or None)
     return rebuild, (storage_of(t), t.dtype, t.storage_offset(), tuple(t._a.shape), t.stride(), t._rg, type(t), t.__dict__ or None)
 
 
@@ -56,6 +64,16 @@ def rebuild(storage: Storage, d: dt.dtype, offset: int, size: tuple[int, ...], s
     t._rg = requires_grad
     if attributes:
         t.__dict__.update(attributes)
+    return t
+
+
+def rebuild_meta(d: dt.dtype, size: tuple[int, ...], stride: tuple[int, ...], requires_grad: bool, cls: type, attributes: dict | None):
+    """A tensor without data."""
+    t = F.empty_strided(size, stride, dtype=d, device=META)
+    if cls is not _Types.tensor:
+        t = F.detach(t).as_subclass(cls)
+    t._rg = requires_grad
+    t.__dict__.update(attributes or {})
     return t
 
 

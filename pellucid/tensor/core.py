@@ -17,7 +17,7 @@ from ..core.errors import fail, interpreted
 from ..core.spec import TensorLike
 from ..core.storage import ARRAYS, Storage
 from ..ops.dispatch import local, state
-from .fake import Fake, Geometry, TraceError, brief, refuse
+from .fake import Fake, Geometry, TraceError, brief, refuse, without_data
 
 new = object.__new__
 next_seq = count(1).__next__
@@ -245,7 +245,7 @@ def readable(a: np.ndarray) -> np.ndarray:
     meet."""
     if isinstance(a, Geometry):
         a = a.values()
-    if local.stack and not all([i.values for i in local.stack]):
+    if local.stack and not all([i.values or not i.covers for i in local.stack]):
         refuse(got=brief(a))
     return a
 
@@ -260,7 +260,7 @@ def check_keeps(t, where: str) -> None:
     """Refuse to keep a tensor without values, which was computed in a traced function, where that function's caller looks."""
     if interpreted.place is not None:                       # a capture puts everything back, and makes the write again
         return
-    if type(t._a) is Fake and id(t) not in t._a.cell.tracer.saved:       # a real tensor may come back, as in self.total += x
+    if type(t._a) is Fake and not without_data(t) and id(t) not in t._a.cell.tracer.saved:       # a real tensor may come back, as in self.total += x
         fail(TraceError, "P3009", f"{where} was set to a tensor that the traced function computed",
              got=brief(t._a), fix="write into a tensor that is there, as in self.buffer.copy_(value), or return the value")
 

@@ -23,7 +23,7 @@ from ..core.storage import ARRAYS
 from ..ops.canonical import number_as
 from ..ops.dispatch import call_top, local, state
 from ..ops.op import BITWISE, FLOAT, NONE, POINT, VIEW, F, Op
-from . import autocast, kernels
+from . import autocast, devices, kernels
 from .calls import explain_call, wrap_hint
 from .core import PLAIN, UNTRACKED, Extras, Slots, _Types, new, next_seq, node_extras, watch_view, wrap
 from .fake import Geometry
@@ -158,6 +158,8 @@ def spec_of(t):
 
 def apply(op: Op, flat: tuple, attrs: dict):
     """Run a canonical call: promote, compute, wrap, record. Returns a Tensor or a tuple of Tensors."""
+    if state.slow and state.meta is not None and devices.any_without(flat):
+        return state.meta.apply(op, flat, attrs)
     if op.promote is not NONE:
         flat = promote(op, flat)
     if op.body is not None and not op.plan and local.grad and op.grads and any(isinstance(t, Slots) and t._rg for t in flat):
@@ -301,6 +303,11 @@ def intercepted(op: Op, args: tuple, kwargs: dict):
             return r
     if local.autocast is not None and (op.cast == "low" or op.cast == "high"):
         return autocast.call(local.autocast, op, args, kwargs)
+    if local.device is not None:
+        return devices.on_default(op, args, kwargs)
+    r = devices.take(op, args, kwargs)
+    if r is not NotImplemented:
+        return r
     if local.stack:
         return call_top(op, args, kwargs)
     return NotImplemented

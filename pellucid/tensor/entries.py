@@ -10,7 +10,10 @@ import numbers
 
 import numpy as np
 
+from ..core import dtype as dt
 from ..core.config import config
+from ..core.device import on_meta
+from ..core.errors import describe, fail
 from ..core.late import late
 from ..core.storage import Storage
 from ..ops.dispatch import local, state
@@ -20,6 +23,7 @@ from .calls import explain_call
 from .core import PLAIN, Slots, new, next_seq, wrap
 from .eager import (ALIASED, B1, F32, F64, I64, apply, asarray, check_operands, explain, general, ndarray, record, rename, slow_call,
                     view_result, write_out)
+from .interop import from_numpy
 from .rules import node_type
 
 Tensor: type = Slots            # set by tensor.py
@@ -145,9 +149,11 @@ def view_entry(op: Op):
 
 def composite_entry(op: Op):
     body = op.body
+    names = op.signature.parameters
+    makes = "dtype" in names and "input" not in names           # a tensor from nothing: in the dtype of `out`
 
     def entry(*args, **kwargs):
-        if state.slow:
+        if state.slow or kwargs and "device" in kwargs and on_meta(kwargs["device"]):
             r = slow_call(op, args, kwargs)
             if r is not NotImplemented:
                 return r
@@ -155,6 +161,11 @@ def composite_entry(op: Op):
             if "out" in kwargs and "out" in op.forms:
                 kwargs = dict(kwargs)
                 out = kwargs.pop("out")
+                if makes and isinstance(out, Slots) and kwargs.setdefault("dtype", out.dtype) is not out.dtype:
+                    if kwargs["dtype"] is not None and dt.as_dtype(kwargs["dtype"]) is not out.dtype:
+                        fail(RuntimeError, "P2904", f"dtype {dt.as_dtype(kwargs['dtype']).type_name} does not match dtype of out parameter ({out.dtype})",
+                             got=describe(out), fix="leave dtype= out, or give an out of that dtype")
+                    kwargs["dtype"] = out.dtype
                 if out is not None:
                     return write_out(op, entry(*args, **kwargs), out)
             if not ALIASED.isdisjoint(kwargs):
@@ -383,6 +394,8 @@ def acceptable(x) -> bool:
 
 def operator_entry(op: Op, entry, *, reverse: bool = False):
     """The function behind a Python operator such as `x + y` (or `y + x` with `reverse`): NotImplemented for strangers."""
+    if op.name in ("eq", "ne"):
+        return equality_entry(op)
     if fast(op):
         return binary_entry(op, reverse=reverse, dunder=True)
 
@@ -390,6 +403,15 @@ def operator_entry(op: Op, entry, *, reverse: bool = False):
         if not acceptable(other):
             return NotImplemented
         return entry(other, self) if reverse else entry(self, other)
+    return operator
+
+
+def equality_entry(op: Op):
+    """`x == y` and `x != y`: these two take NumPy's arrays as well, which would compare themselves with the tensor as an object."""
+    compare = binary_entry(op, dunder=True)
+
+    def operator(self, other):
+        return compare(self, from_numpy(other) if isinstance(other, ndarray) else other)
     return operator
 
 

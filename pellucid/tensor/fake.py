@@ -9,16 +9,21 @@ which part of it the fake looks at.
 """
 from __future__ import annotations
 
+import math
 import os
 import sys
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
+from ..core.device import CPU, META
 from ..core.errors import PACKAGE, message
+from ..core.spec import contiguous_strides
 from ..core.storage import ARRAYS
 
 ndarray = np.ndarray
+LARGE = 1 << 20         # bytes from which on a fake has no memory
 
 
 class TraceError(RuntimeError):
@@ -93,10 +98,14 @@ class _Closed:
 
     open = False
     saved: dict = {}
+    device = CPU
+    refuse = staticmethod(refuse)
 
 
 class Geometry(ndarray):
     """An array that stands for values kept elsewhere. Its geometry is real; whatever would read or write through it is refused."""
+
+    place = CPU             # the device of a tensor with this array
 
     def refuse(self, got: str) -> NoReturn:
         """Raise the error of somebody who wants values; `got` says what of."""
@@ -139,6 +148,13 @@ class Fake(Geometry):
     chain: tuple = ()              # ((op, attrs), ...): how the cell's value becomes this part of it
     value: Any = None              # the graph value of this part, as of `stamp`
     stamp = -1
+
+    @property
+    def place(self):
+        return self.cell.tracer.device
+
+    def refuse(self, got: str) -> NoReturn:
+        self.cell.tracer.refuse(got=got)
 
     def read(self):
         """The graph value of what this array holds now."""
@@ -191,10 +207,19 @@ _GEOMETRY = frozenset((np.reshape, np.transpose, np.swapaxes, np.moveaxis, np.sq
 ARRAYS.add(Fake)
 
 
+def without_data(t) -> bool:
+    """Whether a tensor is on the meta device."""
+    a = t._a
+    return type(a) is Fake and a.cell.tracer.device is META
+
+
 def fake_array(shape: tuple, npd: np.dtype, strides: tuple | None = None) -> Fake:
     """Memory of its own, row-major or with the given strides in elements (dense, in some order of dimensions)."""
+    item = npd.itemsize
+    if math.prod(shape) * item >= LARGE:            # nobody reads or writes: it need not be there
+        steps = tuple([n * item for n in strides or contiguous_strides(shape)])
+        return as_strided(ndarray.__new__(Fake, 1, npd), shape, steps, subok=True)
     if strides is None:
         return ndarray.__new__(Fake, shape, npd)
-    item = npd.itemsize
     span = 1 + sum([(n - 1) * s for n, s in zip(shape, strides)]) if all(shape) else 0
     return ndarray.__new__(Fake, shape, npd, ndarray.__new__(Fake, span, npd), 0, tuple([s * item for s in strides]))

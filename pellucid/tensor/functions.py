@@ -11,6 +11,7 @@ from ..core import layout as _layout
 from ..ops.op import REGISTRY, F
 from . import checks as _checks
 from . import convert as _convert
+from . import devices as _devices
 from . import misc as _misc
 from . import random as _random
 from .tensor import Tensor
@@ -32,7 +33,7 @@ def namespace(ns: str) -> dict:
 def public() -> dict:
     """Everything pellucid's own namespace takes from this layer."""
     found = namespace("")
-    for module in (_checks, _convert, _misc, _random):
+    for module in (_checks, _convert, _devices, _misc, _random):
         found.update((name, getattr(module, name)) for name in module.PUBLIC)
     return found
 

@@ -12,6 +12,7 @@ from ..core.errors import describe, fail
 from ..ops.dispatch import local, state
 from ..ops.op import POINT, F, Op
 from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, next_seq, node_extras, watch_view, wrap
+from .devices import takes
 from .eager import F32, F64, check_inference, intercepted, record
 from .eager import check_overlap as overlap_with
 from .fake import Geometry
@@ -270,7 +271,8 @@ def make_inplace(op: Op, entry):
 def slow_call_inplace(op: Op, self, args: tuple, kwargs: dict):
     """Overrides see the in-place call as the operator followed by a write to its first argument. A tracer, which sees
     everything, needs no call of its own."""
-    if local.stack and local.stack[-1].stays and not overridden((self, *args)):
+    everything = local.stack and local.stack[-1].stays or takes(op, (self, *args), kwargs)
+    if everything and not overridden((self, *args)):
         return NotImplemented
     r = intercepted(op, (self, *args), kwargs)
     if r is NotImplemented:

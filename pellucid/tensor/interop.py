@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..core import dtype as dt
-from ..core.device import check
+from ..core.device import CPU, META, check
 from ..core.errors import describe, fail
 from ..ops.dispatch import local, state
 from ..ops.op import F
 from .core import Slots, readable, wrap
-from .fake import Geometry
+from .devices import where
+from .fake import Geometry, without_data
 
 __all__ = ["as_tensor", "asarray", "from_dlpack", "from_numpy", "frombuffer", "tensor"]
 
@@ -43,7 +44,8 @@ def tensor(data: Any, *, dtype=None, device=None, requires_grad: bool = False, p
     own. Raises ValueError for ragged sequences, TypeError and RuntimeError for what no tensor can hold, RuntimeError
     for values that do not fit an integer dtype.
     """
-    check(device)
+    if where(device) is META:
+        return tensor(data, dtype=dtype, device=CPU, requires_grad=requires_grad).to(META)
     d = _dtype(dtype, "tensor")
     if isinstance(data, Slots):
         warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
@@ -65,7 +67,8 @@ def fresh(a: np.ndarray):
 
 def as_tensor(data: Any, dtype=None, device=None):
     """`data` as a tensor, sharing its memory (and keeping its history) where dtype allows, a copy otherwise."""
-    check(device)
+    if where(device) is META and not (isinstance(data, Slots) and device is None):
+        return as_tensor(data, dtype, CPU if not isinstance(data, Slots) else None).to(META)
     d = _dtype(dtype, "as_tensor")
     if isinstance(data, Slots):
         return data if d is None or d is data.dtype else F.to(data, d)
@@ -81,7 +84,8 @@ def asarray(obj: Any, *, dtype=None, device=None, copy: bool | None = None, requ
     `copy`: True always copies, False never (ValueError where that is impossible), None only where needed.
     `requires_grad`: None keeps a tensor's own. Raises ValueError, TypeError as `tensor`.
     """
-    check(device)
+    if where(device) is META and not (isinstance(obj, Slots) and (device is None or without_data(obj))):
+        return asarray(obj, dtype=dtype, device=CPU, copy=copy, requires_grad=requires_grad).to(META)
     d = _dtype(dtype, "asarray")
     t = _shared(obj, d)
     if t is None:
@@ -113,7 +117,7 @@ def _shared(obj: Any, d: dt.dtype | None):
         return from_numpy(obj)
     if isinstance(obj, np.generic):
         return wrap(np.array(obj, dt.of(obj.dtype).np))
-    if hasattr(obj, "__dlpack__"):
+    if hasattr(obj, "__dlpack__") or type(obj).__name__ == "PyCapsule":
         return from_dlpack(obj)
     if isinstance(obj, (list, tuple, str, *_NUMBERS)):
         return None
@@ -436,6 +440,14 @@ class _Capsule:
         return (1, 0)
 
 
+class _Writable:
+    """The memory of an array that NumPy took for read-only: a bare capsule of the first version of DLPack cannot say that it is not."""
+
+    def __init__(self, a: np.ndarray):
+        self.__array_interface__ = {**a.__array_interface__, "data": (a.__array_interface__["data"][0], False)}
+        self.a = a
+
+
 def from_dlpack(ext_tensor: Any, *, device=None, copy: bool | None = None):
     """A tensor over the memory of an object with `__dlpack__` (or of a DLPack capsule). `copy` as in `asarray`."""
     check(device)
@@ -449,6 +461,8 @@ def from_dlpack(ext_tensor: Any, *, device=None, copy: bool | None = None):
             _refuse_grad(ext_tensor)
     else:
         a = np.from_dlpack(ext_tensor)
+        if type(ext_tensor) is _Capsule and not a.flags.writeable:
+            a = np.asarray(_Writable(a))
     _check_array(a)
     return wrap(a.copy() if copy else a.view())
 

@@ -211,6 +211,9 @@ def _elementwise(op: Op, arrays: list, attrs: dict):
     graph = _graph(op, specs, attrs)
     if graph is None or graph.outputs[0].shape != (n,):
         return None
+    given = [a if type(a) is not ndarray else Spec(a.shape, dt.of(a.dtype)) for a in arrays]
+    if graph.outputs[0].dtype is not op.infer(*given, **attrs).dtype:           # a number in float32 would decide
+        return None
     try:
         flat = native.flat.make(graph, tuple(kinds))
     except (TypeError, ValueError, RuntimeError, NotImplementedError, ImportError):

@@ -13,6 +13,8 @@ from ..core import dtype as dt
 from ..core.device import check, device
 from ..ops.op import F
 from .core import Slots, _Types, wrap
+from .devices import where
+from .fake import without_data
 from .interop import _leaf, array_from
 from .size import Size
 from .storages import WITHOUT_CLASS, UntypedStorage
@@ -128,7 +130,7 @@ def set_default_tensor_type(t: Any) -> None:
 def type_(self, dtype: Any = None, non_blocking: bool = False, **kwargs: Any):
     """Without argument the type's name ("torch.FloatTensor"), else the tensor converted to a dtype, class or name."""
     if dtype is None:
-        return f"torch.{self.dtype.type_name}Tensor"
+        return f"torch.{'meta.' if without_data(self) else ''}{self.dtype.type_name}Tensor"
     return F.to(self, _type_to_dtype(dtype))
 
 
@@ -140,8 +142,9 @@ def new(self, *args: Any, size: Any = None, device: device | str | None = None):
 
 def new_tensor(self, data: Any, *, dtype=None, device=None, requires_grad: bool = False, layout=None, pin_memory: bool = False):
     """A copy of `data` as a tensor, with this tensor's dtype unless another is given."""
-    check(device)
-    return _leaf(wrap(array_from(data, dt.as_dtype(dtype) if dtype is not None else self.dtype)), requires_grad)
+    device = where(self.device if device is None else device)
+    t = wrap(array_from(data, dt.as_dtype(dtype) if dtype is not None else self.dtype))
+    return _leaf(F.to(t, device), requires_grad)
 
 
 METHODS = {"type": type_, "new": new, "new_tensor": new_tensor}

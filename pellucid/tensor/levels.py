@@ -34,6 +34,10 @@ class Lifted(Geometry):
     lower: Any = None
     extra: Any = None
 
+    @property
+    def place(self):
+        return self.lower.device
+
     def refuse(self, got: str):
         self.level.refuse(self, got)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import dtype as dt
+from ..core.device import META
 from ..core.errors import message
 from ..core.layout import preserve_format
 from ..core.spec import Spec
@@ -52,6 +53,8 @@ class Saved:
 
 class Memories(Interpreter):
     """The part of a tracer that knows memories. `constants`: real tensors become constants of the graph, not inputs."""
+
+    cell_type = Cell
 
     def __init__(self, graph: Graph, constants: bool):
         self.graph, self.constants = graph, constants
@@ -140,7 +143,7 @@ class Memories(Interpreter):
         value = a.read()
         strides = layouts.orders(REGISTRY["clone"], (a,), {"fmt": preserve_format}, [a.shape])[0]
         c = fake_array(a.shape, a.dtype, strides)
-        c.cell, c.value, c.stamp = Cell(self, value, c), value, 0
+        c.cell, c.value, c.stamp = self.cell_type(self, value, c), value, 0
         return c
 
     def copied(self, t) -> None:
@@ -174,6 +177,8 @@ class Memories(Interpreter):
         if type(a) is Fake:
             if a.cell.tracer is self:
                 return a
+            if a.cell.tracer.device is META:
+                refuse("a tensor on the meta device", eager.describe(t), "call the function as it is: there is nothing to compile")
             if not a.cell.tracer.open:
                 raise TraceError(message("P3004", "this tensor was made inside a function while it was traced: it has no value",
                                          fix="return it from the traced function instead of keeping it in a variable or attribute"))

@@ -14,7 +14,8 @@ from .size import Size
 PUBLIC = ("is_tensor", "is_floating_point", "is_complex", "is_nonzero", "is_storage", "numel", "typename", "result_type", "can_cast",
           "promote_types", "broadcast_shapes", "get_num_threads", "set_num_threads", "get_num_interop_threads",
           "set_num_interop_threads", "use_deterministic_algorithms", "are_deterministic_algorithms_enabled",
-          "is_deterministic_algorithms_warn_only_enabled", "is_warn_always_enabled", "get_float32_matmul_precision", "set_float32_matmul_precision", "_assert",
+          "is_deterministic_algorithms_warn_only_enabled", "get_deterministic_debug_mode", "set_deterministic_debug_mode", "is_warn_always_enabled",
+          "get_float32_matmul_precision", "set_float32_matmul_precision", "_assert",
           "set_warn_always", "is_same_size", "zero_", "resize_as_", "is_conj", "is_neg", "is_inference", "is_signed", "set_flush_denormal")
 
 
@@ -143,8 +144,27 @@ def set_num_interop_threads(n: int) -> None:
 
 
 def use_deterministic_algorithms(mode: bool, *, warn_only: bool = False) -> None:
-    """Record the wish for deterministic algorithms; every operator here is deterministic already."""
+    """Ask for deterministic algorithms: every operator here is deterministic already, and memory that nobody wrote to (`empty`,
+    `resize_`) is filled with NaN or the largest integer (see `utils.deterministic.fill_uninitialized_memory`)."""
     config.deterministic, config.deterministic_warn_only = bool(mode), warn_only
+
+
+_DEBUG_MODES = ("default", "warn", "error")
+
+
+def set_deterministic_debug_mode(debug_mode: int | str) -> None:
+    """`use_deterministic_algorithms` as a number or word: 0 or "default", 1 or "warn", 2 or "error"."""
+    if not isinstance(debug_mode, (int, str)):
+        raise TypeError(f"debug_mode must be str or int, but got {type(debug_mode)}")
+    if debug_mode not in (*_DEBUG_MODES, 0, 1, 2):
+        raise RuntimeError("invalid value of debug_mode, expected `default`, `warn`, `error`, or 0, 1, 2, but got " + str(debug_mode))
+    n = _DEBUG_MODES.index(debug_mode) if isinstance(debug_mode, str) else debug_mode
+    use_deterministic_algorithms(n > 0, warn_only=n == 1)
+
+
+def get_deterministic_debug_mode() -> int:
+    """0: no determinism is asked for; 1: with warnings; 2: with errors."""
+    return 0 if not config.deterministic else 1 if config.deterministic_warn_only else 2
 
 
 def are_deterministic_algorithms_enabled() -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..core import dtype as dt
 from .core import PLAIN, readable
+from .fake import without_data
 
 __all__ = ["get_printoptions", "printoptions", "set_printoptions", "tensor_repr"]
 
@@ -172,7 +173,10 @@ def tensor_repr(t, *, tensor_contents: str | None = None) -> str:
     indent = len(prefix)
     default = dt.get_default_dtype()
     suffixes = []
-    if not a.size:
+    if without_data(t):
+        tensor_contents = "..."
+        suffixes += ["device='meta'", f"size={tuple(a.shape)}"] + [f"dtype={d}"] * (d is not default)
+    elif not a.size:
         if a.ndim != 1:
             suffixes.append(f"size={tuple(a.shape)}")
         if d is not default:

@@ -17,12 +17,16 @@ import numpy as np
 
 from ..core import dtype as dt
 from ..core import layout as lay
-from ..core.device import CPU, check
+from ..core.device import CPU, META, check
 from ..core.errors import describe, fail
+from ..core.late import late
 from ..core.spec import contiguous_strides
 from ..core.storage import Storage
+from ..ops.creation import unset
 from ..ops.dispatch import local, state
 from .core import Slots
+from .devices import where
+from .fake import Geometry, without_data
 from .interop import array_from, to_list
 from .sharing import shared_copy, shared_map
 
@@ -43,12 +47,12 @@ class UntypedStorage:
     """The bytes that a tensor and its views share: `UntypedStorage(nbytes)`, `UntypedStorage([0, 1, ...])`."""
 
     is_cuda = is_sparse = False
-    device = CPU
     _kind = dt.uint8
     _what = "UntypedStorage"
 
     def __init__(self, size: Any = 0, *, device=None):
-        check(device)
+        if where(device) is META:
+            size = Storage(late.meta().memory_for((size * self._kind.itemsize,), dt.uint8.np, (1,)))
         if isinstance(size, Storage):
             self._storage = size
         elif isinstance(size, int):
@@ -56,14 +60,21 @@ class UntypedStorage:
         else:
             self._storage = Storage(array_from(list(size), self._kind).reshape(-1))
 
+    @property
+    def device(self):
+        a = self._storage.array
+        return a.place if isinstance(a, Geometry) else CPU
+
     def _elements(self) -> np.ndarray:
+        if self.device is META:
+            fail(NotImplementedError, "P3017", "Not available for 'meta' device type", got=repr(self), fix="a storage on the CPU has bytes")
         data = self._storage.bytes()
         width = self._kind.itemsize
         return data[: data.size // width * width].view(self._kind.np)
 
     def data_ptr(self) -> int:
         """Address of the first byte (0 if there is none)."""
-        return self._storage.data_ptr() if self._storage.nbytes() else 0
+        return self._storage.data_ptr() if self._storage.nbytes() and self.device is CPU else 0
 
     def nbytes(self) -> int:
         """Length in bytes."""
@@ -190,11 +201,11 @@ class UntypedStorage:
         return type(self), (self._storage,)
 
     def __repr__(self) -> str:
-        values = "\n ".join(str(x) for x in self.tolist())
+        values = "..." if self.device is META else "\n ".join(str(x) for x in self.tolist())
         return f" {values}\n[torch.storage.{self._what}({self._described()}) of size {self.size()}]"
 
     def _described(self) -> str:
-        return "device=cpu"
+        return f"device={self.device}"
 
 
 class TypedStorage(UntypedStorage):
@@ -226,7 +237,7 @@ class TypedStorage(UntypedStorage):
         return TypedStorage, (self._storage, self.dtype)
 
     def _described(self) -> str:
-        return f"dtype={self.dtype}, device=cpu"
+        return f"dtype={self.dtype}, device={self.device}"
 
     def _as(self, d: dt.dtype) -> TypedStorage:
         return self if d is self.dtype else TypedStorage(Storage(self._elements().astype(d.np)), d)
@@ -338,9 +349,10 @@ def storage_of(t) -> Storage:
     return st
 
 
-def _resized(storage: Storage, nbytes: int) -> np.ndarray:
+def _resized(storage: Storage, nbytes: int, d: dt.dtype = dt.uint8) -> np.ndarray:
     """Memory of `nbytes` that begins as the storage does."""
-    new = np.zeros(nbytes, np.uint8)
+    value = unset(d)
+    new = np.zeros(nbytes, np.uint8) if value is None else np.full(nbytes // d.itemsize, value, d.np).view(np.uint8)
     keep = min(storage.nbytes(), nbytes)
     new[:keep] = storage.bytes()[:keep]
     return new
@@ -357,6 +369,8 @@ def is_shared(self) -> bool:
 
 def share_memory_(self):
     """Move the tensor's memory where forked processes, and those it is sent to, share it; a no-op if it is there. Returns the tensor."""
+    if without_data(self):
+        fail(RuntimeError, "P3018", "_share_fd_: only available on CPU", got=describe(self), fix="there is no data to share")
     storage = storage_of(self)
     if not _is_shared(storage):
         offset, size, stride = self.storage_offset(), tuple(self._a.shape), self.stride()
@@ -385,6 +399,9 @@ def resize_(self, *sizes, memory_format=lay.contiguous_format):
     if size == self._a.shape and memory_format is lay.contiguous_format:
         return self
     strides = lay.strides_for(size, memory_format)
+    if without_data(self):
+        self._a, self._st = late.meta().memory_for(size, self._a.dtype, strides), None
+        return self
     _rebind(self, storage_of(self), self.storage_offset(), size, strides)
     return self
 
@@ -394,7 +411,7 @@ def _rebind(self, storage: Storage, offset: int, size: tuple[int, ...], stride: 
     last = offset + sum((n - 1) * step for n, step in zip(size, stride)) + 1 if 0 not in size else 0
     if last * d.itemsize > storage.nbytes():
         version = storage.version
-        storage = Storage(_resized(storage, last * d.itemsize))
+        storage = Storage(_resized(storage, last * d.itemsize, d))
         storage.version = version
     state.moves += 1
     self._a, self._st = view_of(storage, d, offset, size, stride), storage

@@ -8,13 +8,14 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import dtype as dt
-from ..core.device import CPU
+from ..core.device import CPU, META
 from ..core.errors import describe, fail
 from ..core.late import late
 from ..ops.dispatch import add_slow, local, state
 from ..ops.op import REGISTRY, F, Op, install
 from . import autograd, convert, engine, entries, hooks, html, indexing, to_sparse
 from .core import DROPPED, Invalid, PLAIN, Slots, UNTRACKED, Untracked, new, readable, touch, values, wrap
+from .fake import Geometry
 from .inplace import make_inplace, make_relabel
 from .size import Size
 
@@ -28,8 +29,7 @@ class Tensor(Slots):
 
     __slots__ = ()
     __array_priority__ = 1000
-    is_cuda = is_xpu = is_mps = is_meta = is_sparse = is_sparse_csr = is_quantized = is_mkldnn = is_nested = is_ipu = False
-    is_cpu = True
+    is_cuda = is_xpu = is_mps = is_sparse = is_sparse_csr = is_quantized = is_mkldnn = is_nested = is_ipu = False
 
     def __new__(cls, *args, **kwargs):
         return convert.legacy_new(cls, *args, **kwargs)
@@ -93,7 +93,17 @@ class Tensor(Slots):
 
     @property
     def device(self):
-        return CPU
+        a = self._a
+        return a.place if isinstance(a, Geometry) else CPU
+
+    @property
+    def is_meta(self) -> bool:
+        """Whether it has no data, only a shape, a dtype and strides."""
+        return self.device is META
+
+    @property
+    def is_cpu(self) -> bool:
+        return self.device is CPU
 
     @property
     def layout(self):
@@ -143,8 +153,8 @@ class Tensor(Slots):
         return convert.offset(self)
 
     def data_ptr(self) -> int:
-        """The address of the first element."""
-        return self._a.__array_interface__["data"][0] if self._a.size else 0
+        """The address of the first element; 0 where there is none."""
+        return 0 if self.is_meta else self._a.__array_interface__["data"][0] if self._a.size else 0
 
     def is_contiguous(self, memory_format=None) -> bool:
         """Whether elements lie in row-major order (or in that of `memory_format`)."""
@@ -406,7 +416,7 @@ class Tensor(Slots):
 
     def item(self):
         """The value of a one-element tensor as a Python number."""
-        a = self._a if not state.slow else values(self._a)
+        a = self._a if not state.slow or self._a.size != 1 else values(self._a)
         if a.size != 1:
             fail(RuntimeError, "P361", f"a Tensor with {a.size} elements cannot be converted to Scalar", got=describe(self),
                  fix="index one element first, or use .tolist()")
@@ -429,7 +439,7 @@ class Tensor(Slots):
         return int(values(self._a).item())
 
     def __format__(self, spec: str) -> str:
-        return self.item().__format__(spec) if self._a.ndim == 0 else object.__format__(self, spec)
+        return self.item().__format__(spec) if self._a.ndim == 0 and not self.is_meta else object.__format__(self, spec)
 
     def tolist(self):
         """Nested Python lists of the values (a number for a 0-d tensor)."""

@@ -14,6 +14,7 @@ import sys
 import numpy as np
 
 from ..core import dtype as dt
+from ..core.device import CPU
 from ..core.errors import PACKAGE, interpreted
 from ..core.layout import contiguous_format, preserve_format, strides_for
 from ..core.rng import memory_order
@@ -23,7 +24,7 @@ from ..ops.dispatch import local
 from ..ops.op import FLOAT, NONE, RANDOM, REGISTRY, VIEW, F, Op
 from . import eager, layouts
 from .core import Slots, _Types, new
-from .fake import Cell, Fake, fake_array, refuse
+from .fake import Fake, fake_array, refuse
 from .memories import Memories, in_order
 from .symbolic import Guard, SymNumber, operate
 
@@ -37,6 +38,8 @@ class Tracer(Memories):
 
     stays = True
     values = False
+    device = CPU
+    refuse = staticmethod(refuse)
 
     def __init__(self, name: str = "graph", constants: bool = False):
         super().__init__(Graph(name), constants)
@@ -107,7 +110,7 @@ class Tracer(Memories):
                 specs = op.infer(*[eager.spec_of(t) for t in flat], **attrs)
             except RuntimeError as error:
                 if "[P269]" in str(error):             # the shape depends on the values
-                    refuse(got=eager.describe(*flat))
+                    self.refuse(got=eager.describe(*flat))
                 raise
             several = type(specs) is tuple
             outs = self.results(op, flat, attrs, specs if several else (specs,))
@@ -224,7 +227,7 @@ class Tracer(Memories):
         """A fake tensor that holds `value` in memory of its own."""
         spec = value.spec
         a = fake_array(spec.shape, spec.dtype.np, spec.strides)
-        a.cell, a.value, a.stamp = Cell(self, value, a), value, 0
+        a.cell, a.value, a.stamp = self.cell_type(self, value, a), value, 0
         return self.tensor_over(a)
 
     @staticmethod

@@ -26,9 +26,9 @@ from ..graph.ir import Graph, Value
 from ..ops.dispatch import interpreting, local
 from ..ops.op import RANDOM
 from .core import Slots
-from .fake import Fake, TraceError
+from .fake import Cell, Fake, TraceError
 from .symbolic import Guard, SymNumber
-from .tracer import Cell, Tracer
+from .tracer import Tracer
 
 __all__ = ["Guard", "Input", "Leaf", "Result", "SymNumber", "TraceError", "Traced", "Tracer", "flatten", "rebuild", "trace", "trace_specs"]
 

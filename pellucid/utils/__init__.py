@@ -4,6 +4,6 @@ from ..core.lazy import lazily
 from . import hooks
 from .swap import swap_tensors
 
-__all__ = ["benchmark", "checkpoint", "data", "hooks", "swap_tensors"]
+__all__ = ["benchmark", "checkpoint", "data", "deterministic", "dlpack", "hooks", "swap_tensors"]
 
-__getattr__ = lazily(__name__, ("benchmark", "checkpoint", "data", "tensorboard"))
+__getattr__ = lazily(__name__, ("benchmark", "checkpoint", "data", "deterministic", "dlpack", "tensorboard"))

@@ -100,10 +100,10 @@ class ModuleConvert:
                 changes["memory_format"] = memory_format
             try:
                 return tensor.to(non_blocking=non_blocking, **changes)
-            except NotImplementedError as error:
+            except NotImplementedError:
                 if tensor.is_meta:
                     raise NotImplementedError(
-                        f"{error} Please use torch.nn.Module.to_empty() instead of torch.nn.Module.to() when moving "
+                        "Cannot copy out of meta tensor; no data! Please use torch.nn.Module.to_empty() instead of torch.nn.Module.to() when moving "
                         "module from meta to a different device."
                     ) from None
                 raise
