@@ -269,7 +269,7 @@ class ElementwiseOptimizer(Optimizer):
                     self._update_arrays(p, g, state, group)
                 else:
                     with grad_mode(self.defaults.get("differentiable", False)):
-                        repeated.run(lambda: self._update_tensors(p, g, state, group), *_parts(p, g, state))
+                        repeated.run(lambda: self._update_tensors(p, g, state, group), lambda: _parts(p, g, state))
 
     def _takes_arrays(self, group: dict[str, Any]) -> bool:
         """Whether the group's options are numbers, or tensors that are as good as numbers."""

@@ -7,6 +7,7 @@ nothing of shapes, on row-major tensors; whatever is otherwise is called.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from operator import is_
 from typing import Any, NamedTuple
 
 from ..core.spec import Spec
@@ -38,20 +39,24 @@ class Repeated:
         self.tracer = tracer if hasattr(tracer, "graph") else None
         self.known: dict[Hashable, Work | None] = {}
 
-    def run(self, fn: Callable[[], Any], tensors: Sequence[Any], key: Hashable) -> None:
-        """`fn()`, which works on `tensors`. `key`: whatever else decides what it does."""
+    def run(self, fn: Callable[[], Any], parts: Callable[[], tuple[Sequence[Any], Hashable]]) -> None:
+        """`fn()`, which works on the tensors that `parts()` gives, with whatever else decides what it does. If that is not the same
+        afterwards, `fn` does more than a graph can say."""
         tracer = self.tracer
+        tensors, told = ((), None) if tracer is None else parts()
         shape = None if tracer is None else common_shape(tensors)
         if shape is None:
             fn()
             return
-        key = key, shape == (), *[(t._a.dtype, t._a.ndim == 0) for t in tensors]
+        key = told, shape == (), *[(t._a.dtype, t._a.ndim == 0) for t in tensors]
         before = [self.value(t) for t in tensors]
         if key not in self.known:
             start = len(tracer.graph.nodes)
             fn()
+            now, told_now = parts()
+            same = told_now == told and len(now) == len(tensors) and all(map(is_, now, tensors))
             work = Work(tracer.graph.nodes[start:], before, [self.value(t) for t in tensors])
-            self.known[key] = needed(work, shape)
+            self.known[key] = needed(work, shape) if same else None
             return
         work = self.known[key]
         if work is None:

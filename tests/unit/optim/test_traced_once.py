@@ -64,3 +64,19 @@ def test_what_is_laid_out_otherwise_is_called(monkeypatch):
     after = trained("SGD", parameters)
     assert calls == [(2, 3), (5, 4), (6,)]              # one transposed, one of another dtype
     assert not any(pellucid.equal(a, b) for a, b in zip(before, after))
+
+
+def test_an_update_that_makes_state_is_called_for_each():
+    calls = []
+
+    class Counted(optim.SGD):
+        def _update_tensors(self, p, g, state, group):
+            state["seen"] = True
+            calls.append(tuple(p.shape))
+            super()._update_tensors(p, g, state, group)
+
+    parameters = fresh(((2, 3), (4,), (5, 1)))
+    optimizer = Counted(parameters, lr=0.1)
+    sum((p * p).sum() for p in parameters).backward()
+    pellucid.trace(optimizer.step)
+    assert calls == [(2, 3), (4,), (5, 1)]
