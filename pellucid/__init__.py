@@ -49,6 +49,7 @@ _LATER = ("__future__", "amp", "array_api", "autograd", "backends", "compiler", 
           "testing")
 _FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func"}
 __getattr__ = _lazily(__name__, _LATER, _FROM)
+_late.compile = lambda *args, **kwargs: __getattr__("compile")(*args, **kwargs)
 _late.array_namespace = lambda: __getattr__("array_api")
 
 

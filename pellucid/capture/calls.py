@@ -98,6 +98,13 @@ def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             return call_cached(world, fn, args, kwargs)
         else:
             break
+    if id(fn) in policy.TOLD:
+        told = policy.TOLD[id(fn)]
+        if told.how == "substitute":
+            return call(world, told.other, args, kwargs)
+        if told.how == "allow":
+            return unfollowed(world, fn, args, kwargs)
+        return call_constant(world, fn, args, kwargs)
     if kind is types.FunctionType:
         return call_function(world, fn, args, kwargs)
     if kind is GeneratorMethod:
@@ -181,14 +188,38 @@ def call_cached(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     key = (id(fn), *map(Same, args), *kwargs, *map(Same, kwargs.values()))
     if key not in world.cached:
         world.cached[key] = Source("call", Same((tuple(args), kwargs)), known(fn))
-        before = interpreted.place, interpreted.call
-        interpreted.place = interpreted.call = None
-        try:
-            with below(len(local.stack)):
-                performed(fn, *args, **kwargs)
-        finally:
-            interpreted.place, interpreted.call = before
+        outside(fn, args, kwargs)
     return world.admit(fn(*args, **kwargs), world.cached[key])
+
+
+def unfollowed(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """A function that the user allows in the graph: it runs as it is, and what it computes with tensors is recorded."""
+    for v in (*args, *kwargs.values()):
+        world.expose(v)
+    return performed(fn, *args, **kwargs)
+
+
+def call_constant(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """A function whose result the user takes for constant: it runs now, apart from the graph."""
+    args, kwargs = [plainly(a) for a in args], {k: plainly(a) for k, a in kwargs.items()}
+    for a in flat([*args, *kwargs.values()]):
+        if type(a) in STAND_INS or isinstance(a, Slots):
+            refuse("PX001", f"{fn.__qualname__}(), whose result is to be constant, is given what is computed")
+    for a in (*args, *kwargs.values()):
+        world.expose(a)
+    found = outside(fn, args, kwargs)
+    return world.admit(found, known(found)) if not policy.plain(found) else found
+
+
+def outside(fn: Any, args: list, kwargs: dict) -> Any:
+    """Call a function as if nothing were captured."""
+    before = interpreted.place, interpreted.call
+    interpreted.place = interpreted.call = None
+    try:
+        with below(len(local.stack)):
+            return performed(fn, *args, **kwargs)
+    finally:
+        interpreted.place, interpreted.call = before
 
 
 def plainly(x: Any) -> Any:
@@ -314,12 +345,20 @@ def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
         if policy.inlined(method):
             return frame_of(method, (module, *args), kwargs)
         return native(world, module, args, kwargs)
+    return run_module(world, method, [module, *args], kwargs)
+
+
+def run_module(world: Any, method: Any, args: list, kwargs: dict) -> Any:
+    """What Module.__call__ does, by that name or by that of _call_impl: hooks and forward."""
+    module, *args = args
+    kind = type(module)
     if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
         refuse("PX007", f"{kind.__name__} gets its shapes", "call the module once before it is compiled")
     if id(module) not in world.fresh:
         world.sources.setdefault(id(module), (module, known(module)))
         look_at_hooks(world, module)
-        world.rely_on_class(kind, "__call__", method)
+        if method is Module.__call__:
+            world.rely_on_class(kind, "__call__", policy.lookup(kind, "__call__"))
     if policy.native_module(module):
         world.use_module(module)
         return native(world, module, args, kwargs)
@@ -841,6 +880,7 @@ def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 FUNCTIONS[Tensor.item] = later.item
 FUNCTIONS[Module.__setattr__] = _setter_of_modules
+FUNCTIONS[Module.__call__] = FUNCTIONS[Module._call_impl] = run_module
 FUNCTIONS[Module._any_hook_left] = lambda world, fn, args, kwargs: True      # whoever asks has found out
 
 

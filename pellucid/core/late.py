@@ -11,6 +11,7 @@ SLOTS = {
     "grad": "tensor.autograd: (outputs, inputs, gradients of the outputs, ...) -> gradients of the inputs",
     "draws": "native: () -> native.rng.Draws, or None without a compiler",
     "bind_method": "tensor.tensor: puts a newly registered operator's method forms on Tensor",
+    "compile": "pellucid: (function, ...) -> the compiled function; pellucid.compiler is loaded when first asked for",
     "array_namespace": "pellucid: () -> the module pellucid.array_api, loaded when first asked for",
 }
 
