@@ -505,7 +505,7 @@ def construct_builtin(world: Any, cls: type, args: list, kwargs: dict) -> Any:
             forms.with_list, (cls, *args), kwargs)
     if cls in forms.TAKES_FUNCTION and args and callable_in_python(args[0]):
         return frame_of(forms.map_one if cls is map and len(args) == 2 else forms.FORMS[cls], args, kwargs)
-    args = [world.standing_in(a) for a in args]
+    args = [world.standing_in(a) for a in (map(world.double, args) if cls is dict else args)]
     for a in (*args, *kwargs.values()):
         handed = cls in policy.HANDED
         world.expose(a, (DEEPEST - (cls is dict)) * handed, handed)
@@ -630,6 +630,8 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
             return world.store_item(given[1], owner, given[0])
     if name == "__getitem__" and not bound and isinstance(owner, CONTAINERS) and policy.python_method(type(owner), name) is None:
         return world.get_item(owner, *given)
+    if name in ("values", "items") and not given and (stands := world.double(owner)) is not owner:
+        return performed(getattr(stands, name))
     if name == "sort" and isinstance(owner, list):
         world.change(owner)
         if kwargs.get("key") is not None and callable_in_python(kwargs["key"]) or has_python_operators(owner):

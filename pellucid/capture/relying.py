@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import types
+from collections.abc import Iterator
 from typing import Any
 
 from ..nn import Module
@@ -34,6 +35,8 @@ class Relying(Building):
         self.revealed: set[int] = set()                         # containers whose contents are relied on
         self.checks: dict[tuple, Check] = {}
         self.standing: dict[Source, Any] = {}                   # what stands for numbers and tensors that are read at each call
+        self.above: set[Source] | None = None                   # those places, and what they are parts of
+        self.doubles: dict[int, dict] = {}                      # dicts with what stands for what is in them, by the id of the dict
         self.copies: dict[int, tuple[Any, Source]] = {}         # what stands for containers among the arguments, by the id of the original
         self.looked_at: set[int] = set()                        # functions whose parts are places
         self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
@@ -224,7 +227,34 @@ class Relying(Building):
             return value
         source = self.sources[id(value)][1]
         places = [Source("item", k, source) for k in range(len(value))]
-        if not any(p in self.standing or p in self.varying for p in places):
+        if not self.any_above(places):
             return value
         self.measure(value)
         return type(value)([self.admit(item, place) for item, place in zip(value, places)])
+
+    def any_above(self, places: list[Source]) -> bool:
+        """Whether any of these places, or a part of one, is read at each call."""
+        if self.above is None:
+            self.above = {p for place in (*self.standing, *self.varying) for p in upwards(place)}
+        return any([p in self.above for p in places])
+
+    def double(self, value: Any) -> Any:
+        """As `standing_in`, for a dict, whose views are handed out: it may get other values at its keys from now on, but no other keys."""
+        found = self.doubles.get(id(value))
+        if found is not None:
+            return found
+        if type(value) is not dict or not self.unseen(value) or id(value) in self.journal.spaces or not all(map(policy.plain, value)):
+            return value
+        source = self.sources[id(value)][1]
+        if not self.any_above([Source("item", k, source) for k in value]):
+            return value
+        self.rely(source, "keys", tuple(value))
+        found = self.doubles[id(value)] = {k: self.get_item(value, k) for k in value}
+        return found
+
+
+def upwards(source: Source | None) -> Iterator[Source]:
+    """A place, and the places it is a part of."""
+    while source is not None:
+        yield source
+        source = source.parent

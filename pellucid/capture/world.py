@@ -531,6 +531,8 @@ class World(Relying):
         apart = type(owner) in policy.DICTS and self.unseen(owner) and id(owner) not in self.journal.spaces
         if apart and policy.plain(key) and key in owner:
             self.journal.keep_item(owner, key)                  # the others are not looked at
+            if id(owner) in self.doubles:
+                self.doubles[id(owner)][key] = value
         else:
             self.change(owner)
         owner[key] = value
@@ -564,6 +566,8 @@ class World(Relying):
         self.written(owner)
         if any(value is owner and it.__length_hint__() for value, it in self.iterated):
             refuse("PX005", "a list that is changed meanwhile")
+        if id(owner) in self.doubles:
+            refuse("PX005", "a dict that is changed after values() or items()")
         if id(owner) in self.sources and not isinstance(owner, Slots):
             space = self.journal.spaces.get(id(owner))
             if space is not None:
