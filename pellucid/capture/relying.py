@@ -42,6 +42,7 @@ class Relying(Building):
         self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
         self.originals: dict[int, Any] = {}                     # the caller's tensors, by the id of what stands for them
         self.cached: dict[tuple, Source] = {}                   # calls of functions behind lru_cache
+        self.listed: dict[int, Module] = {}                     # modules whose parameters, buffers and parts may have been enumerated
         self.called: dict[int, Module] = {}                     # modules whose calls were interpreted
         self.chosen: dict[int, choices.Chosen] = {}             # tensors that stand for one of two, by id
         self.journal = Journal(self)

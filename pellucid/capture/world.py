@@ -73,6 +73,8 @@ class World(Relying):
             refuse("PX006", f"a {kind.__name__}")
         elif isinstance(value, Module):
             self.use_module(value)
+            if id(value) not in self.fresh:                     # who gets a module may ask it for all its parameters
+                self.listed.update({id(m): m for m in value.modules()})
         elif kind is slice:
             for part in (value.start, value.stop, value.step):
                 self.expose(part, depth)

@@ -32,7 +32,7 @@ from ..tensor.core import DROPPED, wrap
 from ..tensor.engine import observed
 from ..tensor.fake import Fake
 from ..tensor.tracing import Traced, flatten
-from .guards import Writer, implied, module_guards, module_kinds, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
+from .guards import Writer, implied, listings, module_guards, module_kinds, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .history import Finished
 from .sizes import sizes_of
 from .worth import costs
@@ -59,6 +59,7 @@ class Entry:
         self.promoted = attempt.promoted
         self.checks = list(attempt.world.checks.values())
         self.called = list(attempt.world.called.values())
+        self.listed = list(attempt.world.listed.values())
         self.lines = attempt.lines()
         self.number_paths, self.constant, self.fixed, self.ties, self.met = number_paths, constant, fixed, ties, met or {}
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
@@ -131,6 +132,7 @@ class Entry:
         self.sources = SourceWriter(w, self._given)
         arrays = self._arguments(w)
         module_kinds(w, self.modules, self.called)
+        listings(w, self.listed)
         self.grouped = implied(self.checks, self.modules)
         grouped = {id(c) for c in self.grouped}
         for check in self.checks:
@@ -241,7 +243,8 @@ class Entry:
         """Guards of modules, of tensors that are no arguments, and of gradients that were read."""
         lifted = {id(i.tensor): i.tensor for i in self.traced.inputs if i.tensor is not None and i.place is None}
         module_guards(w, self.modules, lifted)
-        facts = w.name(Facts({**{t: t for t in lifted.values()}, **self.met}), "facts")
+        listed = {t: t for m in self.listed for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
+        facts = w.name(Facts({**listed, **{t: t for t in lifted.values()}, **self.met}), "facts")
         w.space["state"] = state
         w.miss_if(f"state.moves != {facts}.moves and not {facts}.hold()", "memory, requires_grad or hooks of a tensor")
         self.grad_inputs: dict[int, str] = {}

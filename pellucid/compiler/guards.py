@@ -192,6 +192,18 @@ def module_kinds(w: Writer, native: Iterable[Any], called: Iterable[Any]) -> Non
                   f"is_, flat(map(values, {D})), {w.name(within, 'M')}))", "modules in modules")
 
 
+def listings(w: Writer, modules: Iterable[Any]) -> None:
+    """Check modules, all at once: that they have the parameters, buffers and parts that they had, by the same names and in the same order."""
+    held = [vars(m)[name] for m in modules for name in ("_parameters", "_buffers", "_modules")]
+    if held:
+        R, within = w.name(held, "R"), [x for d in held for x in d.values()]
+        w.space.update(is_=is_, flat=chain.from_iterable, values=dict.values)
+        w.miss_if(f"[*map(len, {R})] != {w.name([*map(len, held)], 'k')} or [*flat({R})] != {w.name([*chain.from_iterable(held)], 'k')} or not "
+                  f"all(map(is_, flat(map(values, {R})), {w.name(within, 'P')}))", "names of parameters, buffers and parts of modules, their order")
+        sets = [m._non_persistent_buffers_set for m in modules]
+        w.miss_if(f"{w.name(sets, 'S')} != {w.name([*map(set, sets)], 'k')}", "which buffers of modules are saved")
+
+
 def implied(checks: Iterable[Check], modules: Iterable[Any]) -> list[Check]:
     """Those of the checks that are part of `module_kinds`."""
     known, registries = {id(m) for m in modules}, {id(m._modules) for m in modules}
