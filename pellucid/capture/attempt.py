@@ -65,6 +65,7 @@ class Attempt:
     def outcome(self, args: tuple, kwargs: dict, extras: tuple, before: tuple) -> list:
         world = self.world
         args, kwargs = list(args), dict(kwargs)
+        world.standing.update((place, value) for place, value in zip(self.promoted, extras) if place.kind == "array")
         for methods in (False, True):                           # of something that a copy stands for, which is known then
             for k, value in enumerate(args):
                 if isinstance(value, METHODS) is methods:
@@ -199,6 +200,8 @@ def rewritten(world: World, changes: list[Change]) -> tuple[set[Source], set[Sou
             numbers.add(check.source)
         elif place is not None and check.kind == "identity" and isinstance(check.what, Slots):
             tensors.add(check.source)
+        elif place is not None and check.kind == "array":
+            tensors.add(Source("array", None, check.source))
     return numbers, tensors
 
 

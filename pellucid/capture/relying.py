@@ -10,10 +10,13 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from ..nn import Module
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from . import calls, choices, policy
+from .arrays import Array
 from .breaks import Break, refuse
 from .building import Building
 from .journal import Journal
@@ -129,6 +132,13 @@ class Relying(Building):
                 if owner is not value.__self__:
                     return self.bound(getattr(owner, value.__name__), source)
             elif policy.numpy_array(value):
+                stands = None if whole else self.standing.get(Source("array", None, source))
+                if stands is not None:
+                    self.rely(source, "type", kind)
+                    del self.sources[id(value)]
+                    made = Array(stands, isinstance(value, np.generic))
+                    self.sources[id(made)], self.copies[id(value)] = (made, source), (made, source)
+                    return made
                 self.rely(source, "array", value.copy())
             elif kind is slice:
                 self.rely(source, "type", kind)
@@ -147,11 +157,14 @@ class Relying(Building):
         self.sources[id(method)] = method, source
         return method
 
-    def adopt(self, value: Any, path: tuple, original: Any) -> Any:
+    def adopt(self, value: Any, path: tuple, original: Any, whole: bool = False) -> Any:
         """An argument, whose structure the entry's guard has looked at: places for what is in it; what the program gets. `original` is
         what the caller passed, if `value` is a copy of it: whoever reaches the original otherwise gets the copy too."""
         source = Source("given", path)
         kind = type(value)
+        if value is original and kind in (list, dict) and not whole and any([
+                p.kind == "array" and p.root == "given" and p.parent.key and p.parent.key[:len(path)] == path for p in self.standing]):
+            value = kind(value)                                 # the caller's own is not written to
         first = self.copies.get(id(original)) if value is not original else self.sources.get(id(value))
         if first is not None and isinstance(original, calls.CONTAINERS) and first[1] != source:
             self.rely(source, "alike", (first[1], True))        # one container at two places
@@ -169,13 +182,13 @@ class Relying(Building):
             self.revealed.add(id(value))
             base = next(k for k in (list, tuple, dict) if isinstance(value, k))
             for key, item in tuple(dict.items(value) if base is dict else enumerate(base.__iter__(value))):
-                found = self.adopt(item, (*path, key), base.__getitem__(original, key))
+                found = self.adopt(item, (*path, key), base.__getitem__(original, key), whole or base is tuple)
                 if found is not item and base is tuple:
                     refuse("PX006", "a container that an argument holds twice")
                 if found is not item:
                     base.__setitem__(value, key, found)
         else:
-            return self.admit(value, source)
+            return self.admit(value, source, whole and policy.numpy_array(value))
         return value
 
     def changed_apart(self) -> None:

@@ -304,13 +304,17 @@ class Compiled:
         return before != (self.varying, self.promoted)
 
     def _entry(self, args: tuple, kwargs: dict) -> Entry:
-        paths = self.numbers.look(args, kwargs)
+        paths, first = self.numbers.look(args, kwargs), None
         while True:
             try:
                 return make_entry(self, args, kwargs, paths)
             except TraceError as error:
+                arrays = frozenset([p for p in self.promoted if p.kind == "array"])
+                if arrays:                                      # NumPy does more with what it knows than a graph can
+                    self.promoted, self.fixed, first = self.promoted - arrays, self.fixed | arrays, error
+                    continue
                 if not paths and not self.varying:
-                    raise
+                    raise first or error
                 wanted, places = error.places
                 if not wanted and not places:                   # nobody knows which: all of them
                     wanted, places = paths, self.varying

@@ -217,6 +217,15 @@ class Entry:
                 w.miss_if(f"not ({apart_already}) and meet([{', '.join(f'a{p}' for p in those)}], {w.name(tensors, 'T')})",
                           "written memory is shared")
 
+    def _arrays_apart(self, w: Writer) -> None:
+        """No array that is relied on by value may lie where the function writes."""
+        arrays = [self.sources.name(c.source) for c in self.checks if c.kind == "array" and isinstance(c.what, np.ndarray)]
+        targets = {id(v) for v, _ in self.traced.graph.writebacks}
+        written = [i for i in self.traced.inputs if id(i.value) in targets] if arrays else []
+        tensors = [self.variable(i.place) if i.place is not None else w.name(i.tensor, "p") for i in written]
+        if tensors:
+            w.miss_if(f"meet([{', '.join(arrays)}], [{', '.join(tensors)}])", "written memory is shared")
+
     def variable(self, place: int) -> str:
         return self.variables[place]
 
@@ -243,6 +252,7 @@ class Entry:
         """Guards of modules, of tensors that are no arguments, and of gradients that were read."""
         lifted = {id(i.tensor): i.tensor for i in self.traced.inputs if i.tensor is not None and i.place is None}
         module_guards(w, self.modules, lifted)
+        self._arrays_apart(w)
         listed = {t: t for m in self.listed for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
         facts = w.name(Facts({**listed, **{t: t for t in lifted.values()}, **self.met}), "facts")
         w.space["state"] = state
