@@ -89,6 +89,11 @@ class Attempt:
                 recipe.call(*waiting)
             recipe.settle()
             recipe.told_apart(self.stop is not None)
+            born = [g.born for g in world.generators if g.open] + [frame.entered for frame in world.left]
+            if born:                                            # who ends it, and when?
+                error = Break("PX016", "a generator that is inside try or with")
+                error.born = min(born)
+                raise error
         except Break as error:
             self.cannot_rebuild(error)
         self.rewritten = rewritten(world, changes)
@@ -127,6 +132,7 @@ class Attempt:
                 raise Unrepeatable(self.place(Break("PX016", "a generator")))
             found = [found]
         run.frames[:] = found
+        found = None                                            # what the function's slots hold is gone when it returns
         try:
             return run.run()
         except Stopped:

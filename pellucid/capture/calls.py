@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import builtins
 import collections
+import copy
+import dataclasses
 import functools
 import itertools
 import os
+import reprlib
+import sys
 import types
 from typing import Any
 
@@ -33,8 +37,8 @@ from .arrays import Array
 from .breaks import Break, refuse
 from .choices import Choice
 from .concrete import performed
-from .frame import Entering, Exhausted, Frame, Generator, Raised, first_step, frame_of, handles
-from .interpreter import Interpreter
+from .frame import Entering, Exhausted, Frame, Generator, Raised, first_step, frame_of
+from .interpreter import Interpreter, handled
 from .later import Later
 from .sources import Same, Source, known
 from .tables import NULL
@@ -152,6 +156,8 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
     special = FUNCTIONS.get(fn)
     if special is not None:
         return special(world, fn, args, kwargs)
+    if fn.__code__ in RECURSIVE:
+        return call_recursive(world, fn, args, kwargs)
     what = policy.decide(fn)
     if fn.__name__ == "step" and args and isinstance(args[0], LRScheduler) and policy.framework_file(fn.__code__.co_filename):
         return later.schedules(world, fn, args, kwargs)
@@ -174,6 +180,21 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
         return None
     module = fn.__globals__.get("__name__") or ""
     return refuse("PX015" if module == "random" else "PX003" if module.partition(".")[0] in policy.OUTPUT else "PX002", f"{module}.{fn.__qualname__}()")
+
+
+RECURSIVE = {made(lambda self: "").__code__ for made in (getattr(dataclasses, "_recursive_repr", reprlib.recursive_repr()), reprlib.recursive_repr())}
+
+
+def call_recursive(world: Any, fn: types.FunctionType, args: list, kwargs: dict) -> Any:
+    """The wrapper around a __repr__ that notices by id() that it is at work on the same object already."""
+    look_at_function(world, fn)
+    cells = dict(zip(fn.__code__.co_freevars, fn.__closure__))
+    inner = world.cell_get(cells["user_function"])
+    if type(inner) is not types.FunctionType or len(args) != 1 or kwargs:
+        refuse("PX017", "id()")
+    if any(frame.program.code is inner.__code__ and frame.slots[0] is args[0] for frame in world.interpreter.frames):
+        return world.cell_get(cells["fillvalue"]) if "fillvalue" in cells else "..."
+    return call(world, inner, args, kwargs)
 
 
 def call_cached(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -388,10 +409,16 @@ def call_generator(world: Any, method: GeneratorMethod, args: list) -> Any:
     if name in ("__next__", "send"):
         return advance(world, generator, args[0] if args else None, NULL)
     if name == "close":
-        if generator.frame is None or not generator.running and (generator.frame.index == 0 or not handles(generator.frame)):
+        if not generator.running and not generator.open:
             generator.frame = None
             return None
-    return refuse("PX012", f"generator.{name}()")
+        return frame_of(forms.closed, (generator,), {})
+    error = args[1] if len(args) > 1 and isinstance(args[1], BaseException) else args[0]
+    if isinstance(error, type) and issubclass(error, BaseException) and not policy.python_class(error):
+        error = performed(error, *args[1:2]) if len(args) > 1 and args[1] is not None else performed(error)
+    if not isinstance(error, BaseException):
+        refuse("PX012", f"generator.throw() of a {type(error).__name__}")
+    return frame_of(forms.thrown, (generator, error), {})
 
 
 def advance(world: Any, generator: Generator, value: Any, default: Any) -> Any:
@@ -810,6 +837,18 @@ def _hash(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     return native(world, hash, args, kwargs)
 
 
+def _exc_info(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """sys.exc_info()"""
+    error = handled(world.interpreter)
+    if error is None and world.interpreter.nested:
+        refuse("PX002", "sys.exc_info() in what is called back")
+    if error is None:
+        place = Source("call", Same(((), {})), known(fn))
+        world.rely(place, "value", (None, None, None))
+        return sys.exc_info() if sys.exc_info() == (None, None, None) else refuse("PX002", "sys.exc_info() of the caller's exception")
+    return type(error), error, error.__traceback__
+
+
 def _round(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     found = later.rounded(world, fn, args, kwargs)
     return native(world, fn, args, kwargs) if found is NotImplemented else found
@@ -858,7 +897,7 @@ SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _de
            object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, callable: _callable, id: _id, hash: _hash,
            print: later.prints, round: _round, vars: _vars, repr: _repr, format: _format, globals: _globals,
            locals: _locals, eval: _only_python, exec: _only_python,
-           dir: _only_python, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
+           dir: _only_python, sys.exc_info: _exc_info, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
 
 
 def _extreme(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -884,6 +923,15 @@ FUNCTIONS[Tensor.item] = later.item
 FUNCTIONS[Module.__setattr__] = _setter_of_modules
 FUNCTIONS[Module.__call__] = FUNCTIONS[Module._call_impl] = run_module
 FUNCTIONS[Module._any_hook_left] = lambda world, fn, args, kwargs: True      # whoever asks has found out
+
+
+def _deepcopy(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    if len(args) == 1 and not kwargs and type(args[0]) in policy.BY_VALUE:
+        return args[0]
+    return refuse("PX002", "copy.deepcopy()")
+
+
+FUNCTIONS[copy.deepcopy] = _deepcopy
 
 
 # ---------------------------------------------------------------------------------------------------- to and from NumPy

@@ -8,6 +8,7 @@ seen through raises `Break` before it has an effect.
 from __future__ import annotations
 
 import collections
+import functools
 import os
 import sys
 import threading
@@ -348,7 +349,7 @@ class World(Relying):
                     place = Source("item", name, Source("attribute", "__dict__", known(home)))
                     self.rely(place, "identity", static)
                     self.sources[id(static)] = static, place
-                return self.enter(getter, (static, owner, kind), {})
+                return self.enter(forms.cached if getter is functools.cached_property.__get__ else getter, (static, owner, kind), {})
         elif getter is None and policy.python_class(kind):
             if not policy.framework_class(kind):
                 return self.admit(static, Source("attribute", name, known(kind)))
@@ -763,6 +764,8 @@ class World(Relying):
         method = policy.python_method(kind, name) or name == "__str__" and policy.lookup(kind, "__str__") is object.__str__ and \
             policy.python_method(kind, "__repr__") or None
         if method is not None and policy.inlined(method) and not isinstance(value, Slots):
+            if method.__code__ in calls.RECURSIVE:
+                return calls.call(self, types.MethodType(method, value), [], {})
             return self.enter(method, (value, arg) if name == "__format__" else (value,), {})
         self.nameable(value)
         return otherwise(value, arg)
