@@ -183,8 +183,11 @@ class Unrepeatable(Exception):
 def rewritten(world: World, changes: list[Change]) -> tuple[set[Source], set[Source]]:
     """Places whose numbers, and places whose tensors, were read and are others now: at the next call they will not be what they were."""
     found: set[Source] = set()
+    longer: set[Source] = set()
     for kind, owner, key, value in changes:
         source = world.source_of(owner)
+        if source is not None and kind == "append":
+            longer.add(source)
         if source is None or kind == "append":
             continue
         if kind == "contents":
@@ -198,6 +201,7 @@ def rewritten(world: World, changes: list[Change]) -> tuple[set[Source], set[Sou
         else:
             found.add(Source(kind, key, source))
     numbers, tensors = set(), set()
+    numbers.update(Source("length", None, c.source) for c in world.checks.values() if c.kind == "length" and c.source in longer)
     for check in world.checks.values() if found else ():
         place = check.source
         while place is not None and place not in found:

@@ -234,6 +234,16 @@ class Relying(Building):
         """Rely on how many items a container had at first."""
         self.rely(self.sources[id(value)][1], "length", self.journal.count(value))
 
+    def count(self, value: Any) -> Any:
+        """len() of a container that nobody has looked into: a run-time number, if it was seen to change."""
+        place, before = Source("length", None, self.sources[id(value)][1]), self.journal.count(value)
+        if place not in self.varying:
+            self.measure(value)
+            return len(value)
+        if place not in self.standing:
+            self.standing[place] = self.tracer.scalar(before, "n", (place, ()))
+        return self.standing[place] + (len(value) - before) if len(value) != before else self.standing[place]
+
     def standing_in(self, value: Any) -> Any:
         """A list or tuple that was there before, with what stands for the numbers and tensors in it; any other value itself. Who gets it
         must not write to it."""

@@ -17,7 +17,7 @@ __all__: list[str] = []
 class Source(NamedTuple):
     """A place. `kind` and `key`: "given" a path in the arguments; "object" an object known by identity; else a part of `parent`:
     "field" of its __dict__, "item" by key, "attribute", "cell" contents, "call" what it returns for these (args, kwargs), "array" a
-    tensor over it."""
+    tensor over it, "length" how many items it has."""
 
     kind: str
     key: Any
@@ -39,6 +39,8 @@ class Source(NamedTuple):
             return f"{self.parent}[{self.key!r}]"
         if self.kind == "call":
             return f"{self.parent}()"
+        if self.kind == "length":
+            return f"len({self.parent})"
         return f"{self.parent}.{self.key}"
 
 
@@ -119,6 +121,8 @@ def evaluate(source: Source, given: Any) -> Any:
         return parent(*args, **kwargs)
     if source.kind == "array":
         return over(parent)
+    if source.kind == "length":
+        return len(parent)
     return getattr(parent, source.key)
 
 
@@ -161,6 +165,8 @@ class SourceWriter:
         if source.kind == "call":
             args, kwargs = key.value
             return f"{parent}(*{self.w.name(args, 'c')}, **{self.w.name(kwargs, 'c')})"
+        if source.kind == "length":
+            return f"len({parent})"
         if source.kind == "array":
             self.w.space["over"] = over
             return f"over({parent})"

@@ -107,8 +107,7 @@ def _len(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if policy.python_class(type(x)) and not isinstance(x, Slots):
         world.method_of(type(x), "__len__")
     if isinstance(x, (*policy.MAPPINGS, set, frozenset, list, collections.deque)) and world.unseen(x):
-        world.measure(x)
-        return len(x)
+        return world.count(x)
     return native(world, len, args, kwargs)
 
 

@@ -48,6 +48,8 @@ def moved(entry: Any, args: tuple, kwargs: dict) -> tuple[set[Source], set[Sourc
             numbers.add(check.source)
         elif check.kind == "identity" and now is not check.what and isinstance(now, Tensor) and isinstance(check.what, Tensor):
             tensors.add(check.source)
+        elif check.kind == "length" and hasattr(now, "__len__") and len(now) != check.what:
+            numbers.add(Source("length", None, check.source))
         elif check.kind == "array" and policy.numpy_array(now) and not same_array(now, check.what):
             tensors.add(Source("array", None, check.source))
     return numbers, tensors

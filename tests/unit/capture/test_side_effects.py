@@ -28,11 +28,8 @@ SPACE = globals()
 total = 0
 log: list = []
 BROKEN: dict[str, str] = {
-    "attributes_of_an_object": "a list that is only appended to is relied on: a version a call",
     "tensor_written": "_version moves once a call",
-    "raised_by_an_operator": "the context is not None",
     "exception_groups": "NotImplementedError: PX012 leaves the call",
-    "warnings_are_given": "the file is not the user's",
 }
 
 

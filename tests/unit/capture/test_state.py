@@ -216,3 +216,31 @@ def test_a_dict_that_changes_after_its_items_were_handed_out():
         assert [plainly(v) if isinstance(v, pellucid.Tensor) else v for v in compiled(pellucid.ones(3) * k)] == [
             plainly(v) if isinstance(v, pellucid.Tensor) else v for v in plain(pellucid.ones(3) * k)]
         assert plainly(state) == plainly(plain_state)
+
+
+def test_the_length_of_a_list_that_grows():
+    def make(run):
+        items = []
+
+        def step(x):
+            items.append(1)
+            if len(items) > 4:
+                return x * len(items), len(items) % 3
+            return x - len(items), len(items) + 1
+        return run(step), items
+
+    (plain, _), (compiled, items) = make(lambda fn: fn), make(lambda fn: pellucid.compile(fn, backend="eager", fullgraph=True))
+    for k in range(20):
+        (a, b), (c, d) = compiled(pellucid.ones(2)), plain(pellucid.ones(2))
+        assert a.tolist() == c.tolist() and b == d and len(items) == k + 1
+    items.clear()
+    assert compiled(pellucid.ones(2))[0].tolist() == [0, 0]
+
+
+def test_the_length_of_a_list_seen_from_outside():
+    items = []
+    f = pellucid.compile(lambda x: x * len(items), backend="eager", fullgraph=True)
+    for k in range(10):
+        assert f(pellucid.ones(2)).tolist() == [k, k]
+        items.append(k)
+    assert f.compiles <= 2
