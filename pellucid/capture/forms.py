@@ -326,10 +326,20 @@ def thrown(generator: Any, error: Any) -> Any:
     return enter(generator, error, NULL, True)
 
 
+def awaited(generator: Any) -> Any:
+    """The generator of interpreted code that another one hands on; answered by the interpreter."""
+
+
 def closed(generator: Any) -> None:
     """generator.close()"""
+    inner, error = awaited(generator), GeneratorExit()
+    if inner is not None:
+        try:
+            closed(inner)
+        except BaseException as raised:
+            error = raised
     try:
-        enter(generator, GeneratorExit(), NULL, True)
+        enter(generator, error, NULL, True)
     except (GeneratorExit, StopIteration):
         return
     raise RuntimeError("generator ignored GeneratorExit")

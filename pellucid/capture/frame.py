@@ -100,6 +100,14 @@ class Generator:
         self.left = left                                                     # takes the frame, if nobody can end it any more
 
     @property
+    def awaited(self) -> Any:
+        """The iterator whose values it hands on by `yield from`, or None."""
+        frame = self.frame
+        if frame is None or frame.index < 2 or [i.op for i in frame.program.ins[frame.index - 2:frame.index]] != ["SEND", "YIELD_VALUE"]:
+            return None
+        return frame.stack[-1]
+
+    @property
     def open(self) -> bool:
         """Whether it stands inside try or with: its own code would notice being ended."""
         return self.frame is not None and self.frame.index > 0 and handles(self.frame)

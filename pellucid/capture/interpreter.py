@@ -447,7 +447,8 @@ def throw(run: Interpreter, generator: Generator, error: BaseException) -> NoRet
     if frame is not None and frame.program.ins[frame.index - 1].op == "RETURN_GENERATOR":
         generator.frame = None
     elif frame is not None:
-        if frame.program.ins[frame.index - 2].op == "SEND":
+        inner = generator.awaited
+        if type(inner) is Generator and inner.frame is not None or hasattr(inner, "throw") or hasattr(inner, "close"):
             run.domain.refuse("PX012", "an exception thrown into a generator that waits for another")
         frame.awaits = "call", NULL
         generator.running = True

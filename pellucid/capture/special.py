@@ -164,6 +164,11 @@ def _exc_info(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     return type(error), error, error.__traceback__
 
 
+def _exception(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """sys.exception()"""
+    return _exc_info(world, sys.exc_info, args, kwargs)[1]
+
+
 def _round(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     found = later.rounded(world, fn, args, kwargs)
     return native(world, fn, args, kwargs) if found is NotImplemented else found
@@ -212,7 +217,7 @@ SPECIAL |= {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _d
            object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, callable: _callable, id: _id, hash: _hash,
            print: later.prints, round: _round, vars: _vars, repr: _repr, format: _format, globals: _globals,
            locals: _locals, eval: _only_python, exec: _only_python,
-           dir: _only_python, sys.exc_info: _exc_info, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
+           dir: _only_python, sys.exc_info: _exc_info, sys.exception: _exception, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
 
 
 def _extreme(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -226,7 +231,12 @@ def _extreme(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 COUNTS |= {getattr: (2, 3), hasattr: (2, 2), setattr: (3, 3), delattr: (2, 2), iter: (1, 2), next: (1, 2), len: (1, 1), isinstance: (2, 2), id: (1, 1),
           hash: (1, 1), vars: (0, 1), repr: (1, 1), format: (1, 2)}
-FUNCTIONS |= {forms.enter: _enter, forms.extreme: _extreme, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
+def _awaited(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    found = args[0].awaited
+    return found if type(found) is Generator else None
+
+
+FUNCTIONS |= {forms.awaited: _awaited, forms.enter: _enter, forms.extreme: _extreme, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
 
 
 def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:

@@ -183,7 +183,7 @@ def thrown_by_class_and_before_the_start(ev):
     def g(x):
         it = numbers()
         next(it)
-        ev.append(it.throw(KeyError, "k"))
+        ev.append(it.throw(KeyError))
         ev.append(list(it))
         try:
             numbers().throw(ValueError)
@@ -231,11 +231,11 @@ def waiting_for_another(ev):
             x = x * n
             break
         ev.append("after")
+        it = outer()
+        next(it)
+        it.close()
         return x
     return g
-
-
-CUT.add("waiting_for_another")
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -254,6 +254,7 @@ def test_the_exception_that_is_handled():
 
     def handled(x):
         kind, error, _ = sys.exc_info()
+        assert sys.exception() is error
         return x * 2 if kind is None else x * len(str(error))
 
     def g(x):
