@@ -38,7 +38,7 @@ from . import backends, logs
 from .entry import Entry
 from .guards import MISS
 from .making import make_entry
-from .modules import share
+from .modules import Shared, share
 from .naming import name_of
 from .report import Report
 from .sizes import Sizes, leaves, timed
@@ -551,6 +551,8 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
     if not callable(fn):
         fail(TypeError, "P3102", f"compile() takes a function or a module, not {type(fn).__name__}", fix="pass the function itself")
     settings = {"backend": backend, "fullgraph": fullgraph, "keep_grads": keep_grads, "options": dict(options or {}), "dynamic": dynamic}
+    if isinstance(fn, Shared):                      # compiled already: anew, with these settings
+        fn = fn._orig_mod
     if isinstance(fn, Module):
         return share(fn, Compiled(fn, **settings), lambda copied: compile(copied, **settings))
     return Compiled(fn, **settings)

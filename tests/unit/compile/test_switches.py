@@ -81,6 +81,22 @@ def test_a_module_compiled_in_place_is_explained_by_its_name():
     assert model._compiled_call_impl.compiles == 1
 
 
+def test_a_compiled_module_is_compiled_again():
+    model = Counting()
+    again = pellucid.compile(pellucid.compile(model, backend="eager"), backend="eager")
+    assert again._orig_mod is model and pellucid.equal(again(pellucid.ones(1, 3)), model(pellucid.ones(1, 3)))
+
+
+def test_a_parameter_made_of_what_came_before_a_break():
+    def f():
+        a = nn.Parameter(pellucid.randn(2))
+        print(end="", file=None if os.getpid() else sys.stderr)
+        return a
+
+    found = pellucid.compile(f, backend="eager")()
+    assert type(found) is nn.Parameter and found.requires_grad and found.is_leaf
+
+
 def test_pytorchs_modes_are_one():
     f = pellucid.compile(lambda x: x + 1, mode="reduce-overhead", backend="inductor")
     assert f.backend == "llvm"
