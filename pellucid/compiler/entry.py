@@ -132,7 +132,6 @@ class Entry:
         self.sources = SourceWriter(w, self._given)
         arrays = self._arguments(w)
         module_kinds(w, self.modules, self.called)
-        listings(w, self.listed)
         self.grouped = implied(self.checks, self.modules)
         grouped = {id(c) for c in self.grouped}
         for check in self.checks:
@@ -252,6 +251,7 @@ class Entry:
         """Guards of modules, of tensors that are no arguments, and of gradients that were read."""
         lifted = {id(i.tensor): i.tensor for i in self.traced.inputs if i.tensor is not None and i.place is None}
         module_guards(w, self.modules, lifted)
+        listings(w, self.listed, lifted)
         self._arrays_apart(w)
         listed = {t: t for m in self.listed for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
         facts = w.name(Facts({**listed, **{t: t for t in lifted.values()}, **self.met}), "facts")
