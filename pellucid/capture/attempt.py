@@ -16,7 +16,8 @@ from ..core.errors import interpreted
 from ..ops.dispatch import local
 from ..tensor.core import Slots
 from ..tensor.fake import TraceError
-from . import calls, special  # noqa: F401  (special fills the tables of calls)
+from . import calls
+from . import special  # noqa: F401  (fills the tables of calls)
 from .breaks import Break
 from .frame import Frame, Raised, first_step
 from .interpreter import GENERATOR, Interpreter, Stopped

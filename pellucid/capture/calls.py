@@ -177,7 +177,8 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
     return refuse("PX015" if module == "random" else "PX003" if module.partition(".")[0] in policy.OUTPUT else "PX002", f"{module}.{fn.__qualname__}()")
 
 
-RECURSIVE = {made(lambda self: "").__code__ for made in (getattr(dataclasses, "_recursive_repr", reprlib.recursive_repr()), reprlib.recursive_repr())}
+RECURSIVE = {made(lambda self: "").__code__
+             for made in (getattr(dataclasses, "_recursive_repr", reprlib.recursive_repr()), reprlib.recursive_repr())}
 
 
 def call_recursive(world: Any, fn: types.FunctionType, args: list, kwargs: dict) -> Any:
@@ -591,7 +592,8 @@ def call_builtin(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             refuse("PX010")
         owner = getattr(fn, "__self__", None)
         if not (policy.framework_class(type(owner)) or str(module).startswith("pellucid")):
-            refuse("PX015" if module in ("random", "_random") else "PX003" if module == "_warnings" else "PX002", f"{name}()" if module in ("builtins", None) else f"{module}.{name}()")
+            number = "PX015" if module in ("random", "_random") else "PX003" if module == "_warnings" else "PX002"
+            refuse(number, f"{name}()" if module in ("builtins", None) else f"{module}.{name}()")
     form = forms.FORMS.get(fn)
     if form is not None and (any(runs_python(a) for a in args) or fn in forms.TAKES_FUNCTION and any(
             callable_in_python(v) for v in (*args, *kwargs.values())) or any(has_python_operators(a) for a in args)

@@ -32,7 +32,8 @@ class Exhausted:
 
 
 class Entering:
-    """What `next(generator)` gives: enter the generator, once the operands of the call are off the stack. `thrown`: `value` is raised there."""
+    """What `next(generator)` gives: enter the generator, once the operands of the call are off the stack. `thrown`: `value` is raised
+    there."""
 
     def __init__(self, generator: Generator, value: Any, default: Any, thrown: bool = False):
         self.generator, self.value, self.default, self.thrown = generator, value, default, thrown

@@ -236,7 +236,8 @@ def _awaited(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     return found if type(found) is Generator else None
 
 
-FUNCTIONS |= {forms.awaited: _awaited, forms.enter: _enter, forms.extreme: _extreme, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
+FUNCTIONS |= {forms.awaited: _awaited}
+FUNCTIONS |= {forms.enter: _enter, forms.extreme: _extreme, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
 
 
 def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:

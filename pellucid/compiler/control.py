@@ -93,7 +93,8 @@ def substitute_in_graph(original_fn: Callable, *, can_constant_fold_through: boo
         if not skip_signature_check:
             names = parameters(original_fn)
             if names is not None and names != parameters(traceable_fn):
-                fail(TypeError, "P3127", f"{traceable_fn.__qualname__} cannot stand for {original_fn.__qualname__}: their parameters differ",
+                fail(TypeError, "P3127",
+                     f"{traceable_fn.__qualname__} cannot stand for {original_fn.__qualname__}: their parameters differ",
                      got=f"{parameters(traceable_fn)}, expected {names}", fix="give it these parameters, or pass skip_signature_check=True")
         _told(original_fn, "substitute", traceable_fn)
         return traceable_fn

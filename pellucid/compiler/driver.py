@@ -527,8 +527,8 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
     Args:
         fn: what to compile; without it, `compile(...)` is a decorator. A module gives a module with the same parameters and
             attributes.
-        backend: "llvm" (or "inductor", as PyTorch calls its own), native code; "python", the printed kernels; "eager", the operators' references; or a function that
-            takes a Graph and returns a function from a list of arrays to a list of arrays.
+        backend: "llvm" (or "inductor", as PyTorch calls its own), native code; "python", the printed kernels; "eager", the operators'
+            references; or a function that takes a Graph and returns a function from a list of arrays to a list of arrays.
         fullgraph: raise TraceError, with the line and the reason, instead of cutting the function.
         dynamic: what is done about numbers among the arguments, and about sizes, that change. None: such numbers become run-time
             numbers; of a dimension the first two sizes are compiled, and any other one once running it as plain Python has taken

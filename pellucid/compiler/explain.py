@@ -60,8 +60,10 @@ def explain(fn: Callable, **settings: Any) -> Callable[..., Explanation]:
     """
     if not isinstance(fn, Compiled) and not callable(fn):
         fail(TypeError, "P3121", f"explain() takes a function or a module, not {type(fn).__name__}", fix="pass the function itself")
-    made = fn if isinstance(fn, Compiled) else getattr(fn, "_compiled", None) or getattr(fn, "_compiled_call_impl", None) or compile(fn, **settings)
-    compiled = made if isinstance(made, Compiled) else made._compiled
+    compiled = fn if isinstance(fn, Compiled) else getattr(fn, "_compiled", None) or getattr(fn, "_compiled_call_impl", None)
+    if compiled is None:
+        made = compile(fn, **settings)
+        compiled = made if isinstance(made, Compiled) else made._compiled
 
     def explained(*args: Any, **kwargs: Any) -> Explanation:
         cost = Cost()

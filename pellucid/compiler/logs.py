@@ -77,7 +77,8 @@ def say(kind: str, fn: Callable, text: Callable[[], str]) -> None:
 # ---------------------------------------------------------------------------------------------------- the messages
 def broke(fn: Callable, error: Any) -> None:
     """A Break was met."""
-    say("graph_breaks", fn, lambda: f"break {error.number} at {error.file}:{error.line} in {error.function}: {error.reason}; fix: {error.remedy}")
+    say("graph_breaks", fn, lambda: f"break {error.number} at {error.file}:{error.line} in {error.function}: {error.reason}; "
+        f"fix: {error.remedy}")
 
 
 def recompiled(fn: Callable, change: Any) -> None:
@@ -90,7 +91,8 @@ def compiled(fn: Callable, entry: Any, count: int) -> None:
     """A version was made."""
     plans = [p for x in (entry.execute, *([entry.joint.execute] if entry.joint else ())) if (p := getattr(x, "plan", None)) is not None]
     kernels = [k for p in plans for k in p.kernels]
-    say("compiles", fn, lambda: f"version {count}: {len(entry.graph.nodes)} operators, {len(kernels)} kernels, {entry.seconds['all']:.2f} s")
+    say("compiles", fn, lambda: f"version {count}: {len(entry.graph.nodes)} operators, {len(kernels)} kernels, "
+        f"{entry.seconds['all']:.2f} s")
     say("guards", fn, lambda: "\n".join([f"{len(entry.writer.guards)} guards", *[guard(g) for g in entry.writer.guards]]))
     for graph in (entry.graph, *([entry.joint.graph] if entry.joint else ())):
         say("graph_code", fn, lambda: f"\n{graph.text()}")

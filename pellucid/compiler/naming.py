@@ -29,7 +29,8 @@ def code_of(fn: Callable) -> Any:
     fn = getattr(fn, "__func__", fn)
     code = getattr(fn, "__code__", None)
     if code is None:
-        code = getattr(getattr(type(fn), "forward", None), "__code__", None) or getattr(getattr(type(fn), "__call__", None), "__code__", None)
+        methods = [getattr(getattr(type(fn), name, None), "__code__", None) for name in ("forward", "__call__")]
+        code = methods[0] or methods[1]
     return code
 
 

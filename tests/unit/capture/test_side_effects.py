@@ -29,7 +29,7 @@ total = 0
 log: list = []
 BROKEN: dict[str, str] = {
     "tensor_written": "_version moves once a call",
-    "exception_groups": "NotImplementedError: PX012 leaves the call",
+    "exception_groups": "PX019: the whole function runs as plain Python",
 }
 
 
