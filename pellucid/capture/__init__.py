@@ -7,6 +7,7 @@
     relying.py     the state of a capture: what was there before, where, and what is relied on about it
     world.py       what they do during a capture: every look at the world outside is noted
     calls.py       calls: interpreted, run as they are, or a break
+    special.py     calls of functions that mean something of their own
     arrays.py      NumPy on values that only the run knows
     choices.py     what min() and max() choose of tensors
     forms.py       builtins that call back, in Python, to be interpreted

@@ -17,6 +17,7 @@ from ..ops.dispatch import local
 from ..tensor.core import Slots
 from ..tensor.fake import TraceError
 from . import calls
+from . import special  # noqa: F401  (fills the tables of calls)
 from .breaks import Break
 from .frame import Frame, Raised, first_step
 from .interpreter import GENERATOR, Interpreter, Stopped
@@ -65,6 +66,7 @@ class Attempt:
     def outcome(self, args: tuple, kwargs: dict, extras: tuple, before: tuple) -> list:
         world = self.world
         args, kwargs = list(args), dict(kwargs)
+        world.standing.update((place, value) for place, value in zip(self.promoted, extras) if place.kind == "array")
         for methods in (False, True):                           # of something that a copy stands for, which is known then
             for k, value in enumerate(args):
                 if isinstance(value, METHODS) is methods:
@@ -88,6 +90,11 @@ class Attempt:
                 recipe.call(*waiting)
             recipe.settle()
             recipe.told_apart(self.stop is not None)
+            born = [g.born for g in world.generators if g.open] + [frame.entered for frame in world.left]
+            if born:                                            # who ends it, and when?
+                error = Break("PX016", "a generator that is inside try or with")
+                error.born = min(born)
+                raise error
         except Break as error:
             self.cannot_rebuild(error)
         self.rewritten = rewritten(world, changes)
@@ -126,6 +133,7 @@ class Attempt:
                 raise Unrepeatable(self.place(Break("PX016", "a generator")))
             found = [found]
         run.frames[:] = found
+        found = None                                            # what the function's slots hold is gone when it returns
         try:
             return run.run()
         except Stopped:
@@ -176,8 +184,11 @@ class Unrepeatable(Exception):
 def rewritten(world: World, changes: list[Change]) -> tuple[set[Source], set[Source]]:
     """Places whose numbers, and places whose tensors, were read and are others now: at the next call they will not be what they were."""
     found: set[Source] = set()
+    longer: set[Source] = set()
     for kind, owner, key, value in changes:
         source = world.source_of(owner)
+        if source is not None and kind == "append":
+            longer.add(source)
         if source is None or kind == "append":
             continue
         if kind == "contents":
@@ -191,6 +202,7 @@ def rewritten(world: World, changes: list[Change]) -> tuple[set[Source], set[Sou
         else:
             found.add(Source(kind, key, source))
     numbers, tensors = set(), set()
+    numbers.update(Source("length", None, c.source) for c in world.checks.values() if c.kind == "length" and c.source in longer)
     for check in world.checks.values() if found else ():
         place = check.source
         while place is not None and place not in found:
@@ -199,6 +211,8 @@ def rewritten(world: World, changes: list[Change]) -> tuple[set[Source], set[Sou
             numbers.add(check.source)
         elif place is not None and check.kind == "identity" and isinstance(check.what, Slots):
             tensors.add(check.source)
+        elif place is not None and check.kind == "array":
+            tensors.add(Source("array", None, check.source))
     return numbers, tensors
 
 

@@ -27,14 +27,20 @@ class Building(Concrete):
 
     @raising
     def list_extend(self, owner: list, items: Any) -> Any:
-        return self.collect(items, forms.into_list, owner, super().list_extend)
+        if calls.runs_python(items):
+            return frame_of(forms.into_list, (owner, items), {})
+        return super().list_extend(owner, self.handed_on(items))
 
     @raising
     def set_update(self, owner: set, items: Any) -> Any:
-        return self.collect(items, forms.into_set, owner, super().set_update)
+        if calls.runs_python(items):
+            return frame_of(forms.into_set, (owner, items), {})
+        self.expose(items)
+        return super().set_update(owner, items)
 
     @raising
     def dict_update(self, owner: dict, items: Any) -> Any:
+        items = self.double(items)
         self.expose(items)
         if policy.python_class(type(items)) and policy.python_method(type(items), "keys") is not None:
             return frame_of(forms.into_dict, (owner, items), {})
@@ -44,18 +50,18 @@ class Building(Concrete):
         self.expose(items)
         super().dict_merge(owner, items, fn)
 
-    def collect(self, items: Any, polyfill: Any, owner: Any, otherwise: Any) -> Any:
-        if calls.runs_python(items):
-            return frame_of(polyfill, (owner, items), {})
-        self.expose(items)
-        return otherwise(owner, items)
+    def handed_on(self, items: Any) -> Any:
+        """What is in a container goes elsewhere, and is looked at by whoever looks at it: what stands for the container."""
+        items = self.standing_in(items)
+        self.expose(items, calls.DEEPEST, True)
+        return items
 
     @raising
     def unpack(self, items: Any, count: int | None, after: int) -> Any:
         if calls.runs_python(items):
             return frame_of(forms.drained if count is None else forms.first, (items,) if count is None else
                             (items, count + 1 if after < 0 else sys.maxsize), {})
-        self.expose(items)
+        items = self.handed_on(items)
         return super().unpack(items, count, after)
 
     @raising

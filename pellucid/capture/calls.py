@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import builtins
 import collections
+import dataclasses
 import functools
-import itertools
-import os
+import reprlib
 import types
 from typing import Any
 
@@ -23,7 +23,6 @@ from ..nn.modules.module import CALL_HOOKS, GLOBAL_HOOKS
 from ..ops.dispatch import below, local
 from ..optim import Optimizer
 from ..optim.lr_scheduler import LRScheduler
-from ..tensor import interop
 from ..tensor.core import Node, Slots
 from ..tensor.function import Function
 from ..tensor.symbolic import SymNumber
@@ -33,7 +32,7 @@ from .arrays import Array
 from .breaks import Break, refuse
 from .choices import Choice
 from .concrete import performed
-from .frame import Entering, Exhausted, Frame, Generator, Raised, first_step, frame_of, handles
+from .frame import Frame, Generator, Raised, frame_of
 from .interpreter import Interpreter
 from .later import Later
 from .sources import Same, Source, known
@@ -98,6 +97,13 @@ def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             return call_cached(world, fn, args, kwargs)
         else:
             break
+    if id(fn) in policy.TOLD:
+        told = policy.TOLD[id(fn)]
+        if told.how == "substitute":
+            return call(world, told.other, args, kwargs)
+        if told.how == "allow":
+            return unfollowed(world, fn, args, kwargs)
+        return call_constant(world, fn, args, kwargs)
     if kind is types.FunctionType:
         return call_function(world, fn, args, kwargs)
     if kind is GeneratorMethod:
@@ -145,6 +151,8 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
     special = FUNCTIONS.get(fn)
     if special is not None:
         return special(world, fn, args, kwargs)
+    if fn.__code__ in RECURSIVE:
+        return call_recursive(world, fn, args, kwargs)
     what = policy.decide(fn)
     if fn.__name__ == "step" and args and isinstance(args[0], LRScheduler) and policy.framework_file(fn.__code__.co_filename):
         return later.schedules(world, fn, args, kwargs)
@@ -169,6 +177,22 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
     return refuse("PX015" if module == "random" else "PX003" if module.partition(".")[0] in policy.OUTPUT else "PX002", f"{module}.{fn.__qualname__}()")
 
 
+RECURSIVE = {made(lambda self: "").__code__
+             for made in (getattr(dataclasses, "_recursive_repr", reprlib.recursive_repr()), reprlib.recursive_repr())}
+
+
+def call_recursive(world: Any, fn: types.FunctionType, args: list, kwargs: dict) -> Any:
+    """The wrapper around a __repr__ that notices by id() that it is at work on the same object already."""
+    look_at_function(world, fn)
+    cells = dict(zip(fn.__code__.co_freevars, fn.__closure__))
+    inner = world.cell_get(cells["user_function"])
+    if type(inner) is not types.FunctionType or len(args) != 1 or kwargs:
+        refuse("PX017", "id()")
+    if any(frame.program.code is inner.__code__ and frame.slots[0] is args[0] for frame in world.interpreter.frames):
+        return world.cell_get(cells["fillvalue"]) if "fillvalue" in cells else "..."
+    return call(world, inner, args, kwargs)
+
+
 def call_cached(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     """A function behind functools.lru_cache runs as it is, once, and so does each later call ask: its result is a place."""
     args, kwargs = [plainly(a) for a in args], {k: plainly(a) for k, a in kwargs.items()}
@@ -181,14 +205,38 @@ def call_cached(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     key = (id(fn), *map(Same, args), *kwargs, *map(Same, kwargs.values()))
     if key not in world.cached:
         world.cached[key] = Source("call", Same((tuple(args), kwargs)), known(fn))
-        before = interpreted.place, interpreted.call
-        interpreted.place = interpreted.call = None
-        try:
-            with below(len(local.stack)):
-                performed(fn, *args, **kwargs)
-        finally:
-            interpreted.place, interpreted.call = before
+        outside(fn, args, kwargs)
     return world.admit(fn(*args, **kwargs), world.cached[key])
+
+
+def unfollowed(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """A function that the user allows in the graph: it runs as it is, and what it computes with tensors is recorded."""
+    for v in (*args, *kwargs.values()):
+        world.expose(v)
+    return performed(fn, *args, **kwargs)
+
+
+def call_constant(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    """A function whose result the user takes for constant: it runs now, apart from the graph."""
+    args, kwargs = [plainly(a) for a in args], {k: plainly(a) for k, a in kwargs.items()}
+    for a in flat([*args, *kwargs.values()]):
+        if type(a) in STAND_INS or isinstance(a, Slots):
+            refuse("PX001", f"{fn.__qualname__}(), whose result is to be constant, is given what is computed")
+    for a in (*args, *kwargs.values()):
+        world.expose(a)
+    found = outside(fn, args, kwargs)
+    return world.admit(found, known(found)) if not policy.plain(found) else found
+
+
+def outside(fn: Any, args: list, kwargs: dict) -> Any:
+    """Call a function as if nothing were captured."""
+    before = interpreted.place, interpreted.call
+    interpreted.place = interpreted.call = None
+    try:
+        with below(len(local.stack)):
+            return performed(fn, *args, **kwargs)
+    finally:
+        interpreted.place, interpreted.call = before
 
 
 def plainly(x: Any) -> Any:
@@ -316,12 +364,20 @@ def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
         if policy.inlined(method):
             return frame_of(method, (module, *args), kwargs)
         return native(world, module, args, kwargs)
+    return run_module(world, method, [module, *args], kwargs)
+
+
+def run_module(world: Any, method: Any, args: list, kwargs: dict) -> Any:
+    """What Module.__call__ does, by that name or by that of _call_impl: hooks and forward."""
+    module, *args = args
+    kind = type(module)
     if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():
         refuse("PX007", f"{kind.__name__} gets its shapes", "call the module once before it is compiled")
     if id(module) not in world.fresh:
         world.sources.setdefault(id(module), (module, known(module)))
         look_at_hooks(world, module)
-        world.rely_on_class(kind, "__call__", method)
+        if method is Module.__call__:
+            world.rely_on_class(kind, "__call__", policy.lookup(kind, "__call__"))
     if policy.native_module(module):
         world.use_module(module)
         return native(world, module, args, kwargs)
@@ -351,10 +407,16 @@ def call_generator(world: Any, method: GeneratorMethod, args: list) -> Any:
     if name in ("__next__", "send"):
         return advance(world, generator, args[0] if args else None, NULL)
     if name == "close":
-        if generator.frame is None or not generator.running and (generator.frame.index == 0 or not handles(generator.frame)):
+        if not generator.running and not generator.open:
             generator.frame = None
             return None
-    return refuse("PX012", f"generator.{name}()")
+        return frame_of(forms.closed, (generator,), {})
+    error = args[1] if len(args) > 1 and isinstance(args[1], BaseException) else args[0]
+    if isinstance(error, type) and issubclass(error, BaseException) and not policy.python_class(error):
+        error = performed(error, *args[1:2]) if len(args) > 1 and args[1] is not None else performed(error)
+    if not isinstance(error, BaseException):
+        refuse("PX012", f"generator.throw() of a {type(error).__name__}")
+    return frame_of(forms.thrown, (generator, error), {})
 
 
 def advance(world: Any, generator: Generator, value: Any, default: Any) -> Any:
@@ -366,11 +428,10 @@ def advance(world: Any, generator: Generator, value: Any, default: Any) -> Any:
     return frame_of(forms.advanced, (generator, value, default), {})
 
 
-def _enter(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    return Entering(*args)
-
-
 # ---------------------------------------------------------------------------------------------------- classes
+SPECIAL: dict[Any, Any] = {}        # C functions, and functions in Python, that mean something of their own: filled in special.py
+FUNCTIONS: dict[Any, Any] = {}
+COUNTS: dict[Any, tuple[int, int]] = {}     # how many arguments those take
 STAND_INS = (Generator, SymNumber, Array, Choice, Later)
 
 
@@ -468,7 +529,7 @@ def construct_builtin(world: Any, cls: type, args: list, kwargs: dict) -> Any:
             forms.with_list, (cls, *args), kwargs)
     if cls in forms.TAKES_FUNCTION and args and callable_in_python(args[0]):
         return frame_of(forms.map_one if cls is map and len(args) == 2 else forms.FORMS[cls], args, kwargs)
-    args = [world.standing_in(a) for a in args]
+    args = [world.standing_in(a) for a in (map(world.double, args) if cls is dict else args)]
     for a in (*args, *kwargs.values()):
         handed = cls in policy.HANDED
         world.expose(a, (DEEPEST - (cls is dict)) * handed, handed)
@@ -533,7 +594,8 @@ def call_builtin(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
             refuse("PX010")
         owner = getattr(fn, "__self__", None)
         if not (policy.framework_class(type(owner)) or str(module).startswith("pellucid")):
-            refuse("PX015" if module in ("random", "_random") else "PX002", f"{name}()" if module in ("builtins", None) else f"{module}.{name}()")
+            number = "PX015" if module in ("random", "_random") else "PX003" if module == "_warnings" else "PX002"
+            refuse(number, f"{name}()" if module in ("builtins", None) else f"{module}.{name}()")
     form = forms.FORMS.get(fn)
     if form is not None and (any(runs_python(a) for a in args) or fn in forms.TAKES_FUNCTION and any(
             callable_in_python(v) for v in (*args, *kwargs.values())) or any(has_python_operators(a) for a in args)
@@ -593,6 +655,8 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
             return world.store_item(given[1], owner, given[0])
     if name == "__getitem__" and not bound and isinstance(owner, CONTAINERS) and policy.python_method(type(owner), name) is None:
         return world.get_item(owner, *given)
+    if name in ("values", "items") and not given and (stands := world.double(owner)) is not owner:
+        return performed(getattr(stands, name))
     if name == "sort" and isinstance(owner, list):
         world.change(owner)
         if kwargs.get("key") is not None and callable_in_python(kwargs["key"]) or has_python_operators(owner):
@@ -650,216 +714,3 @@ def flat(values: Any) -> list:
         else:
             found.append(v)
     return found
-
-
-# ---------------------------------------------------------------------------------------------------- special forms
-def _getattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    if len(args) < 3:
-        return world.get_attr(args[0], args[1])
-    try:
-        found = world.get_attr(args[0], args[1])
-    except Raised as raised:
-        if not isinstance(raised.value, AttributeError):
-            raise
-        return args[2]
-    if type(found) is Frame:
-        return frame_of(forms.attribute_or, (args[0], args[1], args[2]), {})
-    return found
-
-
-def _hasattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    try:
-        found = world.get_attr(*args)
-    except Raised as raised:
-        if isinstance(raised.value, AttributeError):
-            return False
-        raise
-    except Break:
-        return hasattr(*args) if type(args[0]) is not Array else hasattr(seen_type(args[0]), args[1])
-    return frame_of(forms.has_attribute, args, {}) if type(found) is Frame else True
-
-
-def _setattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    return world.store_attr(args[2], args[0], args[1])
-
-
-def _delattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    return world.del_attr(args[0], args[1])
-
-
-def _object_setattr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    return world.set_plainly(args[0], args[1], args[2], object.__setattr__)
-
-
-def _object_getattribute(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    return world.instance_attr(args[0], type(args[0]), args[1], ordinary=True)
-
-
-def _iter(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    return world.iter(args[0]) if len(args) == 1 else refuse("PX012", "iter() with a sentinel")
-
-
-def _next(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    it = args[0]
-    default = args[1] if len(args) > 1 else NULL
-    if type(it) is Generator:
-        return advance(world, it, None, default)
-    found = world.next(it)
-    if type(found) is Exhausted:
-        if default is not NULL:
-            return default
-        raise Raised(StopIteration(*([] if found.value is None else [found.value])))
-    if type(found) is Frame and default is not NULL:
-        refuse("PX012", "next() with a default of an iterator written in Python")
-    return found
-
-
-def _len(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    x = args[0]
-    method = policy.python_method(type(x), "__len__")
-    if method is not None and not isinstance(x, Slots):
-        if policy.inlined(method):
-            return world.enter(method, (x,), {})
-        world.expose(x)
-        return len(x)
-    if policy.python_class(type(x)) and not isinstance(x, Slots):
-        world.method_of(type(x), "__len__")
-    if isinstance(x, (*policy.MAPPINGS, set, frozenset, list, collections.deque)) and world.unseen(x):
-        world.measure(x)
-        return len(x)
-    return native(world, len, args, kwargs)
-
-
-def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    if type(args[0]) in STAND_INS:
-        return performed(issubclass, seen_type(args[0]), args[1])
-    kinds = args[1] if isinstance(args[1], tuple) else (args[1],)
-    for cls in kinds:
-        method = policy.python_method(type(cls), "__instancecheck__") if isinstance(cls, type) else None
-        if method is not None and policy.user_code(method) and policy.inlined(method):
-            if len(kinds) == 1:
-                frame = frame_of(method, (cls, args[0]), {})
-                frame.then = bool
-                return frame
-            refuse("PX012", "isinstance() with a class that decides it in Python")
-    return performed(isinstance, *args)
-
-
-def _callable(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    if policy.python_class(type(args[0])) and not isinstance(args[0], Slots):
-        world.method_of(type(args[0]), "__call__")
-    return performed(callable, *args)
-
-
-def _id(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    x = args[0]
-    found = world.sources.get(id(x))
-    if found is None and (not policy.stable(x) or type(x) in (Array, Choice)) or type(x) is Later:
-        refuse("PX017", "id()")
-    if found is not None:
-        world.rely(found[1], "identity", x)
-    return id(x)
-
-
-def _hash(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    x = args[0]
-    method = policy.python_method(type(x), "__hash__")
-    if method is not None and policy.inlined(method):
-        return world.enter(method, (x,), {})
-    if type(x).__hash__ is object.__hash__ and not policy.stable(x):
-        return _id(world, fn, args, kwargs) and hash(x)
-    return native(world, hash, args, kwargs)
-
-
-def _round(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    found = later.rounded(world, fn, args, kwargs)
-    return native(world, fn, args, kwargs) if found is NotImplemented else found
-
-
-def _vars(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    if not args:
-        return world.interpreter.frames[-1].locals()
-    return world.get_attr(args[0], "__dict__")
-
-
-def _repr(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    return world.convert(args[0], 2)
-
-
-def _format(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    return world.format(args[0], args[1] if len(args) > 1 else "")
-
-
-def _locals(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    return world.interpreter.frames[-1].locals()
-
-
-def _globals(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    space = world.interpreter.frames[-1].space
-    world.space_source(space)
-    return space
-
-
-def _only_python(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    """eval, exec, dir() and vars() of the caller."""
-    if fn is dir and args:
-        return refuse("PX012", "dir()")
-    return refuse("PX019", f"{fn.__name__}()")
-
-
-def _chain_from(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    if any(runs_python(a) for a in args) or any(runs_python(i) for a in args if isinstance(a, (list, tuple)) for i in a):
-        return frame_of(forms.chain_from, args, {})
-    for a in args:
-        world.expose(a)
-    return fn(*args)
-
-
-SPECIAL = {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _delattr, object.__setattr__: _object_setattr,
-           object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, callable: _callable, id: _id, hash: _hash,
-           print: later.prints, round: _round, vars: _vars, repr: _repr, format: _format, globals: _globals,
-           locals: _locals, eval: _only_python, exec: _only_python,
-           dir: _only_python, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
-
-
-def _extreme(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    run = world.interpreter
-    born = first_step(run.frames, run.steps - 1)
-    found = None if run.nested else performed(choices.choose, *args, born)
-    if isinstance(found, Slots):
-        world.choose(found, args[:2], born)
-    return frame_of(forms.compared, args, kwargs) if found is None else found
-
-
-COUNTS = {getattr: (2, 3), hasattr: (2, 2), setattr: (3, 3), delattr: (2, 2), iter: (1, 2), next: (1, 2), len: (1, 1), isinstance: (2, 2), id: (1, 1),
-          hash: (1, 1), vars: (0, 1), repr: (1, 1), format: (1, 2)}
-FUNCTIONS: dict[Any, Any] = {forms.enter: _enter, forms.extreme: _extreme, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
-
-
-def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    """super().__setattr__(name, value) in a module."""
-    return world.set_plainly(args[0], args[1], args[2], fn)
-
-
-FUNCTIONS[Tensor.item] = later.item
-FUNCTIONS[Module.__setattr__] = _setter_of_modules
-FUNCTIONS[Module._any_hook_left] = lambda world, fn, args, kwargs: True      # whoever asks has found out
-
-
-# ---------------------------------------------------------------------------------------------------- to and from NumPy
-def _numpy(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    if len(args) != 1 or kwargs.keys() - {"force"}:
-        return native(world, fn, args, kwargs)
-    return performed(arrays.of_tensor, args[0], **kwargs)
-
-
-def _from_array(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
-    if len(args) == 1 and type(args[0]) is Array and not kwargs.keys() - {"dtype"}:
-        return performed(arrays.to_tensor, fn, args[0], **kwargs)
-    found = later.tensor_of(world, fn, args, kwargs) if fn in (interop.tensor, interop.as_tensor) else NotImplemented
-    return native(world, fn, args, kwargs) if found is NotImplemented else found
-
-
-FUNCTIONS[Tensor.numpy] = _numpy
-FUNCTIONS |= dict.fromkeys((interop.from_numpy, interop.as_tensor, interop.asarray, interop.tensor), _from_array)
-FUNCTIONS[os.getenv] = lambda world, fn, args, kwargs: frame_of(type(os.environ).get, (os.environ, *args), kwargs)

@@ -10,6 +10,7 @@ import inspect
 import operator
 import sys
 import types
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,8 @@ class Concrete:
 
     def __init__(self, inline: bool = False):
         self.inline = inline
+        self.left: list[Frame] = []
+        self.generators: weakref.WeakSet[Generator] = weakref.WeakSet()
 
     def refuse(self, number: str, what: str) -> None:
         raise NotImplementedError(f"{number}: {what}")
@@ -185,9 +188,10 @@ class Concrete:
         except StopIteration as stop:
             return Exhausted(stop.value)
 
-    @staticmethod
-    def generator(frame: Frame) -> Generator:
-        return Generator(frame, frame.name)
+    def generator(self, frame: Frame) -> Generator:
+        made = Generator(frame, frame.name, self.left)
+        self.generators.add(made)
+        return made
 
     def made(self, fn: types.FunctionType) -> None:
         """A function was made."""

@@ -317,8 +317,44 @@ def advanced(generator: Any, value: Any, default: Any) -> Any:
     return enter(generator, value, default)
 
 
-def enter(generator: Any, value: Any, default: Any) -> Any:
+def enter(generator: Any, value: Any, default: Any, thrown: bool = False) -> Any:
     """Interpreted calls of this enter the generator."""
+
+
+def thrown(generator: Any, error: Any) -> Any:
+    """generator.throw(error)"""
+    return enter(generator, error, NULL, True)
+
+
+def awaited(generator: Any) -> Any:
+    """The generator of interpreted code that another one hands on; answered by the interpreter."""
+
+
+def closed(generator: Any) -> None:
+    """generator.close()"""
+    inner, error = awaited(generator), GeneratorExit()
+    if inner is not None:
+        try:
+            closed(inner)
+        except BaseException as raised:
+            error = raised
+    try:
+        enter(generator, error, NULL, True)
+    except (GeneratorExit, StopIteration):
+        return
+    raise RuntimeError("generator ignored GeneratorExit")
+
+
+def cached(self: Any, instance: Any, owner: Any = None) -> Any:
+    """functools.cached_property.__get__, without the lock that Python 3.11 has there."""
+    if instance is None:
+        return self
+    if self.attrname is None:
+        raise TypeError("Cannot use cached_property instance without calling __set_name__ on it.")
+    space = instance.__dict__
+    if self.attrname not in space:
+        space[self.attrname] = self.func(instance)
+    return space[self.attrname]
 
 
 FORMS = {any: any_, all: all_, sum: sum_, map: map_, filter: filter_, enumerate: enumerate_, zip: zip_, functools.reduce: reduce_, sorted: sorted_,

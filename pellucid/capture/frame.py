@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import types
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,10 +32,11 @@ class Exhausted:
 
 
 class Entering:
-    """What `next(generator)` gives: enter the generator, once the operands of the call are off the stack."""
+    """What `next(generator)` gives: enter the generator, once the operands of the call are off the stack. `thrown`: `value` is raised
+    there."""
 
-    def __init__(self, generator: Generator, value: Any, default: Any):
-        self.generator, self.value, self.default = generator, value, default
+    def __init__(self, generator: Generator, value: Any, default: Any, thrown: bool = False):
+        self.generator, self.value, self.default, self.thrown = generator, value, default, thrown
 
 
 class _Dropped:
@@ -53,14 +55,22 @@ class Frame:
     call gives whatever the code returns (a constructor's object); `then`: takes the result to the frame below; `owner`: the
     generator whose frame it is, `awaits` how its consumer takes a value."""
 
-    __slots__ = ("program", "index", "stack", "slots", "space", "exc", "result", "then", "owner", "awaits", "entered", "name")
+    __slots__ = ("program", "index", "stack", "slots", "space", "exc", "result", "then", "_owner", "awaits", "entered", "name")
 
     def __init__(self, program: Program, space: dict, slots: list, index: int = 0, stack: list | None = None):
         self.program, self.space, self.slots, self.index = program, space, slots, index
         self.stack = [] if stack is None else stack
-        self.exc = self.then = self.owner = self.awaits = self.name = None
+        self.exc = self.then = self._owner = self.awaits = self.name = None
         self.result = NULL
         self.entered = 0
+
+    @property
+    def owner(self) -> Generator | None:
+        return None if self._owner is None else self._owner()
+
+    @owner.setter
+    def owner(self, generator: Generator) -> None:
+        self._owner = weakref.ref(generator)        # so that a generator is gone when the program lets go of it
 
     @property
     def line(self) -> int | None:
@@ -83,11 +93,29 @@ class Frame:
 class Generator:
     """A generator of interpreted code."""
 
-    __slots__ = ("frame", "name", "running", "born")
+    __slots__ = ("frame", "name", "running", "born", "left", "__weakref__")
 
-    def __init__(self, frame: Frame, name: str):
+    def __init__(self, frame: Frame, name: str, left: list | None = None):
         self.frame: Frame | None = frame
         self.name, self.running, self.born = name, False, frame.entered      # `born`: the step of the call that made it
+        self.left = left                                                     # takes the frame, if nobody can end it any more
+
+    @property
+    def awaited(self) -> Any:
+        """The iterator whose values it hands on by `yield from`, or None."""
+        frame = self.frame
+        if frame is None or frame.index < 2 or [i.op for i in frame.program.ins[frame.index - 2:frame.index]] != ["SEND", "YIELD_VALUE"]:
+            return None
+        return frame.stack[-1]
+
+    @property
+    def open(self) -> bool:
+        """Whether it stands inside try or with: its own code would notice being ended."""
+        return self.frame is not None and self.frame.index > 0 and handles(self.frame)
+
+    def __del__(self) -> None:
+        if self.left is not None and self.open:
+            self.left.append(self.frame)
 
 
 def handles(frame: Frame) -> bool:

@@ -10,9 +10,10 @@ import builtins
 import inspect
 import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
-from .frame import DROPPED, Entering, Exhausted, Frame, Generator, Raised, chained, check_count, dropped, free_name, handles, unbound_local
+from . import forms
+from .frame import DROPPED, Entering, Exhausted, Frame, Generator, Raised, chained, check_count, dropped, frame_of, free_name, unbound_local
 from .tables import NULL, UNBOUND
 
 __all__: list[str] = []
@@ -33,14 +34,17 @@ class Interpreter:
     def __init__(self, domain: Any, frames: list[Frame], stop: int = -1, nested: bool = False):
         self.domain, self.frames, self.stop, self.steps, self.nested = domain, frames, stop, 0, nested
         self.seen: set[tuple] = set()               # (code, line) of what has run
+        self.left: list[Frame] = domain.left        # those of generators that nobody can end any more
         self.origins: dict[int, tuple] = {}         # id of an exception -> (code, line) of where it was raised
         domain.interpreter = self
 
     def run(self) -> Any:
         """The result of the first frame. Raises Raised, Stopped, and whatever the domain raises that is no exception of the program."""
-        frames, handlers, seen = self.frames, HANDLERS, self.seen
+        frames, handlers, seen, left = self.frames, HANDLERS, self.seen, self.left
         while True:
             frame = frames[-1]
+            if left:
+                frame = self.close(left.pop(0), NULL)
             if self.steps == self.stop:
                 raise Stopped
             if self.steps == LIMIT:
@@ -55,14 +59,26 @@ class Interpreter:
             except Raised as raised:
                 self.trail = frames[:] if len(frames) >= depth else [*frames, frame], self.steps - 1
                 self.unwind(raised.value)
+                self.trail = [], 0                  # caught: nobody asks where it came from
             if len(frames) > depth:
                 frames[-1].entered = self.steps - 1
             elif not frames:
-                return self.last
+                del frame                           # and what its slots held
+                if not left:
+                    return self.last
+                self.close(left.pop(0), self.last)
+
+    def close(self, frame: Frame, result: Any) -> Frame:
+        """The program let go of a generator inside try or with: it is closed, as Python does. `result`: what the function has returned."""
+        generator = frame.owner = self.domain.generator(frame)
+        closing = frame_of(forms.closed, (generator,), {})
+        closing.result, closing.then, closing.entered = result, dropped, self.steps - 1
+        self.frames.append(closing)
+        return closing
 
     def unwind(self, value: BaseException) -> None:
         """Go to the handler of an exception, in the frame that has one."""
-        frames = self.frames
+        frames, popped = self.frames, []
         if frames[-1].program.ins[frames[-1].index - 1].op != "RERAISE":
             self.origins[id(value)] = frames[-1].program.code, frames[-1].line
         while True:
@@ -72,7 +88,7 @@ class Interpreter:
             handler = frame.program.handler[frame.index - 1]
             if handler is not None:
                 break
-            frames.pop()
+            popped.append(frames.pop())
             if frame.awaits is not None and frame.owner is None and isinstance(value, StopIteration):
                 end_iteration(self, frame.awaits, value.value)      # a __next__ written in Python
                 return
@@ -82,6 +98,8 @@ class Interpreter:
                     value = chained(RuntimeError("generator raised StopIteration"), value)
             if not frames:
                 raise Raised(value)
+        if any([type(v) is Generator and v.open for f in popped for v in (*f.slots, *f.stack)]):
+            self.domain.refuse("PX012", "a generator that is left by an exception")         # the traceback has it
         target, depth, last = handler
         del frame.stack[depth:]
         if last:
@@ -95,6 +113,8 @@ class Interpreter:
         if kind is Frame:
             self.frames.append(result)
         elif kind is Entering:
+            if result.thrown:
+                throw(self, result.generator, result.value)
             enter_generator(self, result.generator, ("call", result.default), result.value)
         elif result is not DROPPED:
             frame.stack.append(result)
@@ -128,9 +148,6 @@ def handler_of(name: str) -> Callable:
 # ---------------------------------------------------------------------------------------------------- stack and names
 @handler_of("POP_TOP")
 def _pop_top(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
-    left = stack[-1]
-    if type(left) is Generator and left.frame is not None and left.frame.index and handles(left.frame):
-        run.domain.refuse("PX012", "a generator that is left inside try or with")
     stack.pop()
 
 
@@ -420,6 +437,23 @@ def enter_generator(run: Interpreter, generator: Generator, awaits: tuple, value
     frame.awaits = awaits
     generator.running = True
     run.frames.append(frame)
+
+
+def throw(run: Interpreter, generator: Generator, error: BaseException) -> NoReturn:
+    """Raise an exception where a generator stands."""
+    frame = generator.frame
+    if generator.running:
+        raise Raised(ValueError("generator already executing"))
+    if frame is not None and frame.program.ins[frame.index - 1].op == "RETURN_GENERATOR":
+        generator.frame = None
+    elif frame is not None:
+        inner = generator.awaited
+        if type(inner) is Generator and inner.frame is not None or hasattr(inner, "throw") or hasattr(inner, "close"):
+            run.domain.refuse("PX012", "an exception thrown into a generator that waits for another")
+        frame.awaits = "call", NULL
+        generator.running = True
+        run.frames.append(frame)
+    raise Raised(error)
 
 
 def end_iteration(run: Interpreter, awaits: tuple, value: Any) -> None:

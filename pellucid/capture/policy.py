@@ -16,7 +16,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -203,6 +203,18 @@ def user_code(fn: Any) -> bool:
 def inlined(fn: Any) -> bool:
     """Whether a method that Python calls by itself is interpreted."""
     return type(fn) is types.FunctionType and decide(fn) == "inline"
+
+
+class Told(NamedTuple):
+    """What the user said of a function: "allow", it runs as it is; "constant", so it does, and gives at each call what it gave then;
+    "substitute", `other` is followed in its place."""
+
+    fn: Callable
+    how: str
+    other: Callable | None = None
+
+
+TOLD: dict[int, Told] = {}                                  # by identity, of the function without what it is bound to
 
 
 # What to do with a Python function.

@@ -82,8 +82,10 @@ class Recipe:
         if kind is Later:
             return self.step(value.code, *value.parts)
         if isinstance(value, Slots):
-            if id(value) not in world.sources and type(value._a) is Fake and value._a.cell.input is None and (
-                    type(value) is not Tensor or value._rg and value._fn is None):
+            made = id(value) not in world.sources and type(value._a) is Fake
+            known = world.tracer.saved.get(id(value))           # a tensor that was there, which only the tracer has met
+            if made and (type(value) is not Tensor and (known is None or type(known.array) is Fake)
+                         or value._a.cell.input is None and value._rg and value._fn is None):
                 refuse("PX016", f"a {type(value).__name__} made inside" + " that wants gradients" * value._rg)
             self.tensors.append(value)
             return Part("tensor", len(self.tensors) - 1)

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import collections
 import types
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from ..nn import Module
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from . import calls, choices, policy
+from .arrays import Array
 from .breaks import Break, refuse
 from .building import Building
 from .journal import Journal
@@ -34,11 +38,14 @@ class Relying(Building):
         self.revealed: set[int] = set()                         # containers whose contents are relied on
         self.checks: dict[tuple, Check] = {}
         self.standing: dict[Source, Any] = {}                   # what stands for numbers and tensors that are read at each call
+        self.above: set[Source] | None = None                   # those places, and what they are parts of
+        self.doubles: dict[int, dict] = {}                      # dicts with what stands for what is in them, by the id of the dict
         self.copies: dict[int, tuple[Any, Source]] = {}         # what stands for containers among the arguments, by the id of the original
         self.looked_at: set[int] = set()                        # functions whose parts are places
         self.modules: dict[int, Module] = {}                    # modules whose framework code ran as it is
         self.originals: dict[int, Any] = {}                     # the caller's tensors, by the id of what stands for them
         self.cached: dict[tuple, Source] = {}                   # calls of functions behind lru_cache
+        self.listed: dict[int, Module] = {}                     # modules whose parameters, buffers and parts may have been enumerated
         self.called: dict[int, Module] = {}                     # modules whose calls were interpreted
         self.chosen: dict[int, choices.Chosen] = {}             # tensors that stand for one of two, by id
         self.journal = Journal(self)
@@ -125,6 +132,13 @@ class Relying(Building):
                 if owner is not value.__self__:
                     return self.bound(getattr(owner, value.__name__), source)
             elif policy.numpy_array(value):
+                stands = None if whole else self.standing.get(Source("array", None, source))
+                if stands is not None:
+                    self.rely(source, "type", kind)
+                    del self.sources[id(value)]
+                    made = Array(stands, isinstance(value, np.generic))
+                    self.sources[id(made)], self.copies[id(value)] = (made, source), (made, source)
+                    return made
                 self.rely(source, "array", value.copy())
             elif kind is slice:
                 self.rely(source, "type", kind)
@@ -143,11 +157,14 @@ class Relying(Building):
         self.sources[id(method)] = method, source
         return method
 
-    def adopt(self, value: Any, path: tuple, original: Any) -> Any:
+    def adopt(self, value: Any, path: tuple, original: Any, whole: bool = False) -> Any:
         """An argument, whose structure the entry's guard has looked at: places for what is in it; what the program gets. `original` is
         what the caller passed, if `value` is a copy of it: whoever reaches the original otherwise gets the copy too."""
         source = Source("given", path)
         kind = type(value)
+        if value is original and kind in (list, dict) and not whole and any([
+                p.kind == "array" and p.root == "given" and p.parent.key and p.parent.key[:len(path)] == path for p in self.standing]):
+            value = kind(value)                                 # the caller's own is not written to
         first = self.copies.get(id(original)) if value is not original else self.sources.get(id(value))
         if first is not None and isinstance(original, calls.CONTAINERS) and first[1] != source:
             self.rely(source, "alike", (first[1], True))        # one container at two places
@@ -165,13 +182,13 @@ class Relying(Building):
             self.revealed.add(id(value))
             base = next(k for k in (list, tuple, dict) if isinstance(value, k))
             for key, item in tuple(dict.items(value) if base is dict else enumerate(base.__iter__(value))):
-                found = self.adopt(item, (*path, key), base.__getitem__(original, key))
+                found = self.adopt(item, (*path, key), base.__getitem__(original, key), whole or base is tuple)
                 if found is not item and base is tuple:
                     refuse("PX006", "a container that an argument holds twice")
                 if found is not item:
                     base.__setitem__(value, key, found)
         else:
-            return self.admit(value, source)
+            return self.admit(value, source, whole and policy.numpy_array(value))
         return value
 
     def changed_apart(self) -> None:
@@ -217,6 +234,16 @@ class Relying(Building):
         """Rely on how many items a container had at first."""
         self.rely(self.sources[id(value)][1], "length", self.journal.count(value))
 
+    def count(self, value: Any) -> Any:
+        """len() of a container that nobody has looked into: a run-time number, if it was seen to change."""
+        place, before = Source("length", None, self.sources[id(value)][1]), self.journal.count(value)
+        if place not in self.varying:
+            self.measure(value)
+            return len(value)
+        if place not in self.standing:
+            self.standing[place] = self.tracer.scalar(before, "n", (place, ()))
+        return self.standing[place] + (len(value) - before) if len(value) != before else self.standing[place]
+
     def standing_in(self, value: Any) -> Any:
         """A list or tuple that was there before, with what stands for the numbers and tensors in it; any other value itself. Who gets it
         must not write to it."""
@@ -224,7 +251,34 @@ class Relying(Building):
             return value
         source = self.sources[id(value)][1]
         places = [Source("item", k, source) for k in range(len(value))]
-        if not any(p in self.standing or p in self.varying for p in places):
+        if not self.any_above(places):
             return value
         self.measure(value)
         return type(value)([self.admit(item, place) for item, place in zip(value, places)])
+
+    def any_above(self, places: list[Source]) -> bool:
+        """Whether any of these places, or a part of one, is read at each call."""
+        if self.above is None:
+            self.above = {p for place in (*self.standing, *self.varying) for p in upwards(place)}
+        return any([p in self.above for p in places])
+
+    def double(self, value: Any) -> Any:
+        """As `standing_in`, for a dict, whose views are handed out: it may get other values at its keys from now on, but no other keys."""
+        found = self.doubles.get(id(value))
+        if found is not None:
+            return found
+        if type(value) is not dict or not self.unseen(value) or id(value) in self.journal.spaces or not all(map(policy.plain, value)):
+            return value
+        source = self.sources[id(value)][1]
+        if not self.any_above([Source("item", k, source) for k in value]):
+            return value
+        self.rely(source, "keys", tuple(value))
+        found = self.doubles[id(value)] = {k: self.get_item(value, k) for k in value}
+        return found
+
+
+def upwards(source: Source | None) -> Iterator[Source]:
+    """A place, and the places it is a part of."""
+    while source is not None:
+        yield source
+        source = source.parent

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .breaks import Break
-from .concrete import Concrete
+from .concrete import Concrete, raising
 from .decode import Program, live
 from .frame import Frame, Raised
 from .interpreter import HANDLERS, Interpreter
-from .raising import at_line
+from .raising import at_line, caller_at, callers
 from .tables import NULL, UNBOUND
 
 __all__: list[str] = []
@@ -123,6 +123,20 @@ class Finished(NamedTuple):
     value: Any
 
 
+class Placed(Concrete):
+    """Plain Python, whose calls come from the user's line."""
+
+    def __init__(self, caller: Any):
+        super().__init__()
+        self.caller = caller
+
+    @raising
+    def call(self, fn: Any, args: list, kwargs: dict) -> Any:
+        if fn is super and not args:
+            return super(*self.enclosing())
+        return self.caller(fn, args, kwargs)
+
+
 class Stop:
     """The end of a segment: the instruction at the top frame's index is run by Python. `points` makes the next point for a Key."""
 
@@ -136,6 +150,7 @@ class Stop:
         self.specs, self.values = tuple(specs), [v for part in values for v in part]
         self.below = sum(s.size for s in self.specs[:-1])
         self.known: dict[Any, Any] = {}
+        self.caller: Any = None                             # calls from the user's line
         top = self.specs[-1]
         self.keeps = self.instruction.op in KEEPS and not top.handling and not top.building
         self.quick: dict[tuple[int, int], tuple] = {}       # (index, depth of the stack) -> (point, places of values, whether all is there)
@@ -149,13 +164,15 @@ class Stop:
         """Run the instruction; (the next point, its values)."""
         spec = self.specs[-1]
         frame = frame_from(spec, values[self.below:])
-        run = Interpreter(Concrete(), [frame])
         instruction = spec.program.ins[spec.index]
+        if self.caller is None:
+            self.caller = caller_at(spec.program.code, instruction.line, spec.space)
+        run = Interpreter(Placed(self.caller), [frame])
         frame.index = spec.index + 1
         outer = self.specs[:-1]
         error = None
         try:
-            HANDLERS[instruction.op](run, frame, frame.stack, instruction.arg)
+            self.caller(HANDLERS[instruction.op], (run, frame, frame.stack, instruction.arg), {})
         except Raised as raised:
             error = raised.value
         if error is not None:
@@ -221,7 +238,7 @@ def traced(error: BaseException, places: Sequence[tuple], again: bool) -> BaseEx
 
 def beyond(traceback: Any) -> Any:
     """The part of a traceback past capture's own frames."""
-    while traceback is not None and traceback.tb_frame.f_code.co_filename.startswith(_HERE):
+    while traceback is not None and ((code := traceback.tb_frame.f_code).co_filename.startswith(_HERE) or code in callers):
         traceback = traceback.tb_next
     return traceback
 

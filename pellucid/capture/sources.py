@@ -7,12 +7,17 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
+from ..tensor.interop import from_numpy
+
 __all__: list[str] = []
 
 
 class Source(NamedTuple):
     """A place. `kind` and `key`: "given" a path in the arguments; "object" an object known by identity; else a part of `parent`:
-    "field" of its __dict__, "item" by key, "attribute", "cell" contents, "call" what it returns for these (args, kwargs)."""
+    "field" of its __dict__, "item" by key, "attribute", "cell" contents, "call" what it returns for these (args, kwargs), "array" a
+    tensor over it, "length" how many items it has."""
 
     kind: str
     key: Any
@@ -28,12 +33,14 @@ class Source(NamedTuple):
             return "argument" + "".join(f"[{k!r}]" for k in self.key)
         if self.kind == "object":
             return getattr(self.key.value, "__name__", None) or f"<{type(self.key.value).__name__}>"
-        if self.kind == "cell":
+        if self.kind in ("cell", "array"):
             return f"{self.parent}"
         if self.kind == "item":
             return f"{self.parent}[{self.key!r}]"
         if self.kind == "call":
             return f"{self.parent}()"
+        if self.kind == "length":
+            return f"len({self.parent})"
         return f"{self.parent}.{self.key}"
 
 
@@ -84,6 +91,15 @@ def alike(a: Any, b: Any) -> bool:
     return type(a) is type(b) and a == b and repr(a) == repr(b)
 
 
+def over(array: Any) -> Any:
+    """A tensor over the memory of an ndarray, or over that of a copy of a NumPy scalar."""
+    if isinstance(array, np.generic):
+        return from_numpy(np.array(array))
+    if type(array) is not np.ndarray or not array.flags.writeable:
+        raise TypeError("a tensor cannot stand for it")
+    return from_numpy(array)
+
+
 def evaluate(source: Source, given: Any) -> Any:
     """The value at a place now. Raises what the places on the way raise when they are gone."""
     if source.kind == "object":
@@ -103,6 +119,10 @@ def evaluate(source: Source, given: Any) -> Any:
     if source.kind == "call":
         args, kwargs = source.key.value
         return parent(*args, **kwargs)
+    if source.kind == "array":
+        return over(parent)
+    if source.kind == "length":
+        return len(parent)
     return getattr(parent, source.key)
 
 
@@ -145,6 +165,11 @@ class SourceWriter:
         if source.kind == "call":
             args, kwargs = key.value
             return f"{parent}(*{self.w.name(args, 'c')}, **{self.w.name(kwargs, 'c')})"
+        if source.kind == "length":
+            return f"len({parent})"
+        if source.kind == "array":
+            self.w.space["over"] = over
+            return f"over({parent})"
         return f"{parent}.{key}" if str(key).isidentifier() else f"getattr({parent}, {key!r})"
 
     def check(self, check: Check) -> None:

@@ -8,6 +8,7 @@ seen through raises `Break` before it has an effect.
 from __future__ import annotations
 
 import collections
+import functools
 import os
 import sys
 import threading
@@ -73,6 +74,8 @@ class World(Relying):
             refuse("PX006", f"a {kind.__name__}")
         elif isinstance(value, Module):
             self.use_module(value)
+            if id(value) not in self.fresh:                     # who gets a module may ask it for all its parameters
+                self.listed.update({id(m): m for m in value.modules()})
         elif kind is slice:
             for part in (value.start, value.stop, value.step):
                 self.expose(part, depth)
@@ -346,7 +349,7 @@ class World(Relying):
                     place = Source("item", name, Source("attribute", "__dict__", known(home)))
                     self.rely(place, "identity", static)
                     self.sources[id(static)] = static, place
-                return self.enter(getter, (static, owner, kind), {})
+                return self.enter(forms.cached if getter is functools.cached_property.__get__ else getter, (static, owner, kind), {})
         elif getter is None and policy.python_class(kind):
             if not policy.framework_class(kind):
                 return self.admit(static, Source("attribute", name, known(kind)))
@@ -531,6 +534,8 @@ class World(Relying):
         apart = type(owner) in policy.DICTS and self.unseen(owner) and id(owner) not in self.journal.spaces
         if apart and policy.plain(key) and key in owner:
             self.journal.keep_item(owner, key)                  # the others are not looked at
+            if id(owner) in self.doubles:
+                self.doubles[id(owner)][key] = value
         else:
             self.change(owner)
         owner[key] = value
@@ -564,6 +569,8 @@ class World(Relying):
         self.written(owner)
         if any(value is owner and it.__length_hint__() for value, it in self.iterated):
             refuse("PX005", "a list that is changed meanwhile")
+        if id(owner) in self.doubles:
+            refuse("PX005", "a dict that is changed after values() or items()")
         if id(owner) in self.sources and not isinstance(owner, Slots):
             space = self.journal.spaces.get(id(owner))
             if space is not None:
@@ -646,7 +653,8 @@ class World(Relying):
             for x in (a, b):
                 if policy.by_identity(x):
                     self.rely_on_class(type(x), "__eq__", object.__eq__)
-            return self.is_(a, b, sign == "!=")
+            if policy.by_identity(a) and policy.by_identity(b):             # else the other decides: np.dtype does
+                return self.is_(a, b, sign == "!=")
         self.expose(a)
         self.expose(b)
         return super().compare(*self.plain_numbers(a, b), sign)
@@ -756,6 +764,8 @@ class World(Relying):
         method = policy.python_method(kind, name) or name == "__str__" and policy.lookup(kind, "__str__") is object.__str__ and \
             policy.python_method(kind, "__repr__") or None
         if method is not None and policy.inlined(method) and not isinstance(value, Slots):
+            if method.__code__ in calls.RECURSIVE:
+                return calls.call(self, types.MethodType(method, value), [], {})
             return self.enter(method, (value, arg) if name == "__format__" else (value,), {})
         self.nameable(value)
         return otherwise(value, arg)

@@ -11,15 +11,21 @@
     why.py        why a version does not fit
     explain.py    all of it, for people and for programs
     control.py    disable, stances, reset
+    logs.py       what is said on the way: set_logs, PELLUCID_LOG
+    naming.py     what a compiled function is called, where it is written
     sizes.py      sizes that vary: which are compiled, which run as plain Python
 """
 from __future__ import annotations
 
-from .control import disable, is_compiling, is_exporting, reset, set_stance
+from .control import (allow_in_graph, assume_constant_result, cudagraph_mark_step_begin, disable, is_compiling, is_exporting, list_backends,
+                      reset, set_stance, substitute_in_graph)
 from .driver import Compiled, compile, trace
-from .sizes import mark_dynamic, mark_static
 from .explain import Explanation, explain, explain_all
+from .logs import set_logs
+from .sizes import mark_dynamic, mark_static
 
 is_dynamo_compiling = is_compiling              # PyTorch's name
 
-__all__ = ["Compiled", "Explanation", "compile", "disable", "explain", "explain_all", "is_compiling", "is_dynamo_compiling", "is_exporting", "mark_dynamic", "mark_static", "reset", "set_stance", "trace"]
+__all__ = ["Compiled", "Explanation", "allow_in_graph", "assume_constant_result", "compile", "cudagraph_mark_step_begin", "disable", "explain",
+           "explain_all", "is_compiling", "is_dynamo_compiling", "is_exporting", "list_backends", "mark_dynamic", "mark_static", "reset",
+           "set_logs", "set_stance", "substitute_in_graph", "trace"]

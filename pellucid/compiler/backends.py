@@ -17,7 +17,7 @@ from ..native import build as native
 
 __all__: list[str] = []
 
-NAMES = ("llvm", "python", "eager")
+NAMES = ("llvm", "python", "eager", "inductor")           # the last is PyTorch's name of the first
 
 
 def check_backend(backend: Any) -> None:

@@ -1,4 +1,5 @@
-"""Switches of the compiler: functions that stay out of it, whether it is at work, and what all compiled functions do for a while.
+"""Switches of the compiler: functions that stay out of it or that it does not look into, whether it is at work, and what all compiled
+functions do for a while.
 
 In: functions, or a stance. Out: the same functions, marked; a context. What stays true: a stance holds for this process until it is
 set otherwise, or for the block it is used as.
@@ -6,10 +7,13 @@ set otherwise, or for the block it is used as.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+from ..capture.policy import TOLD, Told
 from ..core.errors import fail, interpreted
+from . import backends
 from .driver import STANCES, Stance, every
 
 __all__: list[str] = []
@@ -42,8 +46,77 @@ def is_compiling() -> bool:
 
 
 def is_exporting() -> bool:
-    """Whether this code is being captured for another program to run: never, here."""
+    """False: pellucid exports no captured program, so nothing is being exported."""
     return False
+
+
+def cudagraph_mark_step_begin() -> None:
+    """Says where an iteration begins, to whoever records CUDA graphs. Nobody here does: it has no effect."""
+
+
+def list_backends(exclude_tags: Any = None) -> list[str]:
+    """The names that `compile(backend=...)` takes. PyTorch leaves out those with `exclude_tags`; these have none."""
+    return list(backends.NAMES)
+
+
+def allow_in_graph(fn: Any) -> Any:
+    """Let a compiled function call `fn` without following its Python: it runs at the capture, and the operators it calls are recorded.
+
+    What it looks at besides its arguments (globals, attributes, the values of Python objects) is not checked at later calls, and what
+    it does besides its result is not repeated: the caller vouches that neither matters.
+
+    Args:
+        fn: a function, or a list or tuple of functions. The same is returned, so it is a decorator too.
+    """
+    return _told(fn, "allow")
+
+
+def assume_constant_result(fn: Callable) -> Callable:
+    """Take what `fn` returns for constant: a compiled function calls it when it is captured, and goes on with what it gave then.
+
+    Returns `fn`: also a decorator. Where it is given a tensor that is computed, the compiled function breaks instead.
+    """
+    return _told(fn, "constant")
+
+
+def substitute_in_graph(original_fn: Callable, *, can_constant_fold_through: bool = False,
+                        skip_signature_check: bool = False) -> Callable[[Callable], Callable]:
+    """A decorator: in compiled functions, the decorated Python function is followed where `original_fn`, typically one written in C, is
+    called. Elsewhere nothing changes.
+
+    Args:
+        original_fn: what it stands for.
+        can_constant_fold_through: PyTorch's; a function of constants is evaluated at the capture in any case.
+        skip_signature_check: accept parameters with other names than those of `original_fn`.
+    """
+    def substitute(traceable_fn: Callable) -> Callable:
+        if not skip_signature_check:
+            names = parameters(original_fn)
+            if names is not None and names != parameters(traceable_fn):
+                fail(TypeError, "P3127",
+                     f"{traceable_fn.__qualname__} cannot stand for {original_fn.__qualname__}: their parameters differ",
+                     got=f"{parameters(traceable_fn)}, expected {names}", fix="give it these parameters, or pass skip_signature_check=True")
+        _told(original_fn, "substitute", traceable_fn)
+        return traceable_fn
+    return substitute
+
+
+def parameters(fn: Callable) -> list[str] | None:
+    """The parameters of a function as written; None if nobody knows."""
+    try:
+        return [str(p.replace(annotation=p.empty)) for p in inspect.signature(fn).parameters.values()]
+    except (TypeError, ValueError):
+        return None
+
+
+def _told(fn: Any, how: str, other: Callable | None = None) -> Any:
+    if isinstance(fn, (list, tuple)) and how == "allow":
+        return [_told(f, how) for f in fn]
+    if not callable(fn):
+        fail(TypeError, "P3128", f"a function is wanted, not {type(fn).__name__}", fix="pass the function itself")
+    plain = getattr(fn, "__func__", fn)
+    TOLD[id(plain)] = Told(plain, how, other)
+    return fn
 
 
 def reset() -> None:

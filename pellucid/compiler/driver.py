@@ -36,11 +36,12 @@ from ..tensor import Tensor
 from ..tensor.core import PLAIN
 from ..tensor.fake import without_data
 from ..tensor.tracing import TraceError, flatten, quiet, trace as trace_function, turn, undisturbed
-from . import backends
+from . import backends, logs
 from .entry import Entry
 from .guards import MISS
 from .making import make_entry
-from .modules import share
+from .modules import Shared, share
+from .naming import name_of
 from .report import Report
 from .sizes import Sizes, leaves, timed
 from .why import Recompile, moved, why
@@ -49,6 +50,7 @@ from .worth import Balance, elements
 __all__: list[str] = []
 
 every: weakref.WeakSet[Compiled] = weakref.WeakSet()           # all compiled functions
+MODES = (None, "default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 STANCES = ("default", "force_eager", "eager_on_recompile", "fail_on_recompile", "eager_then_compile")
 
 
@@ -72,7 +74,8 @@ class Compiled:
         backends.check_backend(backend)
         functools.update_wrapper(self, fn, updated=())
         self.name = name_of(fn).rpartition(".")[2]
-        self.fn, self.backend, self.fullgraph, self.keep_grads, self.options = fn, backend, fullgraph, keep_grads, options
+        self.fn, self.fullgraph, self.keep_grads, self.options = fn, fullgraph, keep_grads, options
+        self.backend = "llvm" if backend == "inductor" else backend
         self.breaks: list[Break] = []
         self.recompiles: list[Recompile] = []
         self.points: dict[Key, Resume] = {}
@@ -191,6 +194,7 @@ class Compiled:
             why = balance.verdict() if stops else None
             if why is not None:
                 self.plain, self.plain_size = why, max(size, self.plain_size)
+                logs.plain(self.fn, why)
                 if not any(e.graph.nodes for e in self.versions):       # at no size: without a step in between
                     self.__class__ = type("Compiled", (Compiled,), {"__call__": staticmethod(self.fn), "__module__": __name__})
         return r
@@ -292,13 +296,17 @@ class Compiled:
         known = self.entries.get(key)
         if not known:
             if self.entries:
-                self.recompiles.append(Recompile(self.name, "a mode (grad, inference, autocast, default dtype)", "", "", ""))
+                self._recompiled(Recompile(self.name, "a mode (grad, inference, autocast, default dtype)", "", "", ""))
             return
         found = why(known[0], args, kwargs)
         if found is None:
             return
         self.vary(*moved(known[0], args, kwargs))
-        self.recompiles.append(Recompile(self.name, *found))
+        self._recompiled(Recompile(self.name, *found))
+
+    def _recompiled(self, change: Recompile) -> None:
+        self.recompiles.append(change)
+        logs.recompiled(self.fn, change)
 
     def vary(self, numbers: set, tensors: set) -> bool:
         """From now on, read these places at each call, unless a capture needed what was there; whether that is news."""
@@ -315,13 +323,17 @@ class Compiled:
 
     def _captured(self, args: tuple, kwargs: dict) -> Entry:
         """A version for these arguments."""
-        paths = self.numbers.look(args, kwargs)
+        paths, first = self.numbers.look(args, kwargs), None
         while True:
             try:
                 return make_entry(self, args, kwargs, paths)
             except TraceError as error:
+                arrays = frozenset([p for p in self.promoted if p.kind == "array"])
+                if arrays:                                      # NumPy does more with what it knows than a graph can
+                    self.promoted, self.fixed, first = self.promoted - arrays, self.fixed | arrays, error
+                    continue
                 if not paths and not self.varying:
-                    raise
+                    raise first or error
                 wanted, places = error.places
                 if not wanted and not places:                   # nobody knows which: all of them
                     wanted, places = paths, self.varying
@@ -338,6 +350,7 @@ class Compiled:
 
     def _enter(self, key: tuple, entry: Entry) -> None:
         self.compiles += 1
+        logs.compiled(self.fn, entry, self.compiles)
         whole = self.whole
         whole.fresh = whole.backend == "llvm" and not whole.fullgraph
         self.entries.setdefault(key, []).insert(0, entry)
@@ -377,6 +390,7 @@ class Compiled:
 
     def _give_up(self, why: str, args: tuple, kwargs: dict) -> Any:
         self.gave_up = why
+        logs.plain(self.fn, why)
         warnings.warn(f"{name_of(self.fn)} runs uncompiled: {why}", stacklevel=4)
         return self.plainly(args, kwargs)
 
@@ -408,6 +422,7 @@ class Compiled:
         error.__traceback__ = error.__cause__ = error.__context__ = None        # they hold the values of this call
         if all((b.number, b.file, b.line) != (error.number, error.file, error.line) for b in self.breaks):
             self.breaks.append(error)
+            logs.broke(self.fn, error)
 
     # ------------------------------------------------------------------------------------------------ looking
     @property
@@ -444,10 +459,6 @@ class Compiled:
         self.breaks.clear()
         self.recompiles.clear()
         self.gave_up = None
-
-
-def name_of(fn: Callable) -> str:
-    return getattr(fn, "__qualname__", None) or type(fn).__name__
 
 
 class Resume(Compiled):
@@ -528,7 +539,7 @@ class Numbers:
 
 # ---------------------------------------------------------------------------------------------------- public
 def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", fullgraph: bool = False, dynamic: bool | None = None,
-            keep_grads: bool = True, options: dict[str, Any] | None = None, disable: bool = False) -> Any:
+            keep_grads: bool = True, options: dict[str, Any] | None = None, disable: bool = False, mode: str | None = None) -> Any:
     """Make a function, a module or a whole training step fast: its Python is captured at the first call, and what it computes becomes
     native code.
 
@@ -540,8 +551,8 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
     Args:
         fn: what to compile; without it, `compile(...)` is a decorator. A module gives a module with the same parameters and
             attributes.
-        backend: "llvm", native code; "python", the printed kernels; "eager", the operators' references; or a function that
-            takes a Graph and returns a function from a list of arrays to a list of arrays.
+        backend: "llvm" (or "inductor", as PyTorch calls its own), native code; "python", the printed kernels; "eager", the operators'
+            references; or a function that takes a Graph and returns a function from a list of arrays to a list of arrays.
         fullgraph: raise TraceError, with the line and the reason, instead of cutting the function.
         dynamic: what is done about numbers among the arguments, and about sizes, that change. None: such numbers become run-time
             numbers; of a dimension the first two sizes are compiled, and any other one once running it as plain Python has taken
@@ -551,15 +562,21 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
             memory traffic, and reading `.grad` raises. A step that sets them to None at its end stores none either way.
         options: for the backend ("isa", "threads", ...).
         disable: return `fn` unchanged.
+        mode: PyTorch's choice between ways of compiling ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs").
+            There is one way here, which needs no tuning and adds no overhead that a mode could reduce: all of them mean it.
     """
+    if mode not in MODES:
+        fail(ValueError, "P3129", f"compile(): no mode {mode!r}", fix=f"one of {', '.join(map(repr, MODES[1:]))}")
     if fn is None:
         return functools.partial(compile, backend=backend, fullgraph=fullgraph, dynamic=dynamic, keep_grads=keep_grads, options=options,
-                                 disable=disable)
+                                 disable=disable, mode=mode)
     if disable:
         return fn
     if not callable(fn):
         fail(TypeError, "P3102", f"compile() takes a function or a module, not {type(fn).__name__}", fix="pass the function itself")
     settings = {"backend": backend, "fullgraph": fullgraph, "keep_grads": keep_grads, "options": dict(options or {}), "dynamic": dynamic}
+    if isinstance(fn, Shared):                      # compiled already: anew, with these settings
+        fn = fn._orig_mod
     if isinstance(fn, Module):
         return share(fn, Compiled(fn, **settings), lambda copied: compile(copied, **settings))
     return Compiled(fn, **settings)

@@ -32,7 +32,7 @@ from ..tensor.core import DROPPED, wrap
 from ..tensor.engine import observed
 from ..tensor.fake import Fake
 from ..tensor.tracing import Traced, flatten
-from .guards import Writer, implied, module_guards, module_kinds, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
+from .guards import Writer, implied, listings, module_guards, module_kinds, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .history import Finished
 from .sizes import sizes_of
 from .worth import costs
@@ -59,6 +59,7 @@ class Entry:
         self.promoted = attempt.promoted
         self.checks = list(attempt.world.checks.values())
         self.called = list(attempt.world.called.values())
+        self.listed = list(attempt.world.listed.values())
         self.lines = attempt.lines()
         self.number_paths, self.constant, self.fixed, self.ties, self.met = number_paths, constant, fixed, ties, met or {}
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
@@ -215,6 +216,15 @@ class Entry:
                 w.miss_if(f"not ({apart_already}) and meet([{', '.join(f'a{p}' for p in those)}], {w.name(tensors, 'T')})",
                           "written memory is shared")
 
+    def _arrays_apart(self, w: Writer) -> None:
+        """No array that is relied on by value may lie where the function writes."""
+        arrays = [self.sources.name(c.source) for c in self.checks if c.kind == "array" and isinstance(c.what, np.ndarray)]
+        targets = {id(v) for v, _ in self.traced.graph.writebacks}
+        written = [i for i in self.traced.inputs if id(i.value) in targets] if arrays else []
+        tensors = [self.variable(i.place) if i.place is not None else w.name(i.tensor, "p") for i in written]
+        if tensors:
+            w.miss_if(f"meet([{', '.join(arrays)}], [{', '.join(tensors)}])", "written memory is shared")
+
     def variable(self, place: int) -> str:
         return self.variables[place]
 
@@ -241,7 +251,10 @@ class Entry:
         """Guards of modules, of tensors that are no arguments, and of gradients that were read."""
         lifted = {id(i.tensor): i.tensor for i in self.traced.inputs if i.tensor is not None and i.place is None}
         module_guards(w, self.modules, lifted)
-        facts = w.name(Facts({**{t: t for t in lifted.values()}, **self.met}), "facts")
+        listings(w, self.listed, lifted)
+        self._arrays_apart(w)
+        listed = {t: t for m in self.listed for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
+        facts = w.name(Facts({**listed, **{t: t for t in lifted.values()}, **self.met}), "facts")
         w.space["state"] = state
         w.miss_if(f"state.moves != {facts}.moves and not {facts}.hold()", "memory, requires_grad or hooks of a tensor")
         self.grad_inputs: dict[int, str] = {}

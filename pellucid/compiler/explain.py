@@ -14,7 +14,8 @@ from typing import Any
 
 from ..core.errors import fail
 from .cost import Cost
-from .driver import Compiled, compile, name_of
+from .driver import Compiled, compile
+from .naming import name_of, place_of
 
 __all__: list[str] = []
 
@@ -59,8 +60,10 @@ def explain(fn: Callable, **settings: Any) -> Callable[..., Explanation]:
     """
     if not isinstance(fn, Compiled) and not callable(fn):
         fail(TypeError, "P3121", f"explain() takes a function or a module, not {type(fn).__name__}", fix="pass the function itself")
-    made = fn if isinstance(fn, Compiled) or hasattr(fn, "_compiled") else compile(fn, **settings)
-    compiled = made if isinstance(made, Compiled) else made._compiled
+    compiled = fn if isinstance(fn, Compiled) else getattr(fn, "_compiled", None) or getattr(fn, "_compiled_call_impl", None)
+    if compiled is None:
+        made = compile(fn, **settings)
+        compiled = made if isinstance(made, Compiled) else made._compiled
 
     def explained(*args: Any, **kwargs: Any) -> Explanation:
         cost = Cost()
@@ -122,20 +125,6 @@ def guards_of(entry: Any, cost: Cost) -> list[dict[str, Any]]:
         rows.append({"what": g.why or g.condition if c is None else str(c.source), "kind": "state" if c is None else c.kind,
                      "where": "" if c is None else c.where, "seconds": seconds[k] if k < len(seconds) else None})
     return rows + [{"what": str(c.source), "kind": c.kind, "where": c.where, "seconds": None, "within": "modules"} for c in entry.grouped]
-
-
-def place_of(fn: Any) -> tuple[str, int]:
-    code = code_of(fn)
-    return (code.co_filename, code.co_firstlineno) if code is not None else ("", 0)
-
-
-def code_of(fn: Any) -> Any:
-    """The code object that a call of `fn` starts with."""
-    fn = getattr(fn, "__func__", fn)
-    code = getattr(fn, "__code__", None)
-    if code is None:
-        code = getattr(getattr(type(fn), "forward", None), "__code__", None) or getattr(getattr(type(fn), "__call__", None), "__code__", None)
-    return code
 
 
 def source_line(file: str, line: int) -> str:

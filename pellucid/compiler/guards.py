@@ -192,6 +192,28 @@ def module_kinds(w: Writer, native: Iterable[Any], called: Iterable[Any]) -> Non
                   f"is_, flat(map(values, {D})), {w.name(within, 'M')}))", "modules in modules")
 
 
+def listings(w: Writer, modules: Iterable[Any], lifted: dict[int, Tensor]) -> None:
+    """Check modules, all at once: that they have the parameters and buffers that they had, by the same names and in the same order, and
+    parts where they had some. `module_kinds` knows those, and `module_guards` the tensors in `lifted`."""
+    held = [vars(m)[name] for m in modules for name in ("_parameters", "_buffers")]
+    empty = [d for d in (*held, *[m._modules for m in modules], *[m._non_persistent_buffers_set for m in modules]) if not d]
+    if empty:
+        w.miss_if(f"any({w.name(empty, 'E')})", "parameters, buffers or parts of modules that had none")
+    held = [d for d in held if d]
+    if held:
+        R, within = w.name(held, "R"), [*chain.from_iterable(held)]
+        w.space.update(flat=chain.from_iterable)
+        w.miss_if(f"[*map(len, {R})] != {w.name([*map(len, held)], 'k')} or [*flat({R})] != {w.name(within, 'k')}",
+                  "names of parameters and buffers of modules, their order")
+        for registry in held:
+            for key, t in registry.items():
+                if t is not None and id(t) not in lifted:
+                    w.miss_if(f"{w.name(registry, 'd')}[{key!r}] is not {w.name(t, 'p')}", "a parameter or buffer")
+    sets = [m._non_persistent_buffers_set for m in modules if m._non_persistent_buffers_set]
+    if sets:
+        w.miss_if(f"{w.name(sets, 'S')} != {w.name([*map(set, sets)], 'k')}", "which buffers of modules are saved")
+
+
 def implied(checks: Iterable[Check], modules: Iterable[Any]) -> list[Check]:
     """Those of the checks that are part of `module_kinds`."""
     known, registries = {id(m) for m in modules}, {id(m._modules) for m in modules}

@@ -84,6 +84,13 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     if compiled.vary(*attempt.rewritten):
         attempt.release()
         return make_entry(compiled, args, kwargs, paths, apart, themselves, end)
+    arrays = arrays_written(attempt, traced, leaves, given)
+    if compiled.vary(set(), arrays):
+        attempt.release()
+        return make_entry(compiled, args, kwargs, paths, apart, themselves, end)
+    if arrays:
+        fail(TraceError, "P3130", "the function writes into the memory of a NumPy array whose values it needs when it is compiled",
+             fix="copy the array before it is written to")
     also = met_otherwise(tracer, leaves, stands)
     if also or apart and shared(traced, leaves, seen):
         return make_entry(compiled, args, kwargs, paths, apart and bool(also), themselves | also, end)
@@ -223,6 +230,14 @@ def met_within(tracer: Tracer, seen: list[Tensor]) -> tuple[list[tuple[Tensor, i
             elif owner is not None and owner is not saved.tensor:
                 others[saved.tensor] = owner
     return within, others
+
+
+def arrays_written(attempt: Attempt, traced: Traced, leaves: list[Tensor], given: tuple) -> set[Source]:
+    """The arrays relied on by value into whose memory the function writes, as places of tensors over them."""
+    targets = {id(v) for v, _ in traced.graph.writebacks}
+    written = [leaves[i.place]._a if i.place is not None else i.tensor._a for i in traced.inputs if id(i.value) in targets]
+    arrays = [c.source for c in attempt.world.checks.values() if c.kind == "array" and isinstance(c.what, np.ndarray)] if written else ()
+    return {Source("array", None, p) for p in arrays if any(np.may_share_memory(evaluate(p, given), a) for a in written)}
 
 
 def like(a: np.ndarray) -> np.ndarray:

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ..capture import policy
 from ..capture.sources import Source, evaluate
 from ..tensor import Tensor
 from ..tensor.tracing import flatten
+from .entry import same_array
 
 __all__: list[str] = []
 
@@ -35,7 +37,7 @@ class Changed(NamedTuple):
 
 
 def moved(entry: Any, args: tuple, kwargs: dict) -> tuple[set[Source], set[Source]]:
-    """The places outside the arguments whose numbers have changed, and those whose tensors were replaced."""
+    """The places outside the arguments whose numbers have changed, and those whose tensors or arrays were replaced."""
     numbers, tensors = set(), set()
     for check in entry.checks:
         try:
@@ -46,6 +48,10 @@ def moved(entry: Any, args: tuple, kwargs: dict) -> tuple[set[Source], set[Sourc
             numbers.add(check.source)
         elif check.kind == "identity" and now is not check.what and isinstance(now, Tensor) and isinstance(check.what, Tensor):
             tensors.add(check.source)
+        elif check.kind == "length" and hasattr(now, "__len__") and len(now) != check.what:
+            numbers.add(Source("length", None, check.source))
+        elif check.kind == "array" and policy.numpy_array(now) and not same_array(now, check.what):
+            tensors.add(Source("array", None, check.source))
     return numbers, tensors
 
 
@@ -69,6 +75,9 @@ def why(entry: Any, args: tuple, kwargs: dict) -> Changed | None:
             both = isinstance(now, Tensor) and isinstance(what, Tensor)
             return Changed(str(check.source), _text(what), _text(now), check.where,
                            "it is read at each call from now on" if both else "keep it as it is, or pass it as an argument")
+        if kind == "array" and not (type(now) is type(what) and same_array(now, what)):
+            return Changed(str(check.source), "an array", _text(now) if not policy.numpy_array(now) else "another array", check.where,
+                           "it is read at each call from now on")
         if kind == "type" and type(now) is not what or kind == "length" and len(now) != what or kind == "keys" and tuple(now) != what:
             seen = {"type": type, "length": len, "keys": tuple}[kind](now)
             return Changed(f"{kind} of {check.source}", _text(what), _text(seen), check.where, "")

@@ -14,6 +14,7 @@ SLOTS = {
     "sparse": "tensor: () -> the module tensor.sparse, loaded when the first sparse tensor is made",
     "default_device": "tensor.devices: where functions that make tensors do so, until it is called with None",
     "meta": "tensor: () -> the interpreter of tensors without data, loaded when first asked for",
+    "compile": "pellucid: (function, ...) -> the compiled function; pellucid.compiler is loaded when first asked for",
     "array_namespace": "pellucid: () -> the module pellucid.array_api, loaded when first asked for",
 }
 

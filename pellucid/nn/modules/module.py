@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...core.errors import fail, no_attribute
+from ...core.late import late
 from ...tensor import Tensor
 from ...tensor.core import check_keeps
 from ...utils.hooks import BackwardHook, RemovableHandle
@@ -405,7 +406,9 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
         return sorted(name for name in names if not name[:1].isdigit())
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__.copy()
+        state = self.__dict__.copy()
+        state.pop("_compiled_call_impl", None)  # a copy, and what is read from a file, is not compiled
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -416,10 +419,22 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
 
     # -- the call ----------------------------------------------------------------------------------------------------
 
+    _compiled_call_impl: Any = None  # what compile() made of _call_impl
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._compiled_call_impl is not None:
+            return self._compiled_call_impl(*args, **kwargs)
         if self._has_hooks or _anywhere:
             return self._call_impl(*args, **kwargs)
         return self.forward(*args, **kwargs)
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the calls of this module, in place: hooks and ``forward``, with the arguments of ``pellucid.compile``.
+
+        The module stays the object it is, with its attributes and the names in its ``state_dict()``. Copies of it, and what is
+        saved of it, are not compiled. ``pellucid.explain(module)(...)`` says what came of it.
+        """
+        self._compiled_call_impl = late.compile(self._call_impl, *args, **kwargs)
 
     def _call_impl(self, *args: Any, **kwargs: Any) -> Any:
         """The call with all hooks."""

@@ -28,17 +28,9 @@ SPACE = globals()
 total = 0
 log: list = []
 BROKEN: dict[str, str] = {
-    "attributes_of_an_object": "a list that is only appended to is relied on: a version a call",
     "tensor_written": "_version moves once a call",
-    "raised_by_an_operator": "the context is not None",
-    "exception_groups": "NotImplementedError: PX012 leaves the call",
-    "warnings_are_given": "the file is not the user's",
-    "context_manager_functions": "ExitStack: sys.exc_info() is a break",
-    "generator_is_finished": "a generator that is left is not closed",
-    "dataclasses_inside": "repr: id() is a break",
+    "exception_groups": "PX019: the whole function runs as plain Python",
 }
-if sys.version_info < (3, 12):
-    BROKEN["class_methods_and_static"] = "cached_property: RLock is a break"
 
 
 def whole(case):
