@@ -23,6 +23,7 @@ from ..capture.segment import Goto
 from ..capture.sources import Source, SourceWriter, evaluate
 from ..core.pool import alone
 from ..core.storage import root
+from ..native import words
 from ..native.execute import Executable
 from ..ops.dispatch import local, state
 from ..ops.op import REGISTRY
@@ -35,6 +36,7 @@ from ..tensor.tracing import Traced, flatten
 from .guards import Writer, implied, module_guards, module_kinds, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .history import Finished
 from .sizes import sizes_of
+from .standing import Standing, rest
 from .worth import costs
 
 __all__: list[str] = []
@@ -96,7 +98,7 @@ class Entry:
     def guard(self) -> Any:
         """The guard alone: True where the version fits."""
         if self._guard is None:
-            self._guard = self.checker(self.guard_lines, "True")
+            self._guard = self.checker(self.guard_code, "True")
         return self._guard
 
     def checker(self, lines: Sequence[str], result: str) -> Any:
@@ -126,6 +128,8 @@ class Entry:
 
     def _write(self) -> str:
         w = self.writer = Writer()
+        if words.layout() is not None:
+            w.standing = Standing(self._busy())
         w.space.update(wrap=wrap, local=local, run=self.execute, np=np, same_array=same_array, bump=bump, views=views, finished=finished,
                        DROPPED=DROPPED)
         self.sources = SourceWriter(w, self._given)
@@ -135,9 +139,9 @@ class Entry:
         grouped = {id(c) for c in self.grouped}
         for check in self.checks:
             if id(check) not in grouped:
-                w.check = check
+                w.check, w.stands = check, w.standing is not None and w.standing.check(check)
                 self.sources.check(check)
-        w.check = None
+        w.check, w.stands = None, False
         numbers = self.numbers = self._numbers(w)
         self._state(w)
         for step in (*self.recipe.steps, *self.recipe.writes, Step(None, "", (self.recipe.result,))):
@@ -145,9 +149,35 @@ class Entry:
                 if part.kind == "source":
                     self.sources.name(part.value)
         self._inputs(w, arrays, numbers)
+        self.guard_lines, w.lines = tuple(w.lines), []
+        self._run(w)
         self._written(w)
         self._results(w)
-        return "def call(args, kwargs):\n" + "\n".join(w.lines) + "\n"
+        self.guard_code = self._guarding(w)
+        return "\n".join(["def call(args, kwargs):", "    try:", *["    " + line for line in self.guard_code],
+                          f"    except {GONE}:",                   # what is not there any more does not fit
+                          "        return MISS", *w.lines]) + "\n"
+
+    def _busy(self) -> list[Any]:
+        """Dictionaries whose run-time numbers were seen to change."""
+        found = []
+        for container, path in [i.source for i in self.traced.inputs if i.role == "scalar"]:
+            if type(container) is Source:
+                parent = evaluate(container.parent, self.arguments)
+                found.append(parent.__dict__ if container.kind == "field" else parent)
+            else:
+                for key in path:
+                    found.append(container)
+                    container = container[key]
+        return found
+
+    def _guarding(self, w: Writer) -> list[str]:
+        """The lines of the guard: all, or where words stand for many of them, the rest."""
+        if w.standing is None or not w.standing.close():
+            return list(self.guard_lines)
+        words = w.name(w.standing, "words")
+        return [f"    if {words}.stay():", *["    " + line for line in rest(self.guard_lines, w.guards, w.lines)],
+                "    else:", f"        now = {words}.read()", *["    " + line for line in self.guard_lines], f"        {words}.settle(now)"]
 
     def _arguments(self, w: Writer) -> dict[int, str]:
         """Guards of the arguments; {place: the variable of its array}."""
@@ -234,7 +264,9 @@ class Entry:
         for guard in self.traced.guards:
             w.miss_if(relation(guard, found), guard.where)
         for container, path, value in self.traced.items:
+            w.stands = w.standing is not None and w.standing.item(container, path, value)
             same_value(w, path_of(w, container, path), value)
+        w.stands = False
         return found
 
     def _state(self, w: Writer) -> None:
@@ -295,8 +327,11 @@ class Entry:
             else:
                 run.append(i.tensor)
         flush()
-        self.guard_lines = tuple(w.lines)
-        self.end_of_guards(w)
+        self.parts = parts
+
+    def _run(self, w: Writer) -> None:
+        """The call of the executable."""
+        parts = self.parts
         self.store = None
         kept = ""
         if self.keep_grads and not self.joint and isinstance(self.execute, Executable):
@@ -310,12 +345,6 @@ class Entry:
             w.put("outs = run(inputs)")
         else:
             w.put(f"outs = run([{', '.join(parts)}]{kept})")
-
-    def end_of_guards(self, w: Writer) -> None:
-        """Put what has been written so far under one `try`: what is not there any more does not fit."""
-        w.lines = ["    try:", *["    " + line for line in w.lines],
-                   f"    except {GONE}:",
-                   "        return MISS"]
 
     def _written(self, w: Writer) -> None:
         """Move the versions of what was written."""

@@ -107,6 +107,8 @@ class Engine:
         self.call_held = ctypes.PYFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)(self.code["call"])     # keeps Python's lock
         self.load = ctypes.CFUNCTYPE(None, pointer, pointer)(self.code["load"])
         self.run = ctypes.CFUNCTYPE(None, pointer, ctypes.c_int64, ctypes.c_int64)(self.code["run"])
+        self.differ = ctypes.PYFUNCTYPE(ctypes.c_int64, pointer, pointer, ctypes.c_int64)(self.code["differ"])
+        self.read = ctypes.PYFUNCTYPE(None, pointer, pointer, ctypes.c_int64)(self.code["read"])
 
 
 @cache
