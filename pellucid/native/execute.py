@@ -353,8 +353,9 @@ class Executable:
             self._plan = self.make_plan()
         return self._plan
 
-    def __call__(self, arrays: list[np.ndarray], kept: Sequence[np.ndarray | None] | None = None) -> list[np.ndarray]:
-        """The outputs for `arrays`. `kept`: for each output an array of this program's making to use again, or None."""
+    def __call__(self, arrays: list[np.ndarray], kept: tuple[list, Sequence[int]] | None = None) -> list[np.ndarray]:
+        """The outputs for `arrays`. `kept`: for each output an array of this program's making to use again, and the places where there is
+        none."""
         if type(arrays) is not list:
             arrays = list(arrays)
         if len(arrays) != self._count:
@@ -362,7 +363,10 @@ class Executable:
         if kept is None or not self._plain:
             news = [make(shape, dtype) for make, shape, dtype in self.news]
         else:
-            news = [make(shape, dtype) if a is None else a for a, (make, shape, dtype) in zip(kept, self.news)]
+            news = kept[0].copy()
+            for k in kept[1]:
+                make, shape, dtype = self.news[k]
+                news[k] = make(shape, dtype)
         if self._quick:                         # Python's lock is held, so nobody else comes between
             instance = self.instance
             status = self.engine.call_held(instance.address, id(arrays), id(news))

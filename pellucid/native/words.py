@@ -21,6 +21,7 @@ import numpy as np
 from . import execute
 
 TYPE, DICT_TAG, CLASS_TAG, OWN_DICT = 8, 24, 384, -24          # byte offsets: of an object, a dict, a class, an instance
+MANAGED_DICT = 1 << 4                                           # Py_TPFLAGS_MANAGED_DICT: the instances' dict lies before them
 PLAIN_DICTS = (dict, defaultdict)
 PATIENCE = 1024                                                 # calls without a look, at most, where the words never stay
 
@@ -81,7 +82,8 @@ def _dictionaries_count() -> bool:
                 return False
     other = _Probe()
     vars(other)
-    return (word(id(o) + OWN_DICT), word(id(other) + OWN_DICT)) == (id(vars(o)), id(vars(other))) and word(id(o) + TYPE) == id(_Probe)
+    return (bool(_Probe.__flags__ & MANAGED_DICT) and word(id(o) + TYPE) == id(_Probe)
+            and (word(id(o) + OWN_DICT), word(id(other) + OWN_DICT)) == (id(vars(o)), id(vars(other))))
 
 
 def _changes(o: Any, d: dict, own: dict, k: int) -> list[Callable[[], Any]]:
@@ -151,12 +153,10 @@ def of_pointer(x: Any, part: str) -> int | None:
         return id(x) + found.cell if part == "cell_contents" else None
     if part != "__dict__" or not isinstance(type(x), type) or not hasattr(x, "__dict__"):
         return None
-    offset = type(x).__dictoffset__
-    own = id(x) + (offset if offset > 0 else OWN_DICT)
-    return own if type(x).__flags__ & HEAP and offset and word(own) == id(x.__dict__) else None
+    own = x.__dict__
+    return id(x) + OWN_DICT if type(x).__flags__ & MANAGED_DICT and word(id(x) + OWN_DICT) == id(own) else None
 
 
-HEAP = 1 << 9               # Py_TPFLAGS_HEAPTYPE
 
 
 class Words:

@@ -103,6 +103,7 @@ def store(leaf, g, create_graph: bool) -> None:
     """Accumulate `g` into `leaf.grad`: taken over if nothing else refers to it, copied or added otherwise."""
     if create_graph or isinstance(g._a, Geometry) and not isinstance(g._a, Geometry):
         leaf._grad = F.clone(g) if leaf._grad is None else F.add(leaf._grad, g)
+        state.grads += 1
         return
     if type(g._a) is Fake:
         return store_traced(leaf, g)
@@ -119,10 +120,12 @@ def store(leaf, g, create_graph: bool) -> None:
             g._fn = None
             g._rg = False
             leaf._grad = g
+            state.grads += 1
         else:
             c = np.empty_like(like, subok=False) if dense(like) else np.empty(like.shape, like.dtype)
             np.copyto(c, a if a.dtype.kind != "c" or like.dtype.kind == "c" else a.real, casting="unsafe")
             leaf._grad = wrap(c)
+            state.grads += 1
 
 
 def store_traced(leaf, g) -> None:
@@ -244,6 +247,7 @@ def output_hooks(x, g):
                     t._grad = F.clone(gs[oi]) if local.grad or isinstance(gs[oi]._a, Geometry) else wrap(gs[oi]._a.copy())
                 else:
                     t._grad = F.add(t._grad, gs[oi])
+                state.grads += 1
     return gs if type(g) is list else gs[0]
 
 
