@@ -253,7 +253,9 @@ class Attributes:
 
     def changed(self) -> bool:
         count = Changes.count
-        if not all(map(is_, map(vars, self.modules), self.spaces)) or (anywhere or any(self.flags)) and any([m._any_hook_left() for m in self.bare]):
+        if not all(map(is_, map(vars, self.modules), self.spaces)):
+            return True
+        if (anywhere or any(self.flags)) and any([m._any_hook_left() for m in self.bare]):
             return True
         if [*map(type, self.modules)] != self.types or any([[*registry] != names for registry, names in self.names]):
             return True

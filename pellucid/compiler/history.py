@@ -92,7 +92,8 @@ class Joint:
         if self.pick is None:
             count = len(inputs)
             self.numbered = [(j, k) for j, (kind, k) in enumerate(self.saved) if kind == "in" and k in self.numbers]
-            self.pick = itemgetter(0, 0, *[k if kind == "in" else count + k for kind, k in self.saved])     # two more: one alone gives no tuple
+            places = [k if kind == "in" else count + k for kind, k in self.saved]
+            self.pick = itemgetter(0, 0, *places)           # two more, as one alone gives no tuple
         n._saved = [*self.pick([*inputs, *outs])[2:]] if self.saved else [None]
         for j, k in self.numbered:
             n._saved[j] = inputs[k].copy()

@@ -167,6 +167,8 @@ class Standing:
 
     def settle(self, now: Any) -> None:
         """All guards hold, and `now` was read before they were looked at."""
+        if now is None:
+            return
         try:
             same = all([evaluate(source, None) is value for source, value in self.paths])
         except Exception:

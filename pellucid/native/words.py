@@ -123,7 +123,8 @@ def _classes_count() -> bool:
         Derived.__bases__ = (type("Other", (), {}),)
 
     seen = [tag()]
-    for change in (lambda: setattr(Derived, "x", 1), lambda: setattr(Base, "x", 1), gone, lambda: setattr(Base, "__call__", call), other_base):
+    for change in (lambda: setattr(Derived, "x", 1), lambda: setattr(Base, "x", 1), gone, lambda: setattr(Base, "__call__", call),
+                   other_base):
         change()
         if word(id(Derived) + CLASS_TAG) == seen[-1]:
             return False
@@ -166,6 +167,7 @@ class Words:
         self.at: dict[int, int | None] = {}         # where, and what a pointer must be
         self.kept: list[Any] = []
         self.wait = self.misses = 0
+        self.fresh = False                          # whether they were settled at the call before
 
     def __len__(self) -> int:
         return len(self.at)
@@ -194,15 +196,18 @@ class Words:
             self.wait -= 1
             return False
         if self.native.differ(*self.tables, self.count):
-            self.misses += 1
-            if self.misses > 3:                     # they never stay: look again later
+            self.misses += self.fresh
+            if self.misses > 3 and self.fresh:      # they never stay: look again later
                 self.wait = min(1 << self.misses, PATIENCE)
             return False
-        self.misses = 0
+        self.misses, self.fresh = 0, False
         return True
 
-    def read(self) -> np.ndarray:
-        """What they are now."""
+    def read(self) -> np.ndarray | None:
+        """What they are now; None if nobody will look at them soon."""
+        self.fresh = not self.wait
+        if self.wait:
+            return None
         now = np.empty(self.count, np.int64)
         self.native.read(self.tables[0], execute.place(now), self.count)
         return now
