@@ -45,7 +45,7 @@ __all__: list[str] = []
 GONE = "(AttributeError, IndexError, KeyError, TypeError, ValueError)"       # what guards raise on what is not there any more
 
 FEW = 8                 # written tensors that are counted one by one
-JOINS = 4               # times that one clock is made to count for all again
+JOINS = 6               # one clock is made to count for all again after 2 ** this calls, at most
 
 _serial = count(1)
 
@@ -562,7 +562,7 @@ class Written:
     has taken over some."""
 
     def __init__(self, tensors: list[Tensor]):
-        self.tensors, self.joins = tensors, 0
+        self.tensors, self.joins, self.since = tensors, 0, 0
         self.join()
 
     def join(self) -> None:
@@ -586,8 +586,9 @@ class Written:
             return
         for s in {id(s): s for s in storages}.values():
             s.own += 1
-        if self.joins < JOINS:                      # functions that write different ones of the same tensors would take turns for ever
-            self.joins += 1
+        self.since += 1
+        if self.since >> self.joins:                # seldom, where functions that write different ones of the same tensors take turns
+            self.joins, self.since = min(self.joins + 1, JOINS), 0
             self.join()
 
 

@@ -344,6 +344,10 @@ def test_functions_that_write_the_same_tensors_share_a_clock_and_others_take_it_
         seen, extra = seen + 1, extra + 1
         assert versions(tensors) == [seen + extra] * 12 + [seen] * 8
     np.testing.assert_array_equal(tensors[0].numpy(), np.full(3, 3.0 + 6 + 24, np.float32))
+    for _ in range(70):                             # no turns any more: one clock again
+        first()
+    assert tensors[0]._st.clock.whole and len({t._st.clock for t in tensors}) == 1
+    assert versions(tensors) == [seen + extra + 70] * 12 + [seen + 70] * 8
 
 
 @pytest.mark.parametrize("written", [0, 19])
