@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import linecache
 import threading
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import count
 from operator import attrgetter, is_
 from sys import getrefcount
 from typing import Any
-from weakref import finalize
+from weakref import WeakSet, finalize, getweakrefcount
 
 import numpy as np
 
@@ -22,7 +23,8 @@ from ..capture.rebuild import SPACE, Part, Step
 from ..capture.segment import Goto
 from ..capture.sources import Source, SourceWriter, evaluate
 from ..core.pool import alone
-from ..core.storage import root
+from ..core.storage import STILL, Clock, root
+from ..native import words
 from ..native.execute import Executable
 from ..ops.dispatch import local, state
 from ..ops.op import REGISTRY
@@ -33,13 +35,17 @@ from ..tensor.engine import observed
 from ..tensor.fake import Fake
 from ..tensor.tracing import Traced, flatten
 from .guards import Writer, implied, listings, module_guards, module_kinds, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
-from .history import Finished
+from .history import Finished, edges_of
 from .sizes import sizes_of
+from .standing import Standing, rest
 from .worth import costs
 
 __all__: list[str] = []
 
 GONE = "(AttributeError, IndexError, KeyError, TypeError, ValueError)"       # what guards raise on what is not there any more
+
+FEW = 8                 # written tensors that are counted one by one
+JOINS = 6               # one clock is made to count for all again after 2 ** this calls, at most
 
 _serial = count(1)
 
@@ -97,7 +103,7 @@ class Entry:
     def guard(self) -> Any:
         """The guard alone: True where the version fits."""
         if self._guard is None:
-            self._guard = self.checker(self.guard_lines, "True")
+            self._guard = self.checker(self.guard_code, "True")
         return self._guard
 
     def checker(self, lines: Sequence[str], result: str) -> Any:
@@ -127,7 +133,9 @@ class Entry:
 
     def _write(self) -> str:
         w = self.writer = Writer()
-        w.space.update(wrap=wrap, local=local, run=self.execute, np=np, same_array=same_array, bump=bump, views=views, finished=finished,
+        if words.layout() is not None:
+            w.standing = Standing(self._busy())
+        w.space.update(wrap=wrap, local=local, run=self.execute, np=np, same_array=same_array, views=views, finished=finished,
                        DROPPED=DROPPED)
         self.sources = SourceWriter(w, self._given)
         arrays = self._arguments(w)
@@ -136,9 +144,9 @@ class Entry:
         grouped = {id(c) for c in self.grouped}
         for check in self.checks:
             if id(check) not in grouped:
-                w.check = check
+                w.check, w.stands = check, w.standing is not None and w.standing.check(check)
                 self.sources.check(check)
-        w.check = None
+        w.check, w.stands = None, False
         numbers = self.numbers = self._numbers(w)
         self._state(w)
         for step in (*self.recipe.steps, *self.recipe.writes, Step(None, "", (self.recipe.result,))):
@@ -146,9 +154,38 @@ class Entry:
                 if part.kind == "source":
                     self.sources.name(part.value)
         self._inputs(w, arrays, numbers)
+        self.guard_lines, w.lines = tuple(w.lines), []
+        self._run(w)
         self._written(w)
         self._results(w)
-        return "def call(args, kwargs):\n" + "\n".join(w.lines) + "\n"
+        self.facts.load()
+        self.guard_code = self._guarding(w)
+        return "\n".join(["def call(args, kwargs):", "    try:", *["    " + line for line in self.guard_code],
+                          f"    except {GONE}:",                   # what is not there any more does not fit
+                          "        return MISS", *w.lines]) + "\n"
+
+    def _busy(self) -> list[Any]:
+        """Dictionaries whose run-time numbers were seen to change."""
+        found = []
+        for container, path in [i.source for i in self.traced.inputs if i.role == "scalar"]:
+            if type(container) is Source and container.parent is None:
+                continue
+            if type(container) is Source:
+                parent = evaluate(container.parent, self.arguments)
+                found.append(parent.__dict__ if container.kind == "field" else parent)
+            else:
+                for key in path:
+                    found.append(container)
+                    container = container[key]
+        return found
+
+    def _guarding(self, w: Writer) -> list[str]:
+        """The lines of the guard: all, or where words stand for many of them, the rest."""
+        if w.standing is None or not w.standing.close():
+            return list(self.guard_lines)
+        words = w.name(w.standing, "words")
+        return [f"    if {words}.stay():", *["    " + line for line in rest(self.guard_lines, w.guards, w.lines)],
+                "    else:", f"        now = {words}.read()", *["    " + line for line in self.guard_lines], f"        {words}.settle(now)"]
 
     def _arguments(self, w: Writer) -> dict[int, str]:
         """Guards of the arguments; {place: the variable of its array}."""
@@ -244,7 +281,9 @@ class Entry:
         for guard in self.traced.guards:
             w.miss_if(relation(guard, found), guard.where)
         for container, path, value in self.traced.items:
+            w.stands = w.standing is not None and w.standing.item(container, path, value)
             same_value(w, path_of(w, container, path), value)
+        w.stands = False
         return found
 
     def _state(self, w: Writer) -> None:
@@ -254,7 +293,8 @@ class Entry:
         listings(w, self.listed, lifted)
         self._arrays_apart(w)
         listed = {t: t for m in self.listed for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
-        facts = w.name(Facts({**listed, **{t: t for t in lifted.values()}, **self.met}), "facts")
+        self.facts = Facts({**listed, **{t: t for t in lifted.values()}, **self.met})
+        facts = w.name(self.facts, "facts")
         w.space["state"] = state
         w.miss_if(f"state.moves != {facts}.moves and not {facts}.hold()", "memory, requires_grad or hooks of a tensor")
         self.grad_inputs: dict[int, str] = {}
@@ -287,6 +327,9 @@ class Entry:
             """The arrays of tensors that the function holds."""
             if len(run) == 1:
                 parts.append(f"{w.name(run[0], 'p')}._a")
+            elif len(run) > FEW and self.constant is None:
+                self.facts.runs.append(list(run))
+                parts.append(f"*{w.name(self.facts, 'facts')}.arrays[{len(self.facts.runs) - 1}]")
             elif run:
                 parts.append(f"*[t._a for t in {w.name(list(run), 'T')}]")
             run.clear()
@@ -308,14 +351,18 @@ class Entry:
             else:
                 run.append(i.tensor)
         flush()
-        self.guard_lines = tuple(w.lines)
-        self.end_of_guards(w)
+        self.parts = parts
+
+    def _run(self, w: Writer) -> None:
+        """The call of the executable."""
+        parts = self.parts
         self.store = None
         kept = ""
         if self.keep_grads and not self.joint and isinstance(self.execute, Executable):
             own = {t: at for t, at in self.traced.grad_at.items() if at is not None and id(t) not in self.places and type(t._a) is not Fake}
             if own:
                 self.store = Store(list(own), list(own.values()), len(self.traced.graph.outputs))
+                self.store.shared = not {r.index for r in self.traced.results}.isdisjoint(own.values())
                 w.put(f"kept = {w.name(self.store, 'store')}.lend()")
                 kept = ", kept"
         if self.joint is not None:
@@ -323,12 +370,6 @@ class Entry:
             w.put("outs = run(inputs)")
         else:
             w.put(f"outs = run([{', '.join(parts)}]{kept})")
-
-    def end_of_guards(self, w: Writer) -> None:
-        """Put what has been written so far under one `try`: what is not there any more does not fit."""
-        w.lines = ["    try:", *["    " + line for line in w.lines],
-                   f"    except {GONE}:",
-                   "        return MISS"]
 
     def _written(self, w: Writer) -> None:
         """Move the versions of what was written."""
@@ -342,13 +383,16 @@ class Entry:
             elif id(i.tensor) in self.grad_inputs:
                 w.put(f"{self.grad_inputs[id(i.tensor)]}._bump()")
             else:
-                i.tensor._storage()
                 tensors.append(i.tensor)
-        if tensors:
-            w.put("try:")
-            w.put(f"    for t in {w.name(tensors, 'T')}: t._st.version += 1")
-            w.put("except AttributeError:")
-            w.put("    bump(t)")
+        if len(tensors) > FEW:
+            written = w.name(Written(tensors), "written")
+            w.put(f"if {written}.clock.whole and state.moves == {written}.moves:")
+            w.put(f"    {written}.clock.count += 1")
+            w.put("else:")
+            w.put(f"    {written}.bump()")
+        else:
+            for t in tensors:
+                w.put(f"{w.name(t, 'p')}._bump()")
 
     def _results(self, w: Writer) -> None:
         """Gradients to their tensors, results to the caller."""
@@ -357,6 +401,7 @@ class Entry:
             w.put("if kept is None:")
             w.put(f"    {w.name(self.store, 'store')}.take(outs)")
         own = {}                                    # gradients of tensors that the function has made
+        set_any = False
         for t, at in traced.grad_at.items():
             if type(t._a) is Fake:
                 own[id(t)] = at
@@ -364,14 +409,20 @@ class Entry:
             owner = self._tensor(w, t)
             if self.store is not None and t in self.store.owners_set:
                 continue
+            set_any = True
             if at is None:
                 w.put(f"{owner}._grad = None")
             elif not self.keep_grads:
                 w.put(f"{owner}._grad = DROPPED")
             else:
                 w.put(f"{owner}._grad = wrap(outs[{at}])")
+        if set_any:
+            w.put("state.grads += 1")
         for t, flag in traced.flags.items():
-            w.put(f"{self._tensor(w, t)}._rg = {flag}")
+            owner = self._tensor(w, t)
+            w.put(f"if {owner}._rg is not {flag}:")
+            w.put(f"    {owner}._rg = {flag}")
+            w.put("    state.moves += 1")
         names = []
         bases: dict[int, str] = {}
         for k, r in enumerate(traced.results[:len(traced.results) - (self.joint.extra if self.joint else 0)]):
@@ -401,12 +452,25 @@ class Entry:
                 w.put(f"{names[k]}._grad = {'DROPPED' if not self.keep_grads else f'wrap(outs[{own[id(t)]}])'}")
         if self.joint is not None:
             made = {id(t): names[k] for k, t in enumerate(self.recipe.tensors) if traced.results[k].same is None}
-            owners = ", ".join(made.get(id(t)) or self._tensor(w, t) for t in self.joint.wrt)
+            held = all(id(t) not in made and id(t) not in self.places and t._fn is None and t in self.facts.owners for t in self.joint.wrt)
+            if held:                                # they are leaves as long as the facts hold
+                edges, idx = (w.name(part, "edges") for part in edges_of(self.joint.wrt))
+            else:
+                w.space["edges_of"], edges, idx = edges_of, "edges", "idx"
+                w.put(f"edges, idx = edges_of([{', '.join(made.get(id(t)) or self._tensor(w, t) for t in self.joint.wrt)}])")
             at = {r.index: names[k] for k, r in enumerate(traced.results[:len(names)]) if r.index is not None}
-            saved = [at.get(k) if kind == "out" else None if k in self.joint.numbers else self._input_tensor(w, k)
-                     for kind, k in self.joint.saved]
-            kept = ", ".join(x for x in saved if x is not None)
-            w.put(f"{w.name(self.joint, 'joint')}.connect([{owners}], [{', '.join(names[k] for k in live)}], [{kept}], inputs, outs)")
+            memories, held = [], []
+            for kind, k in self.joint.saved:
+                t = self.traced.inputs[k].tensor if kind == "in" and self.traced.inputs[k].place is None else None
+                if t is not None and t in self.facts.owners and id(t) not in self.grad_inputs:
+                    held.append(t)
+                elif kind == "in" and k not in self.joint.numbers or kind == "out" and k in at:
+                    memories.append(f"{at[k] if kind == 'out' else self._input_tensor(w, k)}._storage()")
+            if held:
+                self.facts.memories = held
+                memories.append(f"*{w.name(self.facts, 'facts')}.storages")
+            w.put(f"{w.name(self.joint, 'joint')}.connect({edges}, {idx}, [{', '.join(names[k] for k in live)}], [{', '.join(memories)}], "
+                  "inputs, outs)")
         self._finish(w, names)
 
     def _input_tensor(self, w: Writer, place: int) -> str:
@@ -472,16 +536,24 @@ class Store:
         self.owners_set = set(owners)
         self.grads: list[Tensor] = []
         self.arrays: list[np.ndarray] = []
-        self.kept: list[np.ndarray | None] = []
+        kept = set(places)
+        self.kept: tuple[list[np.ndarray | None], list[int]] = [None] * outputs, [k for k in range(outputs) if k not in kept]
         self.alone = [ALONE] * len(owners)
+        self.seen = -1                              # `state.grads` when nobody else held any
+        self.shared = False                         # whether a result is such a gradient
 
-    def lend(self) -> list[np.ndarray | None] | None:
-        """The arrays for the outputs, if all gradients are still where they were put and held by nobody else."""
+    def lend(self) -> tuple[list[np.ndarray | None], list[int]] | None:
+        """The arrays for the outputs and the places that have none, if all gradients are where they were put and held by nobody else."""
+        now = state.grads
+        if now == self.seen:                        # nobody has been given a gradient since
+            return self.kept
         grads = self.grads
         if not grads or not all(map(is_, map(_grad, self.owners), grads)):
             return None
         if [*map(getrefcount, grads)] != self.alone or [*map(getrefcount, self.arrays)] != self.alone_arrays:
             return None
+        if not self.shared and not any(map(getweakrefcount, grads)) and not any(map(getweakrefcount, self.arrays)):
+            self.seen = now
         return self.kept
 
     def take(self, outs: list[np.ndarray]) -> None:
@@ -490,37 +562,101 @@ class Store:
         self.grads = [wrap(a) for a in self.arrays]
         for p, g in zip(self.owners, self.grads):
             p._grad = g
-        self.kept = [None] * self.outputs
+        state.grads += 1
+        kept: list[np.ndarray | None] = [None] * self.outputs
         for at, a in zip(self.places, self.arrays):
-            self.kept[at] = a
+            kept[at] = a
+        self.kept = kept, self.kept[1]
         self.alone_arrays = [ALONE + 1] * len(self.arrays)
+
+
+class Written:
+    """The memories of tensors that a function holds and writes: one clock counts the writes to all of them, until another function's
+    has taken over some."""
+
+    def __init__(self, tensors: list[Tensor]):
+        self.tensors, self.joins, self.since = tensors, 0, 0
+        self.join()
+
+    def join(self) -> None:
+        """Let one clock count for all."""
+        self.moves = state.moves
+        self.storages = [t._storage() for t in self.tensors]
+        those = list({id(s): s for s in self.storages}.values())
+        clock = those[0].clock
+        if clock is STILL or not clock.whole or clock.members != len(those) or any([s.clock is not clock for s in those]):
+            clock = Clock(len(those))
+            for s in those:
+                s.join(clock)
+        self.clock = clock
+
+    def bump(self) -> None:
+        """Count a write where the clock may not count for all of them any more."""
+        moves, storages = state.moves, [t._storage() for t in self.tensors]
+        if self.clock.whole and all(map(is_, storages, self.storages)):
+            self.clock.count += 1
+            self.moves = moves
+            return
+        for s in {id(s): s for s in storages}.values():
+            s.own += 1
+        self.since += 1
+        if self.since >> self.joins:                # seldom, where functions that write different ones of the same tensors take turns
+            self.joins, self.since = min(self.joins + 1, JOINS), 0
+            self.join()
 
 
 class Facts:
     """What a function relies on about the tensors that it holds, their values apart. It changes seldom, and `state.moves` counts when it
-    does. `owners`: {tensor: the one in whose memory the program looks for it}."""
+    does. `owners`: {tensor: the one in whose memory the program looks for it}. As long as it stands, `arrays` has the arrays of some
+    (`runs`), and `storages` the Storages of others (`memories`)."""
+
+    every: WeakSet[Facts] = WeakSet()
+    loads = 0                                       # how often any of them took arrays or let some go
 
     def __init__(self, owners: dict[Tensor, Tensor]):
-        self.moves = state.moves
+        self.owners, self.moves = owners, state.moves
         self.known = [(t, owner, facts(t, owner)) for t, owner in owners.items()]
+        self.runs: list[list[Tensor]] = []
+        self.memories: list[Tensor] = []
+
+    def load(self) -> bool:
+        """Take the arrays and Storages that there are now; whether none of the tensors is being traced."""
+        self.arrays = [[t._a for t in run] for run in self.runs]
+        self.storages = [t._storage() for t in self.memories]
+        if self.runs:
+            if self not in Facts.every:
+                Facts.every.add(self)
+                finalize(self, Facts.loaded)
+            Facts.loaded()
+        if any([type(a) is not np.ndarray for run in self.arrays for a in run]):
+            self.moves = -1
+            return False
+        return True
+
+    @staticmethod
+    def loaded() -> None:
+        Facts.loads += 1
 
     def hold(self) -> bool:
         """Whether they are as they were."""
         moves = state.moves
         if any([facts(t, owner) != known for t, owner, known in self.known]):
+            self.moves, self.arrays = -1, []        # nobody asks for them until they hold again, and memory may be large
+            Facts.loaded()
             return False
-        self.moves = moves
+        if self.load():
+            self.moves = moves
         return True
 
 
 def facts(t: Tensor, owner: Tensor) -> tuple:
-    """Geometry, place in the owner's memory, whether it wants gradients, its hooks."""
+    """Geometry, place in the owner's memory, whether it wants gradients and is a leaf, its hooks."""
     a, x = t._a, t._x
     hooks = None
     if x is not None and observed(x):
         node = None if x.kept is None else x.kept._x
         hooks = tuple([tuple((d or {}).values()) for d in (x.hooks, x.post_hooks, node and node.pre, node and node.post)])
-    return a.shape, a.dtype, a.strides, t is owner or distance(a, owner._a), t._rg, hooks
+    return a.shape, a.dtype, a.strides, t is owner or distance(a, owner._a), t._rg, t._fn is None, hooks
 
 
 class Constant:
@@ -535,11 +671,19 @@ class Constant:
         self.arrays = [t._a for t in self.tensors]
         storages = [t._storage() for t in self.tensors]
         self.marks = [(s.version, s.handed) for s in storages]
-        self.alone = [ALONE + 1] * len(storages)
+        self.expect()
+
+    def expect(self) -> None:
+        """How often the arrays are referred to by what is known."""
+        self.loads = Facts.loads
+        held = Counter([id(a) for f in list(Facts.every) for run in f.arrays for a in run])
+        self.alone = [ALONE + 1 + held[id(a)] for a in self.arrays]
 
     def check(self, run: Executable) -> None:
         """Have the program look at the values again if they may have changed."""
         tensors = self.tensors
+        if self.loads != Facts.loads:
+            self.expect()
         if ([(t._st.version, t._st.handed) if t._st is not None else None for t in tensors] != self.marks
                 or not all(map(is_, map(_array, tensors), self.arrays)) or [*map(getrefcount, self.arrays)] != self.alone):
             run.refresh()
@@ -605,10 +749,6 @@ def meet(arrays: list[np.ndarray], tensors: list[Tensor]) -> bool:
         if id(a if a.base is None else root(a)) in owners and any(np.may_share_memory(a, t._a) for t in tensors):
             return True
     return False
-
-
-def bump(t: Tensor) -> None:
-    t._bump()
 
 
 def views(t: Tensor, chain: tuple) -> Tensor:

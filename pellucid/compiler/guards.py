@@ -31,7 +31,7 @@ _RELATIONS = {"add": "({} + {})", "sub": "({} - {})", "mul": "({} * {})", "div":
 
 
 class Checked(NamedTuple):
-    """One guard as it was written: at which line, what it checks and why; see Writer.miss_if."""
+    """One guard as it was written: at which line, what it checks and why; see Writer.miss_if. `stands`: words stand for it."""
 
     line: int
     condition: str
@@ -39,6 +39,7 @@ class Checked(NamedTuple):
     but_sizes: str | None
     size: tuple | None
     check: Check | None
+    stands: bool
 
 
 class Writer:
@@ -50,14 +51,17 @@ class Writer:
         self.names: dict[int, str] = {}
         self.depth = 1
         self.guards: list[Checked] = []
+        self.standing: Any = None                   # a standing.Standing, where there are words
+        self.stands = False                         # whether they stand for all that the guards being written read
         self.check: Check | None = None             # the one being written
 
     def put(self, line: str) -> None:
         self.lines.append("    " * self.depth + line)
 
-    def miss_if(self, condition: str, why: str = "", but_sizes: str | None = None, size: tuple | None = None) -> None:
-        """A guard. `but_sizes`: what it checks beside sizes, if it checks sizes; `size`: the path of the number that it checks."""
-        self.guards.append(Checked(len(self.lines), condition, why, but_sizes, size, self.check))
+    def miss_if(self, condition: str, why: str = "", but_sizes: str | None = None, size: tuple | None = None, stands: bool = False) -> None:
+        """A guard. `but_sizes`: what it checks beside sizes, if it checks sizes; `size`: the path of the number that it checks; `stands`:
+        whether words stand for all that it reads."""
+        self.guards.append(Checked(len(self.lines), condition, why, but_sizes, size, self.check, stands or self.stands))
         self.put(f"if {condition}:" + (f"  # {why}" if why else ""))
         self.put("    return MISS")
 
@@ -176,20 +180,19 @@ def module_kinds(w: Writer, native: Iterable[Any], called: Iterable[Any]) -> Non
     modules = [*{id(m): m for m in (*called, *native)}.values()]
     if modules:
         spaces = [vars(m) for m in modules]
-        w.miss_if(f"[*map(len, {w.name(spaces, 'D')})] != {w.name([*map(len, spaces)], 'k')}", "attributes of modules that came or went")
+        w.miss_if(f"[*map(len, {w.name(spaces, 'D')})] != {w.name([*map(len, spaces)], 'k')}", "attributes of modules that came or went",
+                  stands=w.standing is not None and w.standing.dicts(*spaces))
         known = w.name(Attributes(modules, native), "attributes")
-        w.space.update(Changes=Changes, alike=alike, anywhere=anywhere, hooked=hooked)
-        w.miss_if(f"Changes.count != {known}.seen and {known}.changed()", "attributes of modules")
-        bare = [m for m in modules if not m._any_hook_left()]
-        if bare:
-            w.miss_if(f"(anywhere or any({w.name([m._has_hooks for m in bare], 'F')})) and hooked({w.name(bare, 'M')})", "hooks of modules")
+        w.space.update(Changes=Changes, alike=alike)
+        w.miss_if(f"Changes.count != {known}.seen and {known}.changed()", "attributes and hooks of modules")
     inner = [m._modules for m in native if m._modules]
     if inner:
         within = [child for d in inner for child in d.values()]
         names, D = [*chain.from_iterable(inner)], w.name(inner, "D")
         w.space.update(is_=is_, flat=chain.from_iterable, values=dict.values, Changes=Changes)
         w.miss_if(f"{D} != {w.name([*map(dict, inner)], 'k')} or [*flat({D})] != {w.name(names, 'k')} or Changes.equal and not all(map("
-                  f"is_, flat(map(values, {D})), {w.name(within, 'M')}))", "modules in modules")
+                  f"is_, flat(map(values, {D})), {w.name(within, 'M')}))", "modules in modules",
+                  stands=w.standing is not None and w.standing.dicts(*inner))
 
 
 def listings(w: Writer, modules: Iterable[Any], lifted: dict[int, Tensor]) -> None:
@@ -237,15 +240,17 @@ def module_guards(w: Writer, native: Sequence[Any], lifted: dict[int, Tensor]) -
     for m in native:
         space = vars(m)
         d = w.name(space, "d")
+        stands = w.standing
         found = [other(w, f"{d}[{k!r}]", v) for k, v in space.items() if k in read and k not in OWN and k not in ("training", "_has_hooks")]
         if reads_training(type(m)):
             found.append(f"{d}['training'] is not {m.training}")
         if found:
-            w.miss_if(" or ".join(found), type(m).__name__)
+            w.miss_if(" or ".join(found), type(m).__name__, stands=stands is not None and stands.items(space, read))
         for registry in (m._parameters, m._buffers):
+            held = stands is not None and stands.dicts(registry)
             for key, t in registry.items():
                 if t is None or id(t) in lifted:
-                    w.miss_if(f"{w.name(registry, 'd')}[{key!r}] is not {'None' if t is None else w.name(t, 'p')}")
+                    w.miss_if(f"{w.name(registry, 'd')}[{key!r}] is not {'None' if t is None else w.name(t, 'p')}", stands=held)
 
 
 def other(w: Writer, expr: str, value: Any) -> str:
@@ -256,23 +261,24 @@ def other(w: Writer, expr: str, value: Any) -> str:
     return f"{expr} is not {name}" + (f" and not alike({expr}, {name})" if plain(value) else "")
 
 
-def hooked(modules: list[Any]) -> bool:
-    """Whether any of these has hooks now."""
-    return any([m._any_hook_left() for m in modules])
-
-
 class Attributes:
-    """The classes of modules, and the plain attributes and the names of parameters and buffers of those whose own code ran, as the trace saw them. To be asked when an
-    attribute of any module was set since."""
+    """The classes of modules, which have no hooks, and the plain attributes and the names of parameters and buffers of those whose own
+    code ran, as the trace saw them. To be asked when an attribute of any module was set, or a hook added, since."""
 
     def __init__(self, modules: list[Any], native: list[Any]):
-        self.modules, self.types = modules, [*map(type, modules)]
+        self.modules, self.types, self.spaces = modules, [*map(type, modules)], [*map(vars, modules)]
+        self.bare = [m for m in modules if not m._any_hook_left()]
+        self.flags = [m._has_hooks for m in self.bare]
         self.names = [(r, [*r]) for m in native for r in (m._parameters, m._buffers)]
         self.known = [(vars(m), {k: v for k, v in vars(m).items() if k != "training" and plain(v)}) for m in native]
         self.seen = Changes.count
 
     def changed(self) -> bool:
         count = Changes.count
+        if not all(map(is_, map(vars, self.modules), self.spaces)):
+            return True
+        if (anywhere or any(self.flags)) and any([m._any_hook_left() for m in self.bare]):
+            return True
         if [*map(type, self.modules)] != self.types or any([[*registry] != names for registry, names in self.names]):
             return True
         for now, before in self.known:

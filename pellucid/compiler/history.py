@@ -6,12 +6,14 @@ against in-place writes, and is let go after the first backward unless it is ask
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import fail, message
+from ..core.storage import Storage
 from ..ops.dispatch import local
 from ..tensor import Tensor
 from ..tensor.core import Node, blank, new, next_seq, node_extras, wrap
@@ -49,7 +51,7 @@ class CompiledBackward(Node):
         if local.grad:
             fail(RuntimeError, "P3103", "the gradient of a compiled function cannot be differentiated again",
                  fix="compile the function that takes the second derivative as a whole, or call the function itself for this")
-        for memory, version in self._versions:
+        for memory, version in zip(*self._versions):
             if memory.version != version:
                 fail(RuntimeError, "P3109", "one of the variables needed for gradient computation has been modified by an inplace "
                      "operation",
@@ -61,6 +63,11 @@ class CompiledBackward(Node):
         return self.joint.backward(self._saved, [x._a for x in gs])
 
 
+def edges_of(owners: Sequence[Tensor]) -> tuple[tuple, tuple]:
+    """Where gradients of these tensors go: (edges, which outputs of them)."""
+    return tuple([t if t._fn is None else t._fn for t in owners]), tuple([t._oi for t in owners])
+
+
 class Joint:
     """The compiled backward of a forward. `wrt`: the tensors it differentiates by, as the trace saw them; `live`: which results
     need gradients; `extra`: how many further outputs of the trace are gradients; `saved`: where each input of the backward
@@ -70,20 +77,27 @@ class Joint:
                  specs: list[tuple]):
         self.wrt, self.live, self.extra, self.saved, self.execute = wrt, live, extra, saved, execute
         self.grads, self.specs = grads, specs
+        self.pick: Callable | None = None                   # takes what is saved out of the inputs and outputs of the forward
         self.numbers: frozenset[int] = frozenset()          # inputs that are run-time numbers: their memory is used again
 
-    def connect(self, owners: Sequence[Tensor], results: Sequence[Tensor], kept: Sequence[Tensor], inputs: list[np.ndarray],
+    def connect(self, edges: tuple, idx: tuple, results: Sequence[Tensor], memories: list[Storage], inputs: list[np.ndarray],
                 outs: list[np.ndarray]) -> None:
-        """Hang one node on the results. `kept` are the tensors among the inputs that are saved."""
+        """Hang one node on the results. `memories`: those of the tensors that are saved (not the tensors: a saved result would hold its own
+        node)."""
         n = new(CompiledBackward)
         n.joint, n.nout = self, len(results)
-        n._edges = tuple([t if t._fn is None else t._fn for t in owners])
-        n._idx = tuple([t._oi for t in owners])
+        n._edges, n._idx = edges, idx
         n._attrs = n._x = n._shapes = None
         n._seq = next_seq()
-        n._saved = [outs[k] if kind == "out" else inputs[k].copy() if k in self.numbers else inputs[k] for kind, k in self.saved] or [None]
-        memories = [t._storage() if t._st is None else t._st for t in kept]                 # not the tensors: a saved result would hold its own node
-        n._versions = [(memory, memory.version) for memory in memories]
+        if self.pick is None:
+            count = len(inputs)
+            self.numbered = [(j, k) for j, (kind, k) in enumerate(self.saved) if kind == "in" and k in self.numbers]
+            places = [k if kind == "in" else count + k for kind, k in self.saved]
+            self.pick = itemgetter(0, 0, *places)           # two more, as one alone gives no tuple
+        n._saved = [*self.pick([*inputs, *outs])[2:]] if self.saved else [None]
+        for j, k in self.numbered:
+            n._saved[j] = inputs[k].copy()
+        n._versions = memories, [memory.own + memory.clock.count for memory in memories]
         if n.nout > 1:
             node_extras(n).out_specs = self.specs
         for i, r in enumerate(results):

@@ -21,7 +21,7 @@ from ..core.spec import Spec
 from ..graph.ir import Graph
 from ..graph.partition import partition
 from ..nn import Module
-from ..ops.dispatch import local
+from ..ops.dispatch import local, state
 from ..ops.op import REGISTRY
 from ..tensor import Tensor
 from ..tensor.core import PLAIN, Node, new
@@ -121,6 +121,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     entry = Entry(traced, execute, given, leaves, seen, modules, attempt, tracer.grad_uses, joint, paths, compiled.keep_grads, constant,
                   fixed, ties, met, nodes)
     attempt.release()
+    state.grads += 1                                # the trace has looked at gradients, and keeps some
     seconds["all"] = time.perf_counter() - start
     entry.seconds, entry.graph = seconds, graph
     return entry

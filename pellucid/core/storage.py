@@ -41,16 +41,43 @@ def root(a: np.ndarray) -> np.ndarray:
     return a
 
 
-class Storage:
-    """Memory of a tensor family. `array` owns the bytes, `version` counts in-place writes, `handed` how often the memory was
-    given to somebody whose writes are not counted (NumPy, `.data`)."""
+class Clock:
+    """Counts writes to several memories at once. `whole`: none of those it counted for has left it for another one."""
 
-    __slots__ = ("array", "version", "handed", "views", "__weakref__")
+    __slots__ = ("count", "members", "whole")
+
+    def __init__(self, members: int = 0):
+        self.count, self.members, self.whole = 0, members, True
+
+
+STILL = Clock()                         # of memories that nobody writes together with others
+
+
+class Storage:
+    """Memory of a tensor family. `array` owns the bytes, `version` counts in-place writes: `own` those to it alone, `clock` those to it
+    and others together (a compiled step's); `handed` how often the memory was given to somebody whose writes are not counted (NumPy,
+    `.data`)."""
+
+    __slots__ = ("array", "own", "clock", "handed", "views", "__weakref__")
 
     def __init__(self, array: np.ndarray):
         self.array = root(array)
-        self.version = self.handed = 0
+        self.own = self.handed = 0
+        self.clock = STILL
         self.views: list | None = None          # weak references to differentiable views, for in-place rebasing
+
+    @property
+    def version(self) -> int:
+        return self.own + self.clock.count
+
+    @version.setter
+    def version(self, version: int) -> None:
+        self.own = version - self.clock.count
+
+    def join(self, clock: Clock) -> None:
+        """Let `clock` count from now on, from the version that there is."""
+        self.clock.whole = self.clock is STILL
+        self.own, self.clock = self.own + self.clock.count - clock.count, clock
 
     def data_ptr(self) -> int:
         return self.array.__array_interface__["data"][0]

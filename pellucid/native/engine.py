@@ -7,6 +7,8 @@ Out: every step done, in order, without Python: kernels and externs inside paral
                                         returns the status
     enter(program, in, out)             the same for plain tables of array objects; the status is in the record
     load(program, pointers)             takes the pointers from a plain table, without checks; does not run
+    differ(places, expected, n)         whether any of n words, at the addresses in a table, is not what another table says
+    read(places, into, n)               what those words are
     run(program, begin, end)            steps begin to end
 
 All records are arrays of 64-bit words, so that Python fills them through NumPy. A region is a run of steps that one team of
@@ -122,7 +124,7 @@ FAILED_STEP = 1             # status (FAILED_STEP + step) * 64 + library status
 L_ITEMS = 24
 A_TYPE, A_DATA, A_NDIM, A_DIMS, A_STRIDES, A_DESCR, A_FLAGS = 8, 16, 24, 32, 40, 56, 64
 
-EXPORTS = ("call", "enter", "load", "run", "pl_barrier")
+EXPORTS = ("call", "enter", "load", "run", "differ", "read", "pl_barrier")
 
 
 # ---------------------------------------------------------------------------------------------------- writing it
@@ -376,10 +378,38 @@ def _run(m: Module) -> None:
     f.end()
 
 
+def _words(m: Module) -> None:
+    """Looking at words anywhere in memory."""
+    f = Fn(m, "read", "ptr places, ptr into, i64 n")
+    with f.loop(0, f.p_n) as i:
+        _set(f, f.at(f.p_into, i, "i64"), 0, f.load(f.load(f.p_places, i, "ptr"), 0, "i64"))
+    f.end()
+    m.functions.append("""define i64 @differ(ptr %places, ptr %expected, i64 %n) {
+  br label %next
+next:
+  %i = phi i64 [ 0, %0 ], [ %following, %look ]
+  %found = phi i64 [ 0, %0 ], [ %all, %look ]
+  %more = icmp slt i64 %i, %n
+  br i1 %more, label %look, label %end
+look:
+  %p = getelementptr ptr, ptr %places, i64 %i
+  %where = load ptr, ptr %p
+  %now = load i64, ptr %where
+  %e = getelementptr i64, ptr %expected, i64 %i
+  %then = load i64, ptr %e
+  %moved = xor i64 %now, %then
+  %all = or i64 %found, %moved
+  %following = add i64 %i, 1
+  br label %next
+end:
+  ret i64 %found
+}""")
+
+
 def module() -> str:
     """The engine as LLVM IR."""
     m = Module(SSE2)
-    for write in (_barrier, _point, _overlap, _region, _worker, _library, _run, _enter, _load):
+    for write in (_barrier, _point, _overlap, _region, _worker, _library, _run, _enter, _load, _words):
         write(m)
     m.functions.append("""define i64 @call(ptr %program, ptr %inputs, ptr %outputs) {
   %in.items = getelementptr i8, ptr %inputs, i64 ITEMS

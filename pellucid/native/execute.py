@@ -108,6 +108,8 @@ class Engine:
         self.call_held = ctypes.PYFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)(self.code["call"])     # keeps Python's lock
         self.load = ctypes.CFUNCTYPE(None, pointer, pointer)(self.code["load"])
         self.run = ctypes.CFUNCTYPE(None, pointer, ctypes.c_int64, ctypes.c_int64)(self.code["run"])
+        self.differ = ctypes.PYFUNCTYPE(ctypes.c_int64, pointer, pointer, ctypes.c_int64)(self.code["differ"])
+        self.read = ctypes.PYFUNCTYPE(None, pointer, pointer, ctypes.c_int64)(self.code["read"])
 
 
 @cache
@@ -352,8 +354,9 @@ class Executable:
             self._plan = self.make_plan()
         return self._plan
 
-    def __call__(self, arrays: list[np.ndarray], kept: Sequence[np.ndarray | None] | None = None) -> list[np.ndarray]:
-        """The outputs for `arrays`. `kept`: for each output an array of this program's making to use again, or None."""
+    def __call__(self, arrays: list[np.ndarray], kept: tuple[list, Sequence[int]] | None = None) -> list[np.ndarray]:
+        """The outputs for `arrays`. `kept`: for each output an array of this program's making to use again, and the places where there is
+        none."""
         if type(arrays) is not list:
             arrays = list(arrays)
         if len(arrays) != self._count:
@@ -361,7 +364,10 @@ class Executable:
         if kept is None or not self._plain:
             news = [make(shape, dtype) for make, shape, dtype in self.news]
         else:
-            news = [make(shape, dtype) if a is None else a for a, (make, shape, dtype) in zip(kept, self.news)]
+            news = kept[0].copy()
+            for k in kept[1]:
+                make, shape, dtype = self.news[k]
+                news[k] = make(shape, dtype)
         observer = state.observer
         if observer is not None and observer.wants_steps():
             with self._guard.lock:

@@ -18,13 +18,13 @@ from .op import COMPOSITE, Op
 
 class _State:
     """`slow` counts reasons to leave the fast path, over all threads; `moves` how often something about a tensor changed that seldom does: it
-    was given other memory, wants gradients or not, has another hook. `observer`: who is told of what runs, in every thread. `meta`: the
-    interpreter of tensors without data."""
+    was given other memory, wants gradients or not, has another hook; `grads` how often a gradient was handed out or replaced. Both are
+    moved after the change. `observer`: who is told of what runs, in every thread. `meta`: the interpreter of tensors without data."""
 
-    __slots__ = ("slow", "moves", "observer", "meta")
+    __slots__ = ("slow", "moves", "grads", "observer", "meta")
 
     def __init__(self):
-        self.slow = self.moves = 0
+        self.slow = self.moves = self.grads = 0
         self.observer: Observer | None = None
         self.meta: Any = None
 

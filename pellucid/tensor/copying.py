@@ -41,7 +41,7 @@ def deepcopy(t, memo: dict[int, Any]):
     c = rebuild(new, t.dtype, t.storage_offset(), tuple(t._a.shape), t.stride(), t._rg, type(t), None)
     memo[id(t)] = c
     if t._grad is not None:
-        c._grad = deepcopy(t._grad, memo)
+        c._grad = deepcopy(t.grad, memo)
     if t.__dict__:
         c.__dict__.update(copy.deepcopy(t.__dict__, memo))
     return c

@@ -60,7 +60,7 @@ class Slots(TensorLike):
         st = self._st
         if st is None:
             st = self._st = Storage(self._a)
-        st.version += 1
+        st.own += 1
 
     def _extras(self) -> Extras:
         x = self._x

@@ -437,9 +437,9 @@ def write_out(op: Op, r, out, part: str = ""):
                           "future PyTorch release outputs will not be resized unless they have zero elements. You can "
                           "explicitly reuse an out tensor t by resizing it, inplace, to zero elements with t.resize_(0).",
                           stacklevel=4)
-        state.moves += 1
         o = out._a = a.duplicate() if isinstance(o, Geometry) else np.empty(a.shape, o.dtype)
         out._st = None
+        state.moves += 1
     if isinstance(o, Geometry):
         o.write(a, out)
     else:

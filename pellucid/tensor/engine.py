@@ -104,6 +104,7 @@ def store(leaf, g, create_graph: bool) -> None:
     """Accumulate `g` into `leaf.grad`: taken over if nothing else refers to it, copied or added otherwise."""
     if create_graph:
         leaf._grad = F.clone(g) if leaf._grad is None else F.add(leaf._grad, g)
+        state.grads += 1
         return
     if isinstance(g._a, Geometry):
         return store_traced(leaf, g) if type(g._a) is Fake else store_by_operators(leaf, g)
@@ -113,6 +114,7 @@ def store(leaf, g, create_graph: bool) -> None:
         like = leaf._a
         if grad is not None and isinstance(grad._a, Geometry):
             leaf._grad = F.add(g, grad)
+            state.grads += 1
         elif grad is not None:
             np.add(grad._a, a, out=grad._a, casting="unsafe")
             grad._bump()
@@ -122,10 +124,12 @@ def store(leaf, g, create_graph: bool) -> None:
             g._fn = None
             g._rg = False
             leaf._grad = g
+            state.grads += 1
         else:
             c = np.empty_like(like, subok=False) if dense(like) else np.empty(like.shape, like.dtype)
             np.copyto(c, a if a.dtype.kind != "c" or like.dtype.kind == "c" else a.real, casting="unsafe")
             leaf._grad = wrap(c)
+            state.grads += 1
 
 
 def store_by_operators(leaf, g) -> None:
@@ -137,6 +141,7 @@ def store_by_operators(leaf, g) -> None:
         leaf._grad = F.add(grad, g)
     else:
         grad.add_(g)
+    state.grads += 1
 
 
 def store_traced(leaf, g) -> None:
@@ -266,6 +271,7 @@ def output_hooks(x, g):
                     t._grad = F.clone(gs[oi]) if local.grad or isinstance(gs[oi]._a, Geometry) else wrap(gs[oi]._a.copy())
                 else:
                     t._grad = F.add(t._grad, gs[oi])
+                state.grads += 1
     return gs if type(g) is list else gs[0]
 
 

@@ -236,8 +236,9 @@ def unary_entry(op: Op):
             n._versions = n._shapes = n._attrs = n._x = None
             if saves_in:
                 n._saved = (input,)
-                if input._st is not None:
-                    n._versions = (input._st.version,)
+                st = input._st
+                if st is not None:
+                    n._versions = (st.own + st.clock.count,)
             elif saves_out:
                 t._st = st = Storage(t._a)
                 n._saved = (None, (t._a, st))
@@ -368,11 +369,11 @@ def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
             if (e1 is not None and k1[0]) or (e2 is not None and k2[0]):
                 s1 = input
                 if type(s1) in PLAIN and s1._st is not None:
-                    v1 = s1._st.version
+                    v1 = s1._st.own + s1._st.clock.count
             if (e1 is not None and k1[1]) or (e2 is not None and k2[1]):
                 s2 = other
                 if type(s2) in PLAIN and s2._st is not None:
-                    v2 = s2._st.version
+                    v2 = s2._st.own + s2._st.clock.count
             n._edges = (e1, e2)
             n._saved = () if s1 is None and s2 is None else (s1, s2)
             if v1 or v2:

@@ -132,9 +132,10 @@ def set_history(t, fn, oi: int) -> None:
         if weak is not None:
             extras = node_extras(fn)
             extras.retain = {**(extras.retain or {}), oi: weak}
-    if not t._rg:
-        state.moves += 1
+    new = not t._rg or t._fn is None
     t._fn, t._oi, t._rg = fn, oi, True
+    if new:
+        state.moves += 1
 
 
 def steal_saved_output(t, value) -> None:
@@ -168,8 +169,8 @@ def living_views(base) -> list:
 
 def invalidate(v) -> None:
     """The view `v` cannot follow the write to its base: whoever uses its history is told so."""
-    state.moves += 1
     v._fn, v._oi, v._rg = Invalid(view_message(v, "its base or another view of its base has been")), 0, True
+    state.moves += 1
 
 
 def regenerate(base) -> None:
@@ -307,8 +308,8 @@ def detach_(self):
     if self._fn is not None:
         self._storage()
         self._extras().detached = next_seq()
-    state.moves += 1
     self._fn, self._rg, self._oi = None, False, 0
+    state.moves += 1
     return self
 
 
@@ -337,10 +338,10 @@ def make_relabel(op: Op, entry):
         if state.slow and local.before_write is not None:
             local.before_write(self)
         self._storage()
-        state.moves += 1
         self._a = view._a
         if not leaf:
             set_history(self, view._fn, view._oi)
+        state.moves += 1
         self._bump()
         return self
 

@@ -27,14 +27,14 @@ ndarray = np.ndarray
 class Saved:
     """A real tensor as it was before the trace."""
 
-    __slots__ = ("tensor", "array", "rg", "fn", "oi", "grad", "st", "x", "fields", "hooks", "version", "fake", "role")
+    __slots__ = ("tensor", "array", "rg", "fn", "oi", "grad", "st", "x", "fields", "hooks", "counted", "fake", "role")
 
     def __init__(self, t):
         self.tensor = t
         self.array, self.rg, self.fn, self.oi, self.grad, self.st, self.x = t._a, t._rg, t._fn, t._oi, t._grad, t._st, t._x
         self.fields = None if t._x is None else dict(t._x.__dict__)
         self.hooks = [] if t._x is None else [(d, dict(d)) for d in (t._x.hooks, t._x.post_hooks) if d is not None]
-        self.version = 0 if t._st is None else t._st.version
+        self.counted = None if t._st is None else (t._st.own, t._st.clock)
         self.fake: Fake | None = None
         self.role = "state"
 
@@ -48,7 +48,9 @@ class Saved:
             d.clear()
             d.update(content)
         if self.st is not None:
-            self.st.version = self.version
+            own, clock = self.counted
+            if self.st.clock is clock:              # else a compiled function has taken over the counting meanwhile
+                self.st.own = own
 
 
 class Memories(Interpreter):

@@ -105,7 +105,7 @@ def _make(op: Op) -> type:
                     saved[i] = t
                     continue
                 saved[i] = pack(t, hooks) if hooks or t._x is not None else t
-                v = t._st.version if t._st is not None else 0
+                v = t._st.own + t._st.clock.count if t._st is not None else 0
             if v:
                 if versions is None:
                     versions = [0] * (out_at + 1)

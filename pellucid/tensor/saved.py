@@ -102,7 +102,7 @@ def unpack(n: Node, s, k: int, j: int | None = None):
         if j is not None and n._versions:
             v = v[j]
         st = s._st
-        if st is not None and st.version != v:
+        if st is not None and st.own + st.clock.count != v:
             stale(n, s, v, st.version)
         if s._x is not None and s._x.detached > n._seq:
             fail(RuntimeError, "P313", "Trying to use a saved tensor that has been detached in-place, i.e. with .detach_(). This is "
@@ -119,7 +119,7 @@ def unpack_out(n: Node, s, j: int | None, version: int = 0):
         return s.open(n)
     a, st = s
     t = wrap(a.settled() if isinstance(a, Geometry) else a)
-    if st.version != version:
+    if st.own + st.clock.count != version:
         stale(n, t, version, st.version, j)
     t._st = st
     if j is not None:

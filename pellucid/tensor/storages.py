@@ -108,7 +108,7 @@ class UntypedStorage:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self._elements()[self._cast_index(index)] = value._elements() if isinstance(value, UntypedStorage) else value
-        self._storage.version += 1
+        self._storage.own += 1
 
     def _same(self, storage: Storage) -> UntypedStorage:
         return type(self)(storage)
@@ -136,13 +136,13 @@ class UntypedStorage:
     def fill_(self, value: Any) -> UntypedStorage:
         """Set every element."""
         self._elements()[...] = value
-        self._storage.version += 1
+        self._storage.own += 1
         return self
 
     def copy_(self, source: UntypedStorage, non_blocking: bool | None = None) -> UntypedStorage:
         """Copy another storage's elements, converted."""
         self._elements()[...] = source._elements().astype(self._kind.np)
-        self._storage.version += 1
+        self._storage.own += 1
         return self
 
     def clone(self) -> UntypedStorage:
@@ -186,7 +186,7 @@ class UntypedStorage:
         """Reverse the bytes of every number of `dtype`, in place."""
         width = dtype.itemsize // (2 if dtype.is_complex else 1)
         self._storage.bytes().view(f"u{width}").byteswap(inplace=True)
-        self._storage.version += 1
+        self._storage.own += 1
 
     def __copy__(self) -> UntypedStorage:
         return self.clone()
@@ -375,8 +375,8 @@ def share_memory_(self):
     if not _is_shared(storage):
         offset, size, stride = self.storage_offset(), tuple(self._a.shape), self.stride()
         self._st = Storage(shared_copy(storage))
-        state.moves += 1
         self._a = view_of(self._st, self.dtype, offset, size, stride)
+        state.moves += 1
     return self
 
 
@@ -413,9 +413,9 @@ def _rebind(self, storage: Storage, offset: int, size: tuple[int, ...], stride: 
         version = storage.version
         storage = Storage(_resized(storage, last * d.itemsize, d))
         storage.version = version
-    state.moves += 1
     self._a, self._st = view_of(storage, d, offset, size, stride), storage
-    storage.version += 1
+    state.moves += 1
+    storage.own += 1
 
 
 def resize_as_(self, the_template, *, memory_format=lay.contiguous_format):
@@ -432,9 +432,9 @@ def set_(self, source=None, storage_offset: int = 0, size=None, stride=None):
     if self._rg and self._fn is None and source is not None and not isinstance(source, Slots):
         _check_may_resize(self, "set_ the storage of")
     if source is None:
-        state.moves += 1
         self._a = np.empty(0, self._a.dtype)
         self._st = None
+        state.moves += 1
         return self
     if not isinstance(source, Slots):
         source._check_type(self.dtype)
@@ -443,8 +443,8 @@ def set_(self, source=None, storage_offset: int = 0, size=None, stride=None):
                            f"{_C_NAMES.get(self.dtype, self.dtype.name)}")
     storage = source._storage() if isinstance(source, Slots) else source._storage
     if isinstance(source, Slots) and size is None:
-        state.moves += 1
         self._a, self._st = source._a, storage
+        state.moves += 1
         return self
     if storage_offset < 0:
         raise RuntimeError(f"Tensor: invalid storage offset {storage_offset}")

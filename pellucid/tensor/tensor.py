@@ -250,6 +250,7 @@ class Tensor(Slots):
         if self._fn is UNTRACKED:              # a view taken under no_grad becomes a leaf of its own
             if value:
                 self._fn = None
+                state.moves += 1
             return
         if self._fn is not None:
             if not value:
@@ -265,8 +266,8 @@ class Tensor(Slots):
                  fix="clone() the tensor outside inference_mode first")
         touch(self)
         if self._rg is not bool(value):
-            state.moves += 1
             self._rg = not self._rg
+            state.moves += 1
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Set `requires_grad` in place and return the tensor."""
@@ -279,9 +280,12 @@ class Tensor(Slots):
             convert.warn_non_leaf_grad()
         if local.stack:
             use_grad(self, True)
-        if self._grad is DROPPED:
-            DROPPED.grad
-        return self._grad
+        grad = self._grad
+        if grad is not None:
+            if grad is DROPPED:
+                DROPPED.grad
+            state.grads += 1
+        return grad
 
     @grad.setter
     def grad(self, value) -> None:
@@ -303,12 +307,14 @@ class Tensor(Slots):
         touch(self)
         use_grad(self, False)
         self._grad = value
+        state.grads += 1
 
     @grad.deleter
     def grad(self) -> None:
         touch(self)
         use_grad(self, False)
         self._grad = None
+        state.grads += 1
 
     @property
     def grad_fn(self):
@@ -363,11 +369,11 @@ class Tensor(Slots):
         if self._rg and dt._OF_NP[value._a.dtype].category < dt.FLOAT:
             raise RuntimeError("data set to a tensor that requires gradients must be floating point or complex dtype")
         touch(self)
-        state.moves += 1
         if self._x is not None and self._x.base is not None:
             self._x.base, self._x.chain = None, ()             # it is no view of that memory any more
         self._a = value._a
         self._st = None if value._st is None else value._st
+        state.moves += 1
 
     def backward(self, gradient=None, retain_graph=None, create_graph=False, inputs=None) -> None:
         """Compute the gradients of this tensor with respect to the leaves and accumulate them into their `.grad`."""

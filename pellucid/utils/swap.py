@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 
+from ..ops.dispatch import state
 from ..tensor import Tensor
 
 __all__ = ["swap_tensors"]
@@ -34,3 +35,5 @@ def swap_tensors(t1: Tensor, t2: Tensor) -> None:
             node.variable = tensor
     t1.__dict__, t2.__dict__ = t2.__dict__, t1.__dict__
     t1.__class__, t2.__class__ = t2.__class__, t1.__class__
+    state.moves += 1
+    state.grads += 1

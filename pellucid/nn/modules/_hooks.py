@@ -24,6 +24,13 @@ _MIXED_HOOKS = (
 )
 
 
+class Changes:
+    """How many attributes of modules were set and hooks added so far: whoever relies on some looks again when this has moved. `equal`:
+    how many classes of modules say themselves what is equal to what; as long as there is none, equal modules are the same."""
+
+    count = equal = 0
+
+
 class WrappedHook:
     """A hook together with (weakly) the module it is to be called with."""
 
@@ -73,6 +80,7 @@ class Hooks(OrderedDict):
         super().__setitem__(key, hook)
         if self.flag is not None:
             self.flag.append(True)  # after the hook is there: see Module._any_hook_left
+        Changes.count += 1
 
 
 def add_hook(hooks: OrderedDict, hook: Callable, prepend: bool = False, flags: tuple = ()) -> RemovableHandle:

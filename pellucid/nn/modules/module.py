@@ -24,7 +24,7 @@ from ...utils.hooks import BackwardHook, RemovableHandle
 from ..html import module_html
 from ..parameter import Buffer, Parameter
 from ._convert import ModuleConvert
-from ._hooks import Hooks, ModuleHooks, WrappedHook, add_hook, old_style_hook_gap
+from ._hooks import Changes, Hooks, ModuleHooks, WrappedHook, add_hook, old_style_hook_gap
 from ._state import ModuleState, _IncompatibleKeys  # noqa: F401  (PyTorch's name and place)
 from ._tree import ModuleTree
 
@@ -150,13 +150,6 @@ def _forward_unimplemented(self: Any, *input: Any) -> None:
     """The computation of the module: every subclass defines its own."""
     fail(NotImplementedError, "P601", f'Module [{type(self).__name__}] is missing the required "forward" function',
          fix="define forward(self, ...) in the class")
-
-
-class Changes:
-    """How many attributes of modules were set so far: whoever relies on some looks again when this has moved. `equal`: how many classes
-    of modules say themselves what is equal to what; as long as there is none, equal modules are the same."""
-
-    count = equal = 0
 
 
 class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import pellucid
+from pellucid.compiler import standing
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*runs uncompiled")
 
@@ -186,7 +187,8 @@ def reset() -> None:
 
 
 @pytest.fixture(autouse=True)
-def modes():
+def modes(monkeypatch):
+    monkeypatch.setattr(standing, "FEWEST", 1)          # words in memory stand for whatever guards they can
     yield
     reset()
 
