@@ -52,7 +52,7 @@ FACTS = frozenset(("is_leaf", "grad_fn", "retains_grad", "output_nr", "_base", "
 # Packages whose Python code runs as it is: it has no state that a program could see change, or says so to the tracer.
 NATIVE = (f"{PACKAGE}nn/modules/_", *(f"{PACKAGE}{part}/" for part in ("tensor", "ops", "core", "autograd", "optim", "native", "kernel", "graph", "compiler", "amp",
                                                 "linalg", "backends", "distributed")),
-          *(f"{PACKAGE}{part}.py" for part in ("capture/arrays", "capture/choices", "profiler/annotate", "nn/functional", "nn/init", "nn/parameter", "__init__", "random", "special", "fft", "jit", "nn/html")))
+          *(f"{PACKAGE}{part}.py" for part in ("capture/arrays", "capture/choices", "profiler/annotate", "nn/functional", "nn/init", "nn/parameter", "nn/attention/_mods", "__init__", "random", "special", "fft", "jit", "nn/html")))
 # Except these: what they read is noted.
 SCHEDULERS = tuple(f"{PACKAGE}optim/{part}.py" for part in ("_schedule", "lr_scheduler", "_cyclic_schedules"))
 # Methods of modules that change nothing.
