@@ -149,6 +149,8 @@ class BlockMask:
     with `q` list blocks of queries for each block of keys. `BLOCK_SIZE` is (queries, keys); `seq_lengths` too.
     """
 
+    _capture_as_users = True            # whoever has one may give it another mask_mod
+
     def __init__(self, seq_lengths: tuple[int, int], kv_num_blocks: Tensor, kv_indices: Tensor, full_kv_num_blocks: Tensor | None,
                  full_kv_indices: Tensor | None, q_num_blocks: Tensor | None, q_indices: Tensor | None, full_q_num_blocks: Tensor | None,
                  full_q_indices: Tensor | None, BLOCK_SIZE: tuple[int, int] = (BLOCK, BLOCK), mask_mod: ModFunction = noop_mask) -> None:
