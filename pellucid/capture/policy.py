@@ -181,7 +181,8 @@ def python_class(kind: type) -> bool:
 @functools.lru_cache(None)
 def framework_class(kind: type) -> bool:
     """Whether a class belongs to pellucid, its demo left out, and what says that it is as a user's: its attributes may change."""
-    return not getattr(kind, "_capture_as_users", False) and (kind.__module__ or "").partition(".")[0] == "pellucid" and not kind.__module__.startswith("pellucid.demo")
+    name = kind.__module__ or ""
+    return name.partition(".")[0] == "pellucid" and not name.startswith("pellucid.demo") and not getattr(kind, "_capture_as_users", False)
 
 
 def framework_space(space: dict) -> bool:

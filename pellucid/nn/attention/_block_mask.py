@@ -243,8 +243,8 @@ class BlockMask:
                                    seq_lengths=(new_q_len, new_kv_len), compute_q_blocks=self.q_indices is not None)
 
     def to_string(self, grid_size: int | tuple[int, int] = (20, 20), limit: int = 4) -> str:
-        """A drawing of the blocks, for the first `limit` batches and heads: seen whole, in part, or not; at most `grid_size` (-1: all) rows
-        and columns, of several blocks where there are more."""
+        """A drawing of which blocks are looked at, for the first `limit` batches and heads, in at most `grid_size` (-1: all) rows and columns:
+        where there are more blocks a sign stands for several, of which all, some or none are."""
         blocks = self.to_dense()
         *lead, rows, columns = blocks.shape
         most = (rows, columns) if grid_size == -1 else (grid_size, grid_size) if isinstance(grid_size, int) else grid_size
