@@ -57,13 +57,14 @@ def and_masks(*mask_mods: ModFunction) -> ModFunction:
 
 def _check_callable(mask_mods: tuple) -> None:
     if not all([callable(m) for m in mask_mods]):
-        fail(RuntimeError, "P5705", f"All inputs should be callable mask_mods: {mask_mods}", fix="mask_mod(batch, head, q_idx, kv_idx)")
+        fail(RuntimeError, "P5705", f"All inputs should be callable mask_mods: {mask_mods}",
+             fix="mask_mod(batch, head, q_idx, kv_idx)")
 
 
 def sliced(batch: Tensor, head: Tensor, token_q: Tensor, token_kv: Tensor) -> NoReturn:
     """The mask_mod of a part of a BlockMask: it would count from the wrong place."""
-    fail(RuntimeError, "P5706", "Cannot use mask_mod from a sliced BlockMask", got="a BlockMask made by indexing, whose mask_mod counts from the "
-         "start of the whole", fix="part.mask_mod = a function made from the whole mask's mask_mod, with the offset of the part")
+    fail(RuntimeError, "P5706", "Cannot use mask_mod from a sliced BlockMask", got="a BlockMask made by indexing: the mask_mod counts from "
+         "the start of the whole", fix="part.mask_mod = a function made from the whole mask's mask_mod, with the offset of the part")
 
 
 def indices(*ranges: range) -> tuple[Tensor, ...]:
@@ -105,8 +106,8 @@ def create_block_mask(mask_mod: ModFunction, B: int | None, H: int | None, Q_LEN
     size = (BLOCK_SIZE, BLOCK_SIZE) if isinstance(BLOCK_SIZE, int) else tuple(BLOCK_SIZE)
     mask = create_mask(mask_mod, B, H, Q_LEN, KV_LEN, device)
     partial, full = by_blocks(mask, size, separate_full_blocks)
-    return BlockMask.from_kv_blocks(*to_lists(partial), *((None, None) if full is None else to_lists(full)), BLOCK_SIZE=size, mask_mod=mask_mod,
-                                    seq_lengths=(Q_LEN, KV_LEN))
+    return BlockMask.from_kv_blocks(*to_lists(partial), *((None, None) if full is None else to_lists(full)), BLOCK_SIZE=size,
+                                    mask_mod=mask_mod, seq_lengths=(Q_LEN, KV_LEN))
 
 
 # ---------------------------------------------------------------------------------------------------- blocks
@@ -171,12 +172,13 @@ class BlockMask:
 
     @classmethod
     def from_kv_blocks(cls, kv_num_blocks: Tensor, kv_indices: Tensor, full_kv_num_blocks: Tensor | None = None,
-                       full_kv_indices: Tensor | None = None, BLOCK_SIZE: int | tuple[int, int] = BLOCK, mask_mod: ModFunction | None = None,
-                       seq_lengths: tuple[int, int] | None = None, compute_q_blocks: bool = True) -> BlockMask:
+                       full_kv_indices: Tensor | None = None, BLOCK_SIZE: int | tuple[int, int] = BLOCK,
+                       mask_mod: ModFunction | None = None, seq_lengths: tuple[int, int] | None = None,
+                       compute_q_blocks: bool = True) -> BlockMask:
         """The BlockMask with these lists of blocks of keys; those of blocks of queries are made from them, unless `compute_q_blocks` is
         False. Without `seq_lengths` the last blocks are whole. RuntimeError for indices of fewer than two dimensions."""
         if kv_indices.dim() < 2 or (full_kv_num_blocks is None) != (full_kv_indices is None):
-            return cls((0, 0), kv_num_blocks, kv_indices, full_kv_num_blocks, full_kv_indices, None, None, None, None)      # which says so
+            return cls((0, 0), kv_num_blocks, kv_indices, full_kv_num_blocks, full_kv_indices, None, None, None, None)     # says so
         size = (BLOCK_SIZE, BLOCK_SIZE) if isinstance(BLOCK_SIZE, int) else BLOCK_SIZE
         queries: tuple = (None, None, None, None)
         if compute_q_blocks:
@@ -190,8 +192,8 @@ class BlockMask:
     def as_tuple(self, flatten: bool = True) -> tuple:
         """Its fields: the lengths, the lists, the block size and `mask_mod`; the two pairs as pairs if not `flatten`."""
         lengths, size = (self.seq_lengths, self.BLOCK_SIZE) if flatten else ((self.seq_lengths,), (self.BLOCK_SIZE,))
-        return (*lengths, self.kv_num_blocks, self.kv_indices, self.full_kv_num_blocks, self.full_kv_indices, self.q_num_blocks, self.q_indices,
-                self.full_q_num_blocks, self.full_q_indices, *size, self.mask_mod)
+        return (*lengths, self.kv_num_blocks, self.kv_indices, self.full_kv_num_blocks, self.full_kv_indices, self.q_num_blocks,
+                self.q_indices, self.full_q_num_blocks, self.full_q_indices, *size, self.mask_mod)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -243,8 +245,8 @@ class BlockMask:
                                    seq_lengths=(new_q_len, new_kv_len), compute_q_blocks=self.q_indices is not None)
 
     def to_string(self, grid_size: int | tuple[int, int] = (20, 20), limit: int = 4) -> str:
-        """A drawing of which blocks are looked at, for the first `limit` batches and heads, in at most `grid_size` (-1: all) rows and columns:
-        where there are more blocks a sign stands for several, of which all, some or none are."""
+        """A drawing of which blocks are looked at, for the first `limit` batches and heads, in at most `grid_size` (-1: all) rows and
+        columns: where there are more blocks a sign stands for several, of which all, some or none are."""
         blocks = self.to_dense()
         *lead, rows, columns = blocks.shape
         most = (rows, columns) if grid_size == -1 else (grid_size, grid_size) if isinstance(grid_size, int) else grid_size

@@ -24,7 +24,8 @@ from ._block_mask import (BlockMask, ModFunction, and_masks, create_block_mask, 
                           sliced)
 from ._mods import mapped
 
-__all__ = ["AuxOutput", "AuxRequest", "BlockMask", "and_masks", "create_block_mask", "create_mask", "flex_attention", "noop_mask", "or_masks"]
+__all__ = ["AuxOutput", "AuxRequest", "BlockMask", "and_masks", "create_block_mask", "create_mask", "flex_attention", "noop_mask",
+           "or_masks"]
 
 _MANY = 1 << 21             # scores from which it pays to leave blocks out
 
@@ -75,7 +76,8 @@ def flex_attention(query: Tensor, key: Tensor, value: Tensor, score_mod: ModFunc
 def _check(query: Tensor, key: Tensor, value: Tensor, block_mask: BlockMask | None, enable_gqa: bool) -> None:
     got = describe(query, key, value)
     if not query.ndim == key.ndim == value.ndim == 4:
-        fail(NotImplementedError, "P5712", "query, key, and value must be 4D tensors", got=got, fix="(batch, heads, length, features): unsqueeze what is missing")
+        fail(NotImplementedError, "P5712", "query, key, and value must be 4D tensors", got=got,
+             fix="(batch, heads, length, features): unsqueeze what is missing")
     if query.shape[-1] != key.shape[-1]:
         fail(ValueError, "P5713", "Expect query and key/value to have the same embedding dimension but got "
              f"E={query.shape[-1]} and E={key.shape[-1]}.", got=got, fix="the last dimension of query and key is one")
@@ -84,13 +86,14 @@ def _check(query: Tensor, key: Tensor, value: Tensor, block_mask: BlockMask | No
         fail(ValueError, "P5714", f"Expect query and key/value to have the same number of heads but got Hq={heads} and Hkv={groups}. "
              "Try setting enable_gqa=True for GQA.", got=got, fix="enable_gqa=True")
     if heads % max(groups, 1):
-        fail(ValueError, "P5715", f"Expect number of query heads to be a multiple of kv heads for GQA but got Hq={heads} and Hkv={groups}.",
-             got=got, fix="each head of key and value serves equally many of query")
+        fail(ValueError, "P5715", "Expect number of query heads to be a multiple of kv heads for GQA but got "
+             f"Hq={heads} and Hkv={groups}.", got=got, fix="each head of key and value serves equally many of query")
     if value.shape[:3] != key.shape[:3]:
-        fail(ValueError, "P5716", "Expect key and value to have the same batch, heads and length", got=got, fix="only the last dimension may differ")
+        fail(ValueError, "P5716", "Expect key and value to have the same batch, heads and length", got=got,
+             fix="only the last dimension may differ")
     if query.shape[0] != key.shape[0] and (block_mask is None or key.shape[0] != 1 or block_mask.kv_num_blocks.shape[0] != query.shape[0]):
-        fail(ValueError, "P5717", "Expect query and key/value to have the same batch size, or block_mask and query to have the same batch size "
-             f"and key/value a batch of 1, but got Bq={query.shape[0]} and Bkv={key.shape[0]}.", got=got, fix="expand key and value")
+        fail(ValueError, "P5717", "Expect query and key/value to have the same batch size, or block_mask and query to have the same "
+             f"batch size and key/value a batch of 1, but got Bq={query.shape[0]} and Bkv={key.shape[0]}.", got=got, fix="expand key and value")
     if block_mask is None:
         return
     if block_mask.mask_mod is sliced:
@@ -98,8 +101,9 @@ def _check(query: Tensor, key: Tensor, value: Tensor, block_mask: BlockMask | No
              fix="part.mask_mod = a function made from the whole mask's mask_mod, with the offset of the part")
     lengths = query.shape[2], key.shape[2]
     if tuple(block_mask.seq_lengths) != lengths:
-        fail(ValueError, "P5719", f"block_mask was created for block_mask.shape={block_mask.shape} but got q_len={lengths[0]} and kv_len={lengths[1]}.",
-             got=got, fix="create_block_mask for these lengths; block_mask._adjust(q_len, kv_len) is the upper left part of one")
+        fail(ValueError, "P5719", f"block_mask was created for block_mask.shape={block_mask.shape} but got q_len={lengths[0]} and "
+             f"kv_len={lengths[1]}.", got=got,
+             fix="create_block_mask for these lengths; block_mask._adjust(q_len, kv_len) is the upper left part of one")
 
 
 def _for_heads(x: Tensor, query: Tensor) -> Tensor:
@@ -115,7 +119,7 @@ def _joined(parts: tuple) -> Tensor | None:
 
 
 def _parts(query: Tensor, key: Tensor, block_mask: BlockMask | None) -> Iterator[tuple[range, range]]:
-    """(queries, keys) to be looked at together: all, or runs of blocks of queries, each with the keys between the first and last it sees."""
+    """(queries, keys) to be looked at together: all, or runs of blocks of queries, with the keys between the first and last they see."""
     length, total = query.shape[2], key.shape[2]
     if block_mask is None or math.prod(query.shape[:3]) * total < _MANY or not values_known():
         yield range(length), range(total)
@@ -169,8 +173,8 @@ def _allowed(block_mask: BlockMask, ranges: tuple[range, range, range, range]) -
         """The blocks at these queries and keys, as large as they are."""
         found = from_lists(number, which, which.shape[-1]).to(dt.bool_)
         found = found[(None,) * (4 - found.ndim)]
-        (down, right), first, left = block_mask.BLOCK_SIZE, rows.start // block_mask.BLOCK_SIZE[0], columns.start // block_mask.BLOCK_SIZE[1]
-        found = found[:, :, first:-(-rows.stop // down), left:-(-columns.stop // right)]
+        down, right = block_mask.BLOCK_SIZE
+        found = found[:, :, rows.start // down:-(-rows.stop // down), columns.start // right:-(-columns.stop // right)]
         return found.repeat_interleave(down, 2).repeat_interleave(right, 3)[:, :, :len(rows), :len(columns)]
     mask = T.logical_and(mask, whole(block_mask.kv_num_blocks, block_mask.kv_indices))
     if block_mask.full_kv_num_blocks is None:

@@ -14,7 +14,8 @@ import pathlib
 
 import numpy as np
 
-CASES = [("relative", "causal"), ("capped", "window"), ("table", "document"), ("dotted", None), (None, "nothing_first"), ("relative", "head_and_batch")]
+CASES = [("relative", "causal"), ("capped", "window"), ("table", "document"), ("dotted", None), (None, "nothing_first"),
+         ("relative", "head_and_batch")]
 SIZES = {"B": 2, "H": 4, "G": 2, "L": 5, "S": 6, "E": 3}
 
 
@@ -56,7 +57,8 @@ def mods(torch) -> tuple[dict, dict, list]:
 
     def head_and_batch(b, h, q, k):
         return (h + b + q + k) % 3 > 0
-    masks = {"causal": causal, "window": window, "document": document_mask, "nothing_first": nothing_first, "head_and_batch": head_and_batch}
+    masks = {"causal": causal, "window": window, "document": document_mask, "nothing_first": nothing_first,
+             "head_and_batch": head_and_batch}
     return {"relative": relative, "capped": capped, "table": table, "dotted": dotted}, masks, [slopes, rows]
 
 
@@ -84,7 +86,8 @@ def main() -> None:
             block_mask = flex._create_empty_block_mask(q, k)
         else:
             block_mask = flex.create_block_mask(masks[mask], SIZES["B"], SIZES["H"], SIZES["L"], SIZES["S"], device="cpu", BLOCK_SIZE=2)
-        out, lse, largest = math_attention(q, k, v, flex._identity if score is None else scores[score], block_mask.as_tuple(), 1 / math.sqrt(3), {})
+        score_mod = flex._identity if score is None else scores[score]
+        out, lse, largest = math_attention(q, k, v, score_mod, block_mask.as_tuple(), 1 / math.sqrt(3), {})
         lse, largest = lse * math.log(2), largest * math.log(2)
         loss_of(torch, out, lse).backward()
         values = {"output": out, "lse": lse, "largest": largest, "q": q.grad, "k": k.grad, "v": v.grad}
@@ -93,7 +96,8 @@ def main() -> None:
         if mask is not None:
             found[f"{score} {mask}"] |= {"repr": repr(block_mask), "str": str(block_mask)}
     path = pathlib.Path(__file__).with_name("flex_recorded.json")
-    path.write_text("{\n" + ",\n".join([f"{json.dumps(n)}: {json.dumps(v, ensure_ascii=False, separators=(',', ':'))}" for n, v in found.items()]) + "\n}\n")
+    lines = [f"{json.dumps(n)}: {json.dumps(v, ensure_ascii=False, separators=(',', ':'))}" for n, v in found.items()]
+    path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
     print(len(found), "cases, torch", torch.__version__, path.stat().st_size, "bytes")
 
 

@@ -19,7 +19,8 @@ def operands(queries, keys):
 
 @pytest.mark.parametrize(("queries", "keys"), SIZES)
 def test_are_the_masks_they_stand_for(queries, keys):
-    for make, variant, diagonal in ((causal_upper_left, CausalVariant.UPPER_LEFT, 0), (causal_lower_right, CausalVariant.LOWER_RIGHT, keys - queries)):
+    for make, variant, diagonal in ((causal_upper_left, CausalVariant.UPPER_LEFT, 0),
+                                    (causal_lower_right, CausalVariant.LOWER_RIGHT, keys - queries)):
         bias = make(queries, keys)
         mask = torch.ones(queries, keys, dtype=torch.bool).tril(diagonal)
         assert type(bias) is CausalBias and bias.variant is variant and (bias.seq_len_q, bias.seq_len_kv) == (queries, keys)
@@ -37,7 +38,8 @@ def test_are_the_masks_they_stand_for(queries, keys):
 
 def test_upper_left_is_is_causal_and_made_within_compiled_functions():
     q, k, v = operands(3, 5)
-    torch.testing.assert_close(F.scaled_dot_product_attention(q, k, v, causal_upper_left(3, 5)), F.scaled_dot_product_attention(q, k, v, is_causal=True))
+    want = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(F.scaled_dot_product_attention(q, k, v, causal_upper_left(3, 5)), want)
 
     def run(q, k, v):
         return F.scaled_dot_product_attention(q, k, v, causal_lower_right(q.shape[1], k.shape[1]))

@@ -12,8 +12,8 @@ import pellucid as torch
 import pytest
 from pellucid.nn import functional as F
 from pellucid.nn.attention import flex_attention as flex
-from pellucid.nn.attention.flex_attention import (AuxOutput, AuxRequest, BlockMask, and_masks, create_block_mask, create_mask, flex_attention,
-                                                  noop_mask, or_masks)
+from pellucid.nn.attention.flex_attention import (AuxOutput, AuxRequest, BlockMask, and_masks, create_block_mask, create_mask,
+                                                  flex_attention, noop_mask, or_masks)
 
 HERE = pathlib.Path(__file__).parent
 record = types.SimpleNamespace(**runpy.run_path(str(HERE / "record_flex.py")))
@@ -34,7 +34,8 @@ def attention(score, mask, run=flex_attention):
     q, k, v = record.operands(torch)
     sizes = record.SIZES
     block_mask = mask and create_block_mask(masks[mask], sizes["B"], sizes["H"], sizes["L"], sizes["S"], BLOCK_SIZE=2)
-    output, aux = run(q, k, v, scores[score] if score else None, block_mask, enable_gqa=True, return_aux=AuxRequest(lse=True, max_scores=True))
+    want = AuxRequest(lse=True, max_scores=True)
+    output, aux = run(q, k, v, scores[score] if score else None, block_mask, enable_gqa=True, return_aux=want)
     assert type(aux) is AuxOutput and not aux.max_scores.requires_grad
     record.loss_of(torch, output, aux.lse).backward()
     found = {"output": output, "lse": aux.lse, "largest": aux.max_scores, "q": q.grad, "k": k.grad, "v": v.grad}
@@ -146,18 +147,22 @@ def test_lists_of_blocks_say_what_is_seen():
     seen[:4, :4] = False
     torch.testing.assert_close(flex_attention(q, k, v, None, mask), F.scaled_dot_product_attention(q, k, v, seen))
     mask.mask_mod = near
-    torch.testing.assert_close(flex_attention(q, k, v, None, mask), F.scaled_dot_product_attention(q, k, v, seen & create_mask(near, 1, 1, 8, 8)))
+    want = F.scaled_dot_product_attention(q, k, v, seen & create_mask(near, 1, 1, 8, 8))
+    torch.testing.assert_close(flex_attention(q, k, v, None, mask), want)
     part = create_block_mask(causal, None, None, 8, 8, BLOCK_SIZE=4)[:, :, 1]
     part.seq_lengths = (4, 8)
     with pytest.raises(RuntimeError, match="sliced BlockMask"):
         flex_attention(q[:, :, 4:], k, v, None, part)
     part.mask_mod = lambda b, h, i, j: i + 4 >= j
-    torch.testing.assert_close(flex_attention(q[:, :, 4:], k, v, None, part), F.scaled_dot_product_attention(q, k, v, is_causal=True)[:, :, 4:])
+    want = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    torch.testing.assert_close(flex_attention(q[:, :, 4:], k, v, None, part), want[:, :, 4:])
 
 
 def test_masks_of_masks():
-    dense = [create_mask(m, 2, None, 6, 9) for m in (causal, near, and_masks(causal, near), or_masks(causal, near), noop_mask, or_masks(), and_masks())]
-    assert dense[0].shape == (2, 1, 6, 9) and dense[0].dtype is torch.bool and torch.equal(dense[0][1, 0], torch.ones(6, 9).tril().bool())
+    several = causal, near, and_masks(causal, near), or_masks(causal, near), noop_mask, or_masks(), and_masks()
+    dense = [create_mask(m, 2, None, 6, 9) for m in several]
+    assert dense[0].shape == (2, 1, 6, 9) and dense[0].dtype is torch.bool
+    assert torch.equal(dense[0][1, 0], torch.ones(6, 9).tril().bool())
     assert torch.equal(dense[2], dense[0] & dense[1]) and torch.equal(dense[3], dense[0] | dense[1])
     assert dense[4].all() and not dense[5].any() and dense[6].all()
     assert torch.equal(create_mask(lambda s, b, h, i, j: torch.where(i >= j, s, -math.inf), 2, None, 6, 9), dense[0])
@@ -180,8 +185,8 @@ def sizes(*shapes, **kwargs):
     (sizes((1, 3, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4), enable_gqa=True), ValueError, "multiple of kv heads"),
     (sizes((1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 4, 4)), ValueError, "same batch, heads and length"),
     (sizes((2, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4)), ValueError, "same batch size"),
-    (sizes((1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4), return_lse=True, return_aux=AuxRequest()), ValueError, "both return_lse and return_aux"),
-    (sizes((1, 2, 3, 4), (1, 2, 3, 4), (1, 2, 3, 4), block_mask=create_block_mask(causal, None, None, 3, 4)), ValueError, "q_len=3 and kv_len=3"),
+    (sizes(*[(1, 2, 3, 4)] * 3, return_lse=True, return_aux=AuxRequest()), ValueError, "both return_lse and return_aux"),
+    (sizes(*[(1, 2, 3, 4)] * 3, block_mask=create_block_mask(causal, None, None, 3, 4)), ValueError, "q_len=3 and kv_len=3"),
 ])
 def test_errors(call, error, text):
     with pytest.raises(error, match=text):
