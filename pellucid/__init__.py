@@ -47,7 +47,8 @@ _known_by_other_names()
 _LATER = ("__future__", "amp", "array_api", "autograd", "backends", "compiler", "cuda", "distributed", "distributions", "fft", "func", "fx",
           "jit", "linalg", "masked", "multiprocessing", "onnx", "optim", "overrides", "profiler", "random", "serialization", "signal", "sparse",
           "special", "testing", "vision")
-_FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func", "sparse_coo_tensor": "sparse"}
+_FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func", "sparse_coo_tensor": "sparse",
+         "hspmm": "sparse", "smm": "sparse", "sspaddmm": "sparse"}
 __getattr__ = _lazily(__name__, _LATER, _FROM)
 _late.array_namespace = lambda: __getattr__("array_api")
 
