@@ -5,12 +5,11 @@ In: query (B, Hq, L, E), key (B, Hkv, S, E), value (B, Hkv, S, Ev); a `score_mod
 tensors) and are called once for all of them (`vmap`); gradients reach the tensors they close over, and `compile` fuses them.
 
 What stays true: where a query may attend to nothing the output is 0. Blocks of keys that no query of a block of queries sees are not
-looked at, where the scores would be many and the block mask's values are known, which they are not while a function is compiled.
+looked at, where the scores would be many, few of them count, and the block mask's values are known: not while a function is compiled.
 """
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ...core import dtype as dt
@@ -28,6 +27,7 @@ __all__ = ["AuxOutput", "AuxRequest", "BlockMask", "and_masks", "create_block_ma
            "or_masks"]
 
 _MANY = 1 << 21             # scores from which it pays to leave blocks out
+_SHARE = 0.5                # of the scores that is left then, at most: several small products cost more than one large one
 
 
 class AuxRequest(NamedTuple):
@@ -118,21 +118,22 @@ def _joined(parts: tuple) -> Tensor | None:
     return parts[0] if len(parts) == 1 else None if parts[0] is None else T.cat(parts, 2)
 
 
-def _parts(query: Tensor, key: Tensor, block_mask: BlockMask | None) -> Iterator[tuple[range, range]]:
+def _parts(query: Tensor, key: Tensor, block_mask: BlockMask | None) -> list[tuple[range, range]]:
     """(queries, keys) to be looked at together: all, or runs of blocks of queries, with the keys between the first and last they see."""
     length, total = query.shape[2], key.shape[2]
+    whole = [(range(length), range(total))]
     if block_mask is None or math.prod(query.shape[:3]) * total < _MANY or not values_known():
-        yield range(length), range(total)
-        return
+        return whole
     down, right = block_mask.BLOCK_SIZE
     seen = block_mask.to_dense().flatten(0, -3).any(0).numpy()
     hulls = [(min(found), max(found) + 1) if len(found) else (0, 1) for found in [row.nonzero()[0] for row in seen]]
-    start = 0
+    parts, start = [], 0
     for row in range(1, len(hulls) + 1):
         if row == len(hulls) or hulls[row] != hulls[start]:
             first, last = hulls[start]
-            yield range(start * down, min(row * down, length)), range(int(first) * right, min(int(last) * right, total))
+            parts.append((range(start * down, min(row * down, length)), range(int(first) * right, min(int(last) * right, total))))
             start = row
+    return parts if sum([len(r) * len(c) for r, c in parts]) <= _SHARE * length * total else whole
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, score_mod: ModFunction | None, block_mask: BlockMask | None, scale: float,

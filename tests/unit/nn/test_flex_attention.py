@@ -66,6 +66,7 @@ def test_like_torch_compiled(score, mask):
 def test_blocks_that_nobody_sees_are_left_out(monkeypatch, score, mask):
     """The same results by parts; what lies in blocks that are not listed is not looked at."""
     monkeypatch.setattr(flex, "_MANY", 1)
+    monkeypatch.setattr(flex, "_SHARE", 1)
     check(f"{score} {mask}", *attention(score, mask)) if f"{score} {mask}" in RECORDED else None
     q, k, v = [torch.randn(1, 2, 12, 4, requires_grad=True) for _ in range(3)]
     scores, masks, _ = record.mods(torch)
@@ -79,7 +80,7 @@ def test_blocks_that_nobody_sees_are_left_out(monkeypatch, score, mask):
     assert len(asked) == (3 if score else 0)
     by_parts.sum().backward()
     grads = [t.grad.clone() for t in (q, k, v)]
-    monkeypatch.setattr(flex, "_MANY", 1 << 40)
+    monkeypatch.setattr(flex, "_SHARE", 0.5)            # more than that is left here
     for t in (q, k, v):
         t.grad = None
     whole = flex_attention(q, k, v, scores[score] if score else None, block_mask)
