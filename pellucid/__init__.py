@@ -48,7 +48,7 @@ _LATER = ("__future__", "accelerator", "amp", "array_api", "autograd", "backends
           "fft", "func", "fx", "hub", "jit", "linalg", "masked", "mps", "mtia", "multiprocessing", "onnx", "optim", "overrides", "profiler",
           "random", "serialization", "signal", "sparse", "special", "testing", "vision", "xpu")
 _FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func", "GradScaler": "amp",
-         "sparse_coo_tensor": "sparse"}
+         **dict.fromkeys(("hspmm", "smm", "sparse_coo_tensor", "sspaddmm"), "sparse")}
 __getattr__ = _lazily(__name__, _LATER, _FROM)
 _late.compile = lambda *args, **kwargs: __getattr__("compile")(*args, **kwargs)
 _late.array_namespace = lambda: __getattr__("array_api")

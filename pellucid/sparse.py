@@ -5,6 +5,9 @@ True always: gradients reach the entries of sparse arguments, and dense argument
 """
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import numpy as np
 
 from .core import layout as lay
@@ -14,9 +17,9 @@ from .ops.op import F
 from .tensor import Tensor
 from .tensor import sparse_rules as _rules
 from .tensor.core import readable
-from .tensor.sparse import assemble, is_sparse, sparse_coo_tensor
+from .tensor.sparse import assemble, invariants, is_sparse, sparse_coo_tensor
 
-__all__ = ["addmm", "log_softmax", "mm", "softmax", "sparse_coo_tensor", "spdiags", "sum"]
+__all__ = ["addmm", "check_sparse_tensor_invariants", "log_softmax", "mm", "softmax", "sparse_coo_tensor", "spdiags", "sum"]
 
 
 def mm(mat1: Tensor, mat2: Tensor) -> Tensor:
@@ -27,6 +30,48 @@ def mm(mat1: Tensor, mat2: Tensor) -> Tensor:
 def addmm(mat: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1.0, alpha: float = 1.0) -> Tensor:
     """beta * mat + alpha * (mat1 @ mat2), `mat1` sparse."""
     return F.addmm(mat, mat1, mat2, beta=beta, alpha=alpha)
+
+
+smm, hspmm, sspaddmm = _rules.sparse_product, _rules.rows_product, _rules.add_sparse_product      # pellucid.smm, ...
+
+
+class check_sparse_tensor_invariants:
+    """Whether `sparse_coo_tensor` verifies what it is told of its entries: a context, a decorator, and `enable()`, `disable()`."""
+
+    def __init__(self, enable: bool = True):
+        self.state = enable
+        self.before: bool | None = None
+
+    @staticmethod
+    def is_enabled() -> bool:
+        """Whether it does now; at first it does not."""
+        return invariants.enabled
+
+    @staticmethod
+    def enable() -> None:
+        """Verify from now on."""
+        invariants.enabled = True
+
+    @staticmethod
+    def disable() -> None:
+        """Do not verify from now on."""
+        invariants.enabled = False
+
+    def __enter__(self) -> None:
+        if self.before is not None:
+            fail(RuntimeError, "P5733", "This context manager instance is already activated. Use a different context manager instance for "
+                 "context nesting.", fix="with check_sparse_tensor_invariants(): makes a new one")
+        self.before, invariants.enabled = invariants.enabled, self.state
+
+    def __exit__(self, *error) -> None:
+        invariants.enabled, self.before = self.before, None
+
+    def __call__(self, function: Callable) -> Callable:
+        @functools.wraps(function)
+        def checked(*args, **kwargs):
+            with type(self)(self.state):
+                return function(*args, **kwargs)
+        return checked
 
 
 def sum(input: Tensor, dim: int | tuple[int, ...] | None = None, dtype=None) -> Tensor:

@@ -15,7 +15,7 @@ for name in dir(pellucid):        # what loads on first use is public too
     getattr(pellucid, name)
 
 TARGET = ROOT / "tests" / "golden" / "api.txt"
-SPACES = ("", "nn", "nn.functional", "nn.init", "nn.utils", "nn.utils.rnn", "nn.utils.parametrize", "nn.parallel", "optim", "optim.lr_scheduler", "optim.swa_utils",
+SPACES = ("", "nn", "nn.functional", "nn.init", "nn.attention", "nn.attention.bias", "nn.attention.flex_attention", "nn.utils", "nn.utils.rnn", "nn.utils.parametrize", "nn.parallel", "optim", "optim.lr_scheduler", "optim.swa_utils",
           "autograd", "autograd.functional", "autograd.graph", "utils.data", "utils.checkpoint", "linalg", "sparse", "special", "fft", "serialization",
           "serialization.safetensors", "random", "testing", "cuda", "cpu", "accelerator", "xpu", "mps", "mtia", "hub", "backends", "backends.cuda",
           "compiler",

@@ -52,7 +52,7 @@ FACTS = frozenset(("is_leaf", "grad_fn", "retains_grad", "output_nr", "_base", "
 # Packages whose Python code runs as it is: it has no state that a program could see change, or says so to the tracer.
 NATIVE = (f"{PACKAGE}nn/modules/_", *(f"{PACKAGE}{part}/" for part in ("tensor", "ops", "core", "autograd", "optim", "native", "kernel", "graph", "compiler", "amp",
                                                 "linalg", "backends", "distributed")),
-          *(f"{PACKAGE}{part}.py" for part in ("capture/arrays", "capture/choices", "profiler/annotate", "nn/functional", "nn/init", "nn/parameter", "__init__", "random", "special", "fft", "jit", "nn/html")))
+          *(f"{PACKAGE}{part}.py" for part in ("capture/arrays", "capture/choices", "profiler/annotate", "nn/functional", "nn/init", "nn/parameter", "nn/attention/_mods", "__init__", "random", "special", "fft", "jit", "nn/html")))
 # Except these: what they read is noted.
 SCHEDULERS = tuple(f"{PACKAGE}optim/{part}.py" for part in ("_schedule", "lr_scheduler", "_cyclic_schedules"))
 # Methods of modules that change nothing.
@@ -180,8 +180,9 @@ def python_class(kind: type) -> bool:
 
 @functools.lru_cache(None)
 def framework_class(kind: type) -> bool:
-    """Whether a class belongs to pellucid, its demo left out."""
-    return (kind.__module__ or "").partition(".")[0] == "pellucid" and not kind.__module__.startswith("pellucid.demo")
+    """Whether a class belongs to pellucid, its demo left out, and what says that it is as a user's: its attributes may change."""
+    name = kind.__module__ or ""
+    return name.partition(".")[0] == "pellucid" and not name.startswith("pellucid.demo") and not getattr(kind, "_capture_as_users", False)
 
 
 def framework_space(space: dict) -> bool:

@@ -1,6 +1,7 @@
 """Gather and scatter: elements named by an index tensor along one dimension, read, written and combined."""
 from __future__ import annotations
 
+from ..core.late import late
 from ._common import as_int, describe, dt, fail, is_tensor, need_tensor, np, wrap_dim
 from .index import extremes
 from .op import GATHER, SCATTER, F, composite, primitive
@@ -88,7 +89,18 @@ def scatter_lower(op):
            samples=lambda m: [((m.t(3, 4), 1, m.i(3, 2, high=4)), {}), ((m.t(3, 4), 0, m.i(2, 4, high=3)), {}),
                               ((m.t(3, 4), 0, m.i(0, 4, high=3)), {})])
 def gather(input, dim, index, *, sparse_grad=False):
-    """`out[i][j] = input[index[i][j]][j]` for dim 0, and likewise for every dimension."""
+    """`out[i][j] = input[index[i][j]][j]` for dim 0, and likewise for every dimension. With `sparse_grad` the gradient of `input` is a
+    sparse tensor."""
+    if sparse_grad:
+        return "gather_sparse_grad", (input, dim, index), {}
+    d, index = check_gather("gather", input, dim, index)
+    return (input, index), {"dim": d}
+
+
+@primitive(GATHER, jvp="input", args="input index", ref=gather_ref, lower=gather_lower, infer=lambda a, i, *, dim: a.like(i.shape), low=False,
+           forms="", vjp={"input": lambda g, index, dim, input_shape: late.sparse().gather_gradient(g, index, input_shape, dim)})
+def gather_sparse_grad(input, dim, index):
+    """`gather`, with a sparse gradient."""
     d, index = check_gather("gather", input, dim, index)
     return (input, index), {"dim": d}
 

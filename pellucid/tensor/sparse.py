@@ -452,15 +452,34 @@ def from_dense(x, sparse_dim: int | None = None) -> SparseTensor:
     return assemble(unflat(places, shape[:n]), values, shape, True)
 
 
+def transformed(instead: str) -> bool:
+    """Whether a transform of `func`, which knows dense tensors only, asks for a gradient; tracing does not get sparse ones."""
+    if local.stack and not all(i.values for i in local.stack):
+        refuse("a sparse gradient", fix=f"{instead} has dense ones; or leave this step to plain Python")
+    return bool(local.stack)
+
+
+def gather_gradient(g, index, size: tuple, dim: int):
+    """The sparse gradient of what `gather` takes from: one entry per element that was taken."""
+    if transformed("gather(..., sparse_grad=False)"):
+        return F.scatter_add(F.zeros(size, dtype=g.dtype), dim, index, g)
+    taken = readable(index._a).astype(np.int64)
+    if not size:                            # a number: its one place has no name
+        places = np.empty((0, taken.size), np.int64)
+    else:
+        taken = taken.reshape(1) if taken.ndim == 0 else taken
+        places = np.indices(taken.shape, np.int64).reshape(taken.ndim, -1)
+        places[dim] = taken.reshape(-1)
+    return assemble(places, F.reshape(g, (-1,)), tuple(size))
+
+
 def rows_gradient(g, indices, size: tuple, padding_idx: int, scale_grad_by_freq: bool):
     """The sparse gradient of an embedding table: one entry per index that was looked up."""
     if scale_grad_by_freq:
         fail(RuntimeError, "P964", "embedding_backward: scale_grad_by_freq not supported with sparse gradients",
              fix="leave sparse=True or scale_grad_by_freq=True")
-    if local.stack:
-        if not all(i.values for i in local.stack):
-            refuse("a sparse gradient", fix="embedding(..., sparse=False) has dense ones; or leave this step to plain Python")
-        return F.embedding_dense_backward(g, indices, size[0], padding_idx, False)      # transforms know dense tensors only
+    if transformed("embedding(..., sparse=False)"):
+        return F.embedding_dense_backward(g, indices, size[0], padding_idx, False)
     places = readable(indices._a).reshape(-1).astype(np.int64)
     values = F.reshape(g, (places.size, *size[1:]))
     if padding_idx >= 0:
@@ -470,6 +489,18 @@ def rows_gradient(g, indices, size: tuple, padding_idx: int, scale_grad_by_freq:
 
 
 # ---------------------------------------------------------------------------------------------------- making them
+class _Invariants:
+    """`enabled`: whether `sparse_coo_tensor` verifies what it is told of its entries, unless `check_invariants` says."""
+
+    __slots__ = ("enabled",)
+
+    def __init__(self):
+        self.enabled = False
+
+
+invariants = _Invariants()
+
+
 def nothing(size: tuple, sparse_dim: int, dtype) -> SparseTensor:
     """A sparse tensor without entries."""
     return assemble(np.empty((sparse_dim, 0), np.int64), F.zeros((0, *size[sparse_dim:]), dtype=dtype), size, True)
@@ -480,8 +511,8 @@ def sparse_coo_tensor(indices=None, values=None, size=None, *, dtype=None, devic
     """A sparse tensor with `values` (nnz, *dense sizes) at `indices` (sparse_dim, nnz), of the shape `size`.
 
     Without `size` it is the smallest that holds all indices; `sparse_coo_tensor(size=(2, 3))` has no entries. `is_coalesced=True`
-    declares that no index occurs twice and that they are in order (with `check_invariants=True` it is verified). Raises
-    RuntimeError where the indices do not fit.
+    declares that no index occurs twice and that they are in order (with `check_invariants=True` it is verified; None does as
+    `sparse.check_sparse_tensor_invariants` says). Raises RuntimeError where the indices do not fit.
     """
     check(device)
     if values is None:
@@ -522,7 +553,7 @@ def sparse_coo_tensor(indices=None, values=None, size=None, *, dtype=None, devic
     if tuple(values.shape[1:]) != size[n:]:
         fail(RuntimeError, "P971", f"values has incorrect size, expected {[nnz, *size[n:]]}, got {list(values.shape)}",
              got=f"size {list(size)}", fix="values are (nnz, *dense sizes)")
-    if check_invariants and is_coalesced and (np.diff(flat(places, size[:n])) <= 0).any():
+    if (invariants.enabled if check_invariants is None else check_invariants) and is_coalesced and (np.diff(flat(places, size[:n])) <= 0).any():
         fail(RuntimeError, "P972", "cannot set is_coalesced to true if indices correspond to uncoalesced COO tensor",
              fix="leave is_coalesced, and call coalesce()")
     if requires_grad:

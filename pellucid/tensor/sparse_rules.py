@@ -370,6 +370,48 @@ def product(input, mat2, out_dtype=None):
     return coalesced_from(indices, values, (a._a.shape[0], b._a.shape[1]))
 
 
+def _check_sparse_dense(name: str, sparse, mat) -> None:
+    if not is_sparse(sparse) or is_sparse(mat):
+        fail(RuntimeError, "P5730", f"{name}: expected a sparse mat1 and a dense mat2", got=describe(sparse, mat),
+             fix="mat1.to_sparse(), mat2.to_dense()")
+    _check_product(name, sparse, mat)
+
+
+def rows_product(mat1, mat2) -> SparseTensor:
+    """The product of a sparse and a dense matrix, with one entry, a row, for each row of `mat1` that has entries: 1 sparse and 1 dense
+    dimension."""
+    _check_sparse_dense("hspmm", mat1, mat2)
+    i, v = mat1._a.indices, values_of(mat1)
+    places, where = np.unique(i[0], return_inverse=True)
+    found = summed(F.mul(F.unsqueeze(v, 1), rows(mat2, i[1])), where.reshape(-1), places.size)
+    return assemble(places[None], found, (mat1._a.shape[0], mat2._a.shape[1]), True)
+
+
+@rule("smm")
+def sparse_product(mat1, mat2) -> SparseTensor:
+    """The product of a sparse and a dense matrix, with an entry for each element of the rows of `mat1` that have entries."""
+    _check_sparse_dense("smm", mat1, mat2)
+    t = rows_product(mat1, mat2)
+    lines, n = t._a.indices[0], t._a.shape[1]
+    indices = np.stack([np.repeat(lines, n), np.tile(np.arange(n), lines.size)])
+    return assemble(indices, F.reshape(values_of(t), (-1,)), t._a.shape, True)
+
+
+@rule("sspaddmm")
+def add_sparse_product(input, mat1, mat2, *, beta=1, alpha=1) -> SparseTensor:
+    """beta * input + alpha * `sparse_product(mat1, mat2)`: the entries of both, not added up."""
+    if not is_sparse(input):
+        fail(RuntimeError, "P5731", "sspaddmm: expected a sparse input", got=describe(input),
+             fix="input.to_sparse(), or addmm for a dense one")
+    _check_sparse_dense("sspaddmm", mat1, mat2)
+    r = sparse_product(mat1, mat2)
+    if input._a.shape != r._a.shape or input.dense_dim():
+        fail(RuntimeError, "P5732", f"sspaddmm: expected input of size {list(r._a.shape)}, got {list(input._a.shape)}",
+             got=describe(input, mat1, mat2), fix="input is (rows of mat1, columns of mat2), without dense dimensions")
+    indices = np.concatenate([input._a.indices, r._a.indices], 1)
+    return assemble(indices, F.cat([F.mul(values_of(input), beta), F.mul(values_of(r), alpha)]), r._a.shape)
+
+
 @rule("mv")
 def _mv(input, vec):
     if input.ndim != 2 or vec.ndim != 1 or input._a.shape[1] != vec._a.shape[0]:

@@ -26,6 +26,16 @@ def sparse_mask(self, mask):
     return late.sparse().masked(self, mask)
 
 
+def smm(self, mat):
+    """The product of a sparse matrix and the dense `mat`, sparse."""
+    return late.sparse().RULES["smm"](self, mat)
+
+
+def sspaddmm(self, mat1, mat2, *, beta=1, alpha=1):
+    """beta * self + alpha * (mat1 @ mat2), of sparse `self` and `mat1` and a dense `mat2`: sparse."""
+    return late.sparse().RULES["sspaddmm"](self, mat1, mat2, beta=beta, alpha=alpha)
+
+
 def sparse_dim(self) -> int:
     """How many dimensions are named by indices: none of a dense tensor."""
     return 0
@@ -44,5 +54,5 @@ def _only_sparse(name: str):
     return method
 
 
-METHODS = {f.__name__: f for f in (to_sparse, to_sparse_coo, sparse_mask, sparse_dim, dense_dim, *map(_only_sparse, (
+METHODS = {f.__name__: f for f in (to_sparse, to_sparse_coo, sparse_mask, smm, sspaddmm, sparse_dim, dense_dim, *map(_only_sparse, (
     "indices", "values", "_indices", "_values", "_nnz", "coalesce", "is_coalesced")))}

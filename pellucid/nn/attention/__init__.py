@@ -1,7 +1,7 @@
 """Choosing how attention is computed.
 
 In: one or several ``SDPBackend``. Out: a context inside which ``scaled_dot_product_attention`` uses only those. What stays
-true: the result is the same up to rounding.
+true: the result is the same up to rounding. Masks that know what they are: `bias`; scores and masks as functions: `flex_attention`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ...core.lazy import lazily as _lazily
 from ...ops.attention import choice
 
 __all__ = ["SDPBackend", "sdpa_kernel"]
@@ -43,3 +44,6 @@ def sdpa_kernel(backends: SDPBackend | list[SDPBackend], set_priority: bool = Fa
         yield
     finally:
         choice.fused, choice.composed = before
+
+
+__getattr__ = _lazily(__name__, ("bias", "flex_attention"))

@@ -1,4 +1,4 @@
-"""Batch normalisation (Ioffe and Szegedy, 2015), 1 to 3 spatial dimensions, and lazy forms.
+"""Batch normalisation (Ioffe and Szegedy, 2015), 1 to 3 spatial dimensions, lazy forms, and the form for several processes.
 
 In: (N, C) or (N, C, *spatial). Out: the same shape, each channel normalised over all other dimensions.
 What stays true: training uses the batch's statistics and updates `running_mean`, `running_var`
@@ -18,7 +18,7 @@ from ..parameter import Parameter, UninitializedBuffer, UninitializedParameter
 from .lazy import LazyModuleMixin
 from .module import Module
 
-__all__ = ['BatchNorm1d', 'LazyBatchNorm1d', 'BatchNorm2d', 'LazyBatchNorm2d', 'BatchNorm3d', 'LazyBatchNorm3d']
+__all__ = ['BatchNorm1d', 'LazyBatchNorm1d', 'BatchNorm2d', 'LazyBatchNorm2d', 'BatchNorm3d', 'LazyBatchNorm3d', 'SyncBatchNorm']
 
 
 class _NormBase(Module):
@@ -153,6 +153,43 @@ class BatchNorm3d(_BatchNorm):
     """Batch normalisation of (N, C, D, H, W). ValueError for other ranks."""
 
     _input_dims = (5,)
+
+
+class SyncBatchNorm(_BatchNorm):
+    """Batch normalisation of (N, C, *) with the statistics of all processes of `process_group`.
+
+    A world has one process here (`pellucid.distributed`), whose statistics they are: programs for several run as they are, and
+    state dicts are those of `BatchNorm*d`. ValueError for fewer than two dimensions, or no channels.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
+                 track_running_stats: bool = True, process_group: Any = None, device: Any = None, dtype: Any = None, *,
+                 bias: bool = True) -> None:
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias=bias)
+        self.process_group = process_group
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() < 2:
+            fail(ValueError, "P5701", f'expected at least 2D input (got {input.dim()}D input)', got=describe(input),
+                 fix="dimension 1 is the channels; add a missing dimension with unsqueeze")
+        if input.size(1) == 0:
+            fail(ValueError, "P5702", 'SyncBatchNorm number of input channels should be non-zero', got=describe(input),
+                 fix="dimension 1 is the channels")
+
+    @classmethod
+    def convert_sync_batchnorm(cls, module: Module, process_group: Any = None) -> Module:
+        """`module` with a SyncBatchNorm in the place of every `BatchNorm*d`, which has its parameters and buffers; a new layer if
+        `module` is one itself."""
+        converted = module
+        if isinstance(module, _BatchNorm):
+            converted = SyncBatchNorm(module.num_features, module.eps, module.momentum, module.affine, module.track_running_stats,
+                                      process_group, bias=module.bias is not None)
+            for name in ('weight', 'bias', 'running_mean', 'running_var', 'num_batches_tracked'):
+                setattr(converted, name, getattr(module, name))
+            converted.training = module.training
+        for name, child in module.named_children():
+            converted.add_module(name, cls.convert_sync_batchnorm(child, process_group))
+        return converted
 
 
 class LazyBatchNorm1d(_LazyNormBase, BatchNorm1d):

@@ -82,6 +82,8 @@ ERRORS = [
     (lambda: nn.MultiheadAttention(0, 1), ValueError, 'embed_dim and num_heads must be greater than 0'),
     (lambda: nn.MultiheadAttention(5, 2), AssertionError, 'embed_dim must be divisible by num_heads'),
     (lambda: nn.BatchNorm1d(3)(x(3)), ValueError, r'expected 2D or 3D input \(got 1D input\)'),
+    (lambda: nn.SyncBatchNorm(3)(x(3)), ValueError, r'expected at least 2D input \(got 1D input\)'),
+    (lambda: nn.SyncBatchNorm(0)(x(2, 0, 4)), ValueError, 'number of input channels should be non-zero'),
     (lambda: nn.BatchNorm2d(3)(x(2, 3, 4)), ValueError, r'expected 4D input \(got 3D input\)'),
     (lambda: nn.BatchNorm3d(3)(x(2, 3, 4)), ValueError, r'expected 5D input \(got 3D input\)'),
     (lambda: nn.InstanceNorm1d(4, affine=True)(x(2, 3, 4)), ValueError, "expected input's size at dim=1 to match"),
@@ -200,6 +202,43 @@ def test_lstm_is_its_cells():
         close(output[t], state[0])
     close(h[0], state[0])
     close(c[0], state[1])
+
+
+def test_convert_sync_batchnorm():
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, momentum=None, eps=0.1), nn.Sequential(nn.BatchNorm1d(4, affine=False), nn.ReLU()),
+                        nn.BatchNorm1d(4, track_running_stats=False, bias=False).eval(), nn.LayerNorm(4))
+    plain = copy.deepcopy(net)
+    group = torch.distributed.group.WORLD
+    converted = nn.SyncBatchNorm.convert_sync_batchnorm(net, group)
+    assert converted is net and [type(m).__name__ for m in net.modules() if 'Norm' in type(m).__name__] == ['SyncBatchNorm'] * 3 + ['LayerNorm']
+    assert net[1].process_group is group and not net[3].training
+    assert list(net.state_dict()) == list(plain.state_dict())
+    for _ in range(2):
+        close(net(x(5, 3)), plain(x(5, 3)))
+    for a, b in zip(net.state_dict().values(), plain.state_dict().values()):
+        close(a.float(), b.float())
+    net(x(5, 3)).pow(2).sum().backward()
+    plain(x(5, 3)).pow(2).sum().backward()
+    for a, b in zip(net.parameters(), plain.parameters()):
+        close(a.grad, b.grad)
+    plain.load_state_dict(net.state_dict())
+    layer = nn.BatchNorm2d(3)
+    alone = nn.SyncBatchNorm.convert_sync_batchnorm(layer)
+    assert type(alone) is nn.SyncBatchNorm and alone.weight is layer.weight and alone.running_mean is layer.running_mean
+    assert nn.SyncBatchNorm.convert_sync_batchnorm(nn.ReLU()).extra_repr() == ''
+
+
+def test_sync_batch_norm_compiles_within_a_process_group():
+    torch.distributed.init_process_group('gloo', rank=0, world_size=1, init_method='tcp://127.0.0.1:29511')
+    try:
+        layer, plain = nn.SyncBatchNorm(3, process_group=torch.distributed.group.WORLD), nn.BatchNorm1d(3)
+        step = torch.compile(layer, fullgraph=True)
+        for _ in range(3):
+            close(step(x(4, 3, 2)), plain(x(4, 3, 2)))
+        close(layer.running_var, plain.running_var)
+        assert layer.num_batches_tracked.item() == 3
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_batch_norm_running_statistics_and_old_checkpoints():

@@ -38,6 +38,7 @@ def test_embedding(options, dtype):
         expected /= np.maximum(np.bincount(index.reshape(-1), minlength=6), 1)[:, None]
     if "padding_idx" in options:
         expected[options["padding_idx"]] = 0
+    assert w.grad.is_sparse is bool(options.get("sparse"))
     np.testing.assert_allclose(w.grad.to_dense().numpy(), expected)
 
 
