@@ -27,7 +27,7 @@ from ..core.events import Stage, emit, listening
 from ..graph import interp
 from ..graph.decompose import decompose
 from ..graph.ir import Graph, Value
-from ..graph.layout import layout, rows
+from ..graph.layout import CONVOLUTIONS, layout, rows, served
 from ..graph.passes import Pass, run_passes
 from ..graph.simplify import simplify
 from ..kernel import plan as plans
@@ -44,11 +44,22 @@ from .isa import Isa, host_isa
 
 _ = attention, convolution, products, recurrent      # imported because they register externs
 
+
+
+def channels_last(graph: Graph) -> Graph:
+    """`layout`, unless the graph is one convolution of row-major images: there the library chooses, and reorders what it has to."""
+    node = graph.nodes[0] if len(graph.nodes) == 1 else None
+    if (node is not None and node.op.name in CONVOLUTIONS and not node.attrs.get("transposed") and onednn.library() is not None
+            and served(node) and all(v.spec.strides is None for v in (*graph.inputs, *node.outs)) and not convolution.gains(node, host_isa())):
+        return graph
+    return layout(graph)
+
+
 PASSES = (
     Pass(simplify, "simplify", "what needs no computing: constants, repeats, identities, views of views"),
     Pass(decompose, "decompose", "composites become the operators they consist of"),
     Pass(simplify, "simplify", "the parts meet their neighbours"),
-    Pass(layout, "layout", "convolutions and what lies between them with the channels last in memory"),
+    Pass(channels_last, "layout", "convolutions and what lies between them with the channels last in memory"),
     Pass(simplify, "simplify", "permutes that cancel"),
     Pass(rows, "rows", "copies of what convolutions would read in another order"),
 )

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core import dtype as dt
+from ..graph.ir import Node, Value
 from ..kernel.plan import View
 from .backend import Extern, extern
 from .emit import Fn, Isa, Module, Val
@@ -54,19 +55,35 @@ class Shape:
 def shape_of(call, isa: Isa) -> Shape | None:
     """The call's sizes if it belongs here."""
     views = [v for v in (*call.operands, *call.outs) if isinstance(v, View)]
-    if isa.registers < 32 or call.post or len(views) != 3 or len(views[0].shape) != 4:
+    if call.post or len(views) != 3 or len(views[0].shape) != 4:
         return None
     if any(v.dtype is not dt.float32 or not v.contiguous or 0 in v.shape for v in views):
         return None
     x, w, y = {"conv_nhwc": (0, 1, 2), "conv_nhwc_input": (2, 1, 0), "conv_nhwc_weight": (1, 2, 0)}[call.name]
     x, w, y = (views[i].shape for i in (x, w, y))
-    s = Shape(x[0], x[3], y[3], tuple(x[1:3]), tuple(y[1:3]), tuple(w[2:]), tuple(call.attrs["stride"]), tuple(call.attrs["padding"]))
+    return fitting(Shape(x[0], x[3], y[3], tuple(x[1:3]), tuple(y[1:3]), tuple(w[2:]), tuple(call.attrs["stride"]),
+                         tuple(call.attrs["padding"])), call.attrs, isa)
+
+
+def fitting(s: Shape, attrs, isa: Isa) -> Shape | None:
     lanes = isa.lanes("float")
-    if call.attrs["groups"] != 1 or any(d != 1 for d in call.attrs["dilation"]) or s.taps % 2 == 0 or s.taps > 9:
+    if isa.registers < 32 or attrs["groups"] != 1 or any(d != 1 for d in attrs["dilation"]) or s.taps % 2 == 0 or s.taps > 9:
         return None
     if s.n % ROWS or s.c % (BEST * lanes) or s.o % (BEST * lanes) or min(s.c, s.o) < LEAST or s.size[0] * s.size[1] > PLACES:
         return None
     return s
+
+
+def gains(node: Node, isa: Isa) -> bool:
+    """Whether a convolution of row-major float32 images belongs here once their channels are last: a product of whole images
+    (kernels of one place) gains nothing."""
+    values = (*[a for a in node.args if isinstance(a, Value)], node.out)
+    if len(values) != 3 or len(node.out.shape) != 4 or any(v.dtype is not dt.float32 or 0 in v.shape for v in values):
+        return False
+    x, w, y = {"convolution": (0, 1, 2), "convolution_input": (2, 1, 0), "convolution_weight": (1, 2, 0)}[node.op.name]
+    x, w, y = (values[i].shape for i in (x, w, y))
+    s = Shape(x[0], x[1], y[1], tuple(x[2:]), tuple(y[2:]), tuple(w[2:]), tuple(node.attrs["stride"]), tuple(node.attrs["padding"]))
+    return s.taps > 1 and fitting(s, node.attrs, isa) is not None
 
 
 @extern("conv_nhwc", "conv_nhwc_input", "conv_nhwc_weight", before_library=True)

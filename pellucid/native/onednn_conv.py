@@ -8,11 +8,16 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from math import prod
 
+from ..core.spec import contiguous_strides
+from ..graph.layout import FEW
 from .onednn import (BIAS, BINARY_ADD, BINARY_MUL, CONV_DIRECT, DECONV_DIRECT, DIFF_DST, DIFF_SRC, DIFF_WEIGHTS, DST, FORWARD, INFERENCE,
                      POOL_AVG_ALL, POOL_AVG_INSIDE, POOL_MAX, POST, RELU, SRC, SRC_1, WEIGHTS, Primitive, Unavailable, attributes,
-                     primitive_description, wanted)
+                     implementation, primitive_description, wanted)
 from .onednn_views import Call, Operand, Written, dense, fast, read
+
+SHORT = 64                  # numbers in a window of few channels: laying windows out as columns costs little
 
 
 # ---------------------------------------------------------------------------------------------------- layouts
@@ -43,16 +48,40 @@ def last_in_memory(x: Operand) -> Operand:
     return x.like(x.shape, strides)
 
 
-def laid_out(x: Operand, y: Operand, make: Callable) -> object:
-    """`make(x's description, y's)` for the layouts they have, else with one or both channels last, else as the library likes."""
+def laid_out(x: Operand, y: Operand, w: Operand, attrs, make: Callable) -> object:
+    """`make(x's description, y's)` for the best layouts: those the operands have, or the ones the library likes and reorders to
+    and from. Row-major images stay so where a convolution is a plain matrix product of them (`is_product`); elsewhere the library's
+    code for that order copies windows into columns, which is slower than reordering, and comes last."""
     x_last, y_last = last_in_memory(x), last_in_memory(y)
-    reason = None
-    for a, b in dict.fromkeys(((x, y), (x_last, y), (x, y_last), (x_last, y_last), (None, None))):
+    if not row_major(x) or not row_major(y):
+        order = ((x, y), (x_last, y), (x, y_last), (x_last, y_last), (None, None))
+    elif is_product(w, attrs):
+        order = ((x, y), (None, None))
+    else:
+        order = ((None, None), (x_last, y_last), (x, y))
+    reason, columns = None, None
+    for a, b in dict.fromkeys(order):
         try:
-            return fast(make(x.any if a is None else a.md, y.any if b is None else b.md))
+            pd = fast(make(x.any if a is None else a.md, y.any if b is None else b.md))
         except Unavailable as error:
             reason = error
+            continue
+        if a is x and b is y or "gemm" not in implementation(pd):
+            return pd
+        columns = columns or pd
+    if columns is not None:
+        return columns
     raise reason or Unavailable("")
+
+
+def row_major(x: Operand) -> bool:
+    return tuple(x.strides) == contiguous_strides(x.shape)
+
+
+def is_product(w: Operand, attrs) -> bool:
+    """Whether a convolution's columns are its input, or are not many more numbers and short."""
+    taps = prod(w.shape[2:])
+    return attrs["groups"] == 1 and (taps == 1 and not any(attrs["padding"]) or w.shape[1] < FEW and w.shape[1] * taps <= SHORT)
 
 
 # ---------------------------------------------------------------------------------------------------- convolutions
@@ -117,7 +146,7 @@ def convolution(c: Call, post: list) -> Primitive:
                       for m, s, j, d, o, p in zip(x.shape[2:], strides, w.shape[n:], dilates, out.shape[2:], before))
     bias, attr, extra = posts_of(c, post, len(x.shape))
     b = b if b is not None else bias
-    pd = laid_out(x, out, lambda x_md, out_md: primitive_description(
+    pd = laid_out(x, out, c.operands[1], c.attrs, lambda x_md, out_md: primitive_description(
         "deconvolution_forward" if transposed else "convolution_forward", INFERENCE, DECONV_DIRECT if transposed else CONV_DIRECT,
         x_md, w.any, None if b is None else b.md, out_md, strides, dilates, before, after, attr))
     p = Primitive()
@@ -152,14 +181,14 @@ def make_convolution_input(c: Call) -> Primitive:
         c = last_to_first(c)
     if c.post:
         raise Unavailable("post-steps of a gradient")
-    y, w = c.operands
-    y, x, w, rest = dense(y), dense(c.outs[0]), grouped(w, c.attrs["groups"]), geometry(c.attrs)
+    y, kernel = c.operands
+    y, x, w, rest = dense(y), dense(c.outs[0]), grouped(kernel, c.attrs["groups"]), geometry(c.attrs)
 
     def make(x_md, y_md):
         hint = primitive_description("convolution_forward", FORWARD, CONV_DIRECT, x_md, w.any, None, y_md, *rest, None)
         return primitive_description("convolution_backward_data", CONV_DIRECT, x_md, w.any, y_md, *rest, hint, None)
 
-    pd = laid_out(x, y, make)
+    pd = laid_out(x, y, kernel, c.attrs, make)
     p = Primitive()
     result = Written(p, x, wanted(pd, "diff_src"))
     p.add(pd, {DIFF_DST: read(p, y, wanted(pd, "diff_dst")), WEIGHTS: read(p, w, wanted(pd, "weights")), DIFF_SRC: result.memory})
@@ -180,7 +209,7 @@ def make_convolution_weight(c: Call) -> Primitive:
         hint = primitive_description("convolution_forward", FORWARD, CONV_DIRECT, x_md, w.any, None, y_md, *rest, None)
         return primitive_description("convolution_backward_weights", CONV_DIRECT, x_md, w.any, None, y_md, *rest, hint, None)
 
-    pd = laid_out(x, y, make)
+    pd = laid_out(x, y, c.outs[0], c.attrs, make)
     p = Primitive()
     result = Written(p, w, wanted(pd, "diff_weights"))
     p.add(pd, {SRC: read(p, x, wanted(pd, "src")), DIFF_DST: read(p, y, wanted(pd, "diff_dst")), DIFF_WEIGHTS: result.memory})

@@ -130,7 +130,7 @@ def clip_ref(x, *, min_val, max_val):
 activation("hardtanh", clip_ref, lambda x, *, min_val, max_val: (x > min_val) & (x < max_val),
            scalar=lambda b, x, *, min_val, max_val: b.min(b.max(x, min_val), max_val),
            rise=lambda b, x, *, min_val, max_val: b.and_(b.gt(x, min_val), b.lt(x, max_val)),
-           defaults={"min_val": -1.0, "max_val": 1.0}, refuse="bool complex", kernel="hardtanh_cpu")
+           defaults={"min_val": -1.0, "max_val": 1.0}, refuse="bool complex", kernel="hardtanh_cpu", of_result=True)
 
 
 def hardtanh(input, min_val=-1.0, max_val=1.0, inplace=False):

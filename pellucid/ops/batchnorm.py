@@ -8,6 +8,7 @@ from __future__ import annotations
 from math import prod
 
 from ._common import dt, fail, is_tensor, need_tensor, np
+from .dispatch import local, state
 from .norm import centred_rows, inverse_root, mean_over, spread
 from .op import COMPOSITE, F, composite, primitive
 
@@ -202,6 +203,14 @@ def _check_channels(fn: str, input, **vectors) -> None:
 
 def _move(running, value, momentum) -> None:
     """running = (1 - momentum) * running + momentum * value, in place. While tracing, `momentum` may be a 0-d tensor."""
+    if not state.slow and type(momentum) is float and value.dtype is running.dtype:
+        before, local.grad = local.grad, False                  # instead of `detach`
+        try:
+            running.mul_(1 - momentum)
+            running.add_(F.mul(value, momentum))
+        finally:
+            local.grad = before
+        return
     value = F.convert(F.detach(value), running.dtype)
     running.mul_(1 - momentum)
     running.add_(F.mul(value, momentum)) if is_tensor(momentum) else running.add_(value, alpha=momentum)

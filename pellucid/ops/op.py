@@ -107,6 +107,7 @@ class Op:
     nout: int = 1
     low: bool = True                  # float16/bfloat16 run `ref` in float32 and round
     grads: bool = True                # False: never differentiable (comparisons, index results)
+    of_result: bool = False           # POINT: the derivative at the operand is that at the result; the in-place form keeps the result
     exact_out: str = ""               # PyTorch's error if `out=` is not of the result's dtype; "" lets the result be cast
     refuse: str = ""                  # VIEW: why in-place writes through the view are refused ("multi": one of several)
     saves: tuple = field(default=(), compare=False)

@@ -8,16 +8,19 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import dtype as dt
+from ..core.config import config
 from ..core.errors import describe, fail
-from ..ops.dispatch import local, state
+from ..ops.dispatch import local, state, watched
 from ..ops.op import POINT, F, Op
+from . import kernels
 from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, next_seq, node_extras, watch_view, wrap
 from .devices import takes
-from .eager import F32, F64, check_inference, intercepted, record
+from .eager import F32, F64, I64, check_inference, intercepted, record
 from .eager import check_overlap as overlap_with
 from .fake import Geometry
 from .overrides import overridden
 
+SMALL = 1 << 31
 _AMBIGUOUS = ("Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the "
               "view and the inplace either both inside the {0} block (if you don't want the inplace to be tracked) or both "
               "outside (if you want the inplace to be tracked).")
@@ -217,9 +220,40 @@ def fits(small: tuple, large: tuple) -> bool:
     return n >= 0 and all([a == 1 or a == b for a, b in zip(small, large[n:])])
 
 
+def overwrite(op: Op, t, args: tuple, kwargs: dict) -> bool:
+    """`t` = op(t) by a kernel that writes to the memory it reads, for an elementwise operator of one operand. False, and nothing done,
+    where there is no such kernel, or views, hooks and the like need more care."""
+    x, fn = t._a, t._fn
+    if type(t) not in PLAIN or isinstance(x, Geometry) or (x.dtype is not F32 and x.dtype is not F64) or t._x is not None or not x.flags.writeable or not config.kernels:
+        return False
+    if type(fn) in (Untracked, Invalid) or t._st is not None and t._st.views or watched() or local.before_write is not None:
+        return False
+    recorded = bool(local.grad and t._rg and op.plan)
+    if recorded and fn is None:
+        return False
+    canon = op.front(t, *args, **kwargs)
+    if len(canon) == 3 or len(canon[0]) != 1 or x.size < max(kernels.general_least(op), 1):
+        return False
+    attrs = canon[1]
+    keeps = recorded and "input" in op.saves and not op.of_result
+    old = copy_of(t) if keeps else wrap(x)
+    if kernels.point(op, [x], attrs, x) is None:
+        return False
+    t._bump()
+    if recorded:
+        if not keeps:
+            old._st, old._rg, old._fn, old._oi = t._st, True, fn, t._oi
+        new = _probe(t)
+        new._st = t._st
+        record(op, (old,), attrs, (new,))
+        set_history(t, new._fn, new._oi)
+    return True
+
+
 def make_inplace(op: Op, entry):
     """The method `op_` of an operator with an in-place form."""
     name = op.public + "_"
+    single = op.kind is POINT and op.front is not None and len(op.args) == 1 and op.nout == 1 and op.cast is None
     ufunc = op.ref if op.kind is POINT and isinstance(op.ref, np.ufunc) and op.name in ("add", "sub", "mul", "div") else None
 
     refuse = getattr(op.front, "refuse_inplace", None)     # what an operator forbids only in place
@@ -245,6 +279,11 @@ def make_inplace(op: Op, entry):
                     ufunc(x, other, x)
                     self._bump()
                     return self
+            elif d is I64 and type(other) is int and -SMALL < other < SMALL and op.name != "div" and x.flags.writeable \
+                    and 0 not in x.strides and unwatched(self._x):       # a counter
+                ufunc(x, other, x)
+                self._bump()
+                return self
         return written(self, *args, **kwargs)
 
     def written(self, *args, **kwargs):
@@ -254,6 +293,8 @@ def make_inplace(op: Op, entry):
             refuse(self)
         if args and op.kind is POINT:
             overlap_with(self, args)
+        if single and overwrite(op, self, args, kwargs):
+            return self
         if local.saved_hooks and local.grad:  # pack hooks get the value that is about to be overwritten
             value = entry(copy_of(self), *args, **kwargs)
         else:

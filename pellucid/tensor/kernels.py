@@ -150,8 +150,8 @@ def make(table: dict, key: tuple, work):
 
 
 # ---------------------------------------------------------------------------------------------------- elementwise
-def point(op: Op, arrays: list, attrs: dict) -> ndarray | None:
-    """An elementwise operator on arrays of one shape, and numbers."""
+def point(op: Op, arrays: list, attrs: dict, out: ndarray | None = None) -> ndarray | None:
+    """An elementwise operator on arrays of one shape, and numbers. `out`, if given, receives the result."""
     key: list = [op]
     for a in arrays:
         if type(a) is ndarray:
@@ -174,8 +174,8 @@ def point(op: Op, arrays: list, attrs: dict) -> ndarray | None:
         operands = [a for a in operands if type(a) is ndarray]
     if flat.least and operands[flat.lead].size < flat.least:
         return None
-    r = flat.call(*operands)
-    return flat.large(operands) if r is None and operands[flat.lead].size > flat.limit else r
+    r = flat.call(*operands) if out is None else flat.call(*operands, out)
+    return flat.large(operands, out) if r is None and operands[flat.lead].size > flat.limit else r
 
 
 def common(arrays: list) -> np.dtype | None:

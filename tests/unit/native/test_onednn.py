@@ -185,6 +185,24 @@ def test_convolution_and_its_gradients(case, layout):
     agree("convolution_weight", g, x, out=np.empty_like(w), shape=w.shape, **attrs)
 
 
+def test_row_major_images_are_read_as_they_are_or_reordered_not_copied_into_columns():
+    def steps(c, o, kernel, groups):
+        x, w = t(2, c, 12, 12), t(o, c // groups, kernel, kernel)
+        pad = kernel // 2
+        attrs = dict(stride=(1, 1), padding=(pad, pad), dilation=(1, 1), groups=groups)
+        y = t(2, o, 12, 12)
+        rest = dict(transposed=False, output_padding=(0, 0))
+        calls = (("convolution", (x, w, None), y, {**attrs, **rest}), ("convolution_input", (y, w), x, {**attrs, "shape": x.shape}),
+                 ("convolution_weight", (y, x), w, {**attrs, "shape": w.shape}))
+        for name, operands, out, options in calls:
+            views = tuple(view(a) if isinstance(a, np.ndarray) else a for a in operands)
+            yield onednn_ops.primitive(LibCall(name, views, (view(out),), options, None, ())).names
+
+    assert all(len(names) == 1 for names in steps(32, 48, 1, 1))
+    for case in ((32, 32, 3, 32), (32, 48, 3, 1)):
+        assert not any("gemm:" in name for names in steps(*case) for name in names)
+
+
 @pytest.mark.parametrize("groups, extra", ((1, (0, 0)), (2, (1, 1)), (1, (1, 0))))
 def test_transposed_convolution(groups, extra):
     x, w, b = t(2, 4, 5, 6), t(4, 6 // groups, 3, 3), t(6)

@@ -1,6 +1,7 @@
 """Layers beyond one forward pass: errors, lazy shapes, packed sequences, checkpoints, hints, legacy arguments."""
 from __future__ import annotations
 
+import contextlib
 import copy
 import warnings
 
@@ -260,6 +261,25 @@ def test_batch_norm_running_statistics_and_old_checkpoints():
     assert layer.running_mean.tolist() == [0, 0, 0] and layer.running_var.tolist() == [1, 1, 1]
     with pytest.raises(RuntimeError, match='track_running_stats=False'):
         nn.InstanceNorm1d(3).load_state_dict({'running_mean': x(3)})
+
+
+def test_batch_norm_moves_its_statistics_outside_the_history():
+    """The same bits whether or not somebody watches (under a mode every operator of the update is seen)."""
+    def trained(mode):
+        layer = nn.BatchNorm2d(3, momentum=0.25)
+        mean, version = layer.running_mean, layer.running_mean._version
+        with mode:
+            y = layer((x(4, 3, 5, 5) * 2 + 1).requires_grad_())
+        assert layer.running_mean is mean and mean._version > version and not mean.requires_grad and mean.grad_fn is None
+        assert y.requires_grad and torch.is_grad_enabled() and layer.num_batches_tracked.item() == 1
+        y.sum().backward()
+        return layer
+    plain, watched = trained(contextlib.nullcontext()), trained(torch.overrides.TorchFunctionMode())
+    np.testing.assert_array_equal(plain.running_mean.numpy(), watched.running_mean.numpy())
+    np.testing.assert_array_equal(plain.running_var.numpy(), watched.running_var.numpy())
+    batch = (x(4, 3, 5, 5) * 2 + 1).numpy().astype(np.float64)
+    np.testing.assert_allclose(plain.running_mean.numpy(), 0.25 * batch.mean((0, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(plain.running_var.numpy(), 0.75 + 0.25 * batch.var((0, 2, 3), ddof=1), rtol=1e-5)
 
 
 def test_embedding_options():

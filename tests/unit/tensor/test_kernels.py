@@ -10,6 +10,7 @@ import pellucid
 import pellucid.nn.functional as TF
 from pellucid import native
 from pellucid.core.config import config
+from pellucid.native import isa, onednn
 from pellucid.ops.op import REGISTRY
 from pellucid.tensor import kernels
 
@@ -282,6 +283,83 @@ def test_a_saved_operand_that_was_written_is_noticed() -> None:
     y.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         z.sum().backward()
+
+
+# ---------------------------------------------------------------------------------------------------- in place
+def activated(name: str, inplace: bool, n: int = BIG):
+    """(the result, its operand's gradient, where the result lies, where the operand lay)."""
+    pellucid.manual_seed(3)
+    x = (pellucid.randn(n) * 4).requires_grad_()
+    y = x + 0
+    before = y.data_ptr()
+    z = getattr(TF, name)(y, inplace=inplace)
+    (z * z).sum().backward()
+    return z.detach(), x.grad, z.data_ptr(), before
+
+
+@pytest.mark.parametrize("n", (7, BIG))
+@pytest.mark.parametrize("name", ("relu", "relu6", "hardtanh", "silu", "hardswish", "elu"))
+def test_activations_in_place_are_the_same_in_the_same_memory(name: str, n: int) -> None:
+    want, slope, *_ = activated(name, False, n)
+    got, grad, after, before = activated(name, True, n)
+    np.testing.assert_array_equal(got.numpy(), want.numpy())
+    np.testing.assert_array_equal(grad.numpy(), slope.numpy())
+    assert after == before
+
+
+def test_in_place_what_the_derivative_needs_is_kept_once() -> None:
+    for name, copies in (("relu6", 0), ("relu", 0), ("silu", 1)):
+        y = pellucid.randn(BIG).requires_grad_() + 0
+        memory = y._a
+        z = getattr(TF, name)(y, inplace=True)
+        saved = [s[0] if type(s) is tuple else s._a for s in z.grad_fn._saved if s is not None]
+        assert z is y and y._a is memory and [a is not memory for a in saved] == [bool(copies)], name
+        z.add_(1)
+        if copies:
+            z.sum().backward()
+        else:
+            with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+                z.sum().backward()
+
+
+def test_in_place_aliases_see_the_write_and_leaves_refuse_it() -> None:
+    x = pellucid.randn(BIG)
+    other, part = x.detach(), x[:5]
+    want = TF.relu6(x)
+    TF.relu6(x, inplace=True)
+    np.testing.assert_array_equal(other.numpy(), want.numpy())
+    np.testing.assert_array_equal(part.numpy(), want.numpy()[:5])
+    y = pellucid.randn(BIG).requires_grad_() + 0
+    view = y[:5]
+    TF.relu6(y, inplace=True)
+    assert view.grad_fn is not None and view.sum().backward() is None
+    with pytest.raises(RuntimeError, match="leaf Variable"):
+        TF.relu6(pellucid.randn(BIG).requires_grad_(), inplace=True)
+    frozen = pellucid.from_numpy(np.ones(BIG, np.float32))
+    frozen._a.flags.writeable = False
+    with pytest.raises(RuntimeError, match="read-only"):
+        TF.relu6(frozen, inplace=True)
+
+
+def test_counters_count_in_place() -> None:
+    n = pellucid.tensor(0)
+    version = n._version
+    assert n.add_(1) is n and n.mul_(6).sub_(2).item() == 4 and n._version == version + 3 and n.dtype is pellucid.int64
+    with pytest.raises(RuntimeError, match="can't be cast"):
+        n.div_(2)
+
+
+# ---------------------------------------------------------------------------------------------------- convolutions of row-major images
+@pytest.mark.skipif(onednn.library() is None, reason="oneDNN is not installed")
+def test_one_convolution_of_row_major_images_is_one_library_call() -> None:
+    kernels.forget()
+    pellucid.conv2d(pellucid.randn(2, 32, 9, 9), pellucid.randn(48, 32, 3, 3))
+    call, = [c for key, c in kernels._calls.items() if key[0].name == "convolution"]
+    assert (call.exe.report["kernels"], call.exe.report["library_calls"]) == (0, 1)
+    kernels.forget()
+    pellucid.conv2d(pellucid.randn(8, 64, 4, 4), pellucid.randn(64, 64, 3, 3), padding=1)      # small images have code of their own
+    call, = [c for key, c in kernels._calls.items() if key[0].name == "convolution"]
+    assert call.exe.report["extern_calls"] == (isa.host_isa().registers >= 32)
 
 
 # ---------------------------------------------------------------------------------------------------- what is kept

@@ -222,3 +222,8 @@ def test_nothing_is_left():
     y = x[1:] + 1
     del x, y
     assert state.slow == before
+
+
+def test_large_in_place_activations_touch_no_memory():
+    x = pellucid.empty(1 << 24, device="meta")
+    assert x.relu_().sigmoid_() is x and x.is_meta

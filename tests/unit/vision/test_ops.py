@@ -308,6 +308,7 @@ def test_frozen_normalisation() -> None:
 
 
 def test_pyramid() -> None:
+    torch.manual_seed(0)
     x = OrderedDict(fine=torch.randn(1, 3, 8, 8), coarse=torch.randn(1, 5, 4, 4))
     model = ops.FeaturePyramidNetwork([3, 5], 4, extra_blocks=pyramid.LastLevelMaxPool())
     out = model(x)
