@@ -224,7 +224,8 @@ def overwrite(op: Op, t, args: tuple, kwargs: dict) -> bool:
     """`t` = op(t) by a kernel that writes to the memory it reads, for an elementwise operator of one operand. False, and nothing done,
     where there is no such kernel, or views, hooks and the like need more care."""
     x, fn = t._a, t._fn
-    if type(t) not in PLAIN or isinstance(x, Geometry) or (x.dtype is not F32 and x.dtype is not F64) or t._x is not None or not x.flags.writeable or not config.kernels:
+    if type(t) not in PLAIN or isinstance(x, Geometry) or (x.dtype is not F32 and x.dtype is not F64) or t._x is not None \
+            or not x.flags.writeable or not config.kernels:
         return False
     if type(fn) in (Untracked, Invalid) or t._st is not None and t._st.views or watched() or local.before_write is not None:
         return False
