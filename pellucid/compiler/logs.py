@@ -88,7 +88,9 @@ def recompiled(fn: Callable, change: Any) -> None:
 
 
 def compiled(fn: Callable, entry: Any, count: int) -> None:
-    """A version was made."""
+    """A version was made. Its plan, which a program from the cache lacks, is made for those who asked only."""
+    if not any([LOGGERS[kind].isEnabledFor(logging.INFO) for kind in ("compiles", "guards", "graph_code", "kernel_code", "fusion")]):
+        return
     plans = [p for x in (entry.execute, *([entry.joint.execute] if entry.joint else ())) if (p := getattr(x, "plan", None)) is not None]
     kernels = [k for p in plans for k in p.kernels]
     say("compiles", fn, lambda: f"version {count}: {len(entry.graph.nodes)} operators, {len(kernels)} kernels, "

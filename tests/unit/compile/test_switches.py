@@ -261,3 +261,11 @@ def test_what_pytorch_programs_ask():
     assert {"llvm", "eager", "inductor"} <= set(compiler.list_backends())
     f = pellucid.compile(lambda x: x + compiler.is_exporting() + (compiler.cudagraph_mark_step_begin() is None), backend="eager", fullgraph=True)
     assert f(pellucid.ones(1)).item() == 2
+
+
+def test_no_plan_is_made_where_nobody_asked_for_messages(monkeypatch):
+    made = []
+    monkeypatch.setattr("pellucid.native.execute.Executable.plan", property(lambda self: made.append(self)))
+    f = pellucid.compile(lambda x: (x * 2 + 1).relu(), fullgraph=True)
+    f(pellucid.ones(64))
+    assert not made
