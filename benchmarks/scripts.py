@@ -11,6 +11,7 @@ code (`side`), which notes the value and the time of every `backward()` (a step,
 from __future__ import annotations
 
 import argparse
+import gzip
 import importlib
 import json
 import os
@@ -55,9 +56,11 @@ def play(folder: Path, data: Path) -> None:
 
 
 def digits(folder: Path, data: Path) -> None:
-    """MNIST where torchvision's MNIST(root) looks: ../data, and data."""
+    """MNIST where torchvision's MNIST(root) looks: ../data, and data; unpacked, since packed files are fetched anew."""
     for root in (folder.parent / "data", folder / "data"):
         shutil.copytree(data / "mnist-small", root, dirs_exist_ok=True)
+        for packed in root.rglob("*.gz"):
+            packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ SCRIPTS = (
     Script("mnist_rnn", "examples/mnist_rnn", ("main.py", "--epochs", "1"), prepare=digits, vision=True),
     Script("mnist_forward_forward", "examples/mnist_forward_forward", ("main.py", "--epochs", "2", "--no_accel"), prepare=digits, vision=True),
     Script("vae", "examples/vae", ("main.py", "--epochs", "1"), prepare=digits, vision=True),
-    Script("siamese_network", "examples/siamese_network", ("main.py", "--epochs", "1"), prepare=digits, vision=True),
+    Script("siamese_network", "examples/siamese_network", ("main.py", "--epochs", "1", "--batch-size", "8"), prepare=digits, vision=True),
     Script("dcgan", "examples/dcgan", ("main.py", "--dataset", "fake", "--niter", "1", "--manualSeed", "1"), vision=True),
 )
 
