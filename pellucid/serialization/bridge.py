@@ -20,8 +20,8 @@ from ..nn.parameter import Parameter
 from ..tensor import F, Size, Tensor
 from ..tensor.storages import WITHOUT_CLASS, TypedStorage, UntypedStorage
 
-__all__ = ["WITHOUT_CLASS", "Module", "Parameter", "Parts", "Size", "Tensor", "TypedStorage", "UntypedStorage", "parameter", "parts", "plain", "sparse",
-           "storage_parts", "tensor"]
+__all__ = ["WITHOUT_CLASS", "Module", "Parameter", "Parts", "Size", "Tensor", "TypedStorage", "UntypedStorage", "parameter", "parts", "plain",
+           "sparse", "storage_parts", "tensor"]
 
 
 class Parts(NamedTuple):
