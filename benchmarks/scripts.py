@@ -11,6 +11,7 @@ code (`side`), which notes the value and the time of every `backward()` (a step,
 from __future__ import annotations
 
 import argparse
+import gzip
 import importlib
 import json
 import os
@@ -20,6 +21,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from _side_by_side import ROOT, THREADS
 
@@ -55,9 +58,39 @@ def play(folder: Path, data: Path) -> None:
 
 
 def digits(folder: Path, data: Path) -> None:
-    """MNIST where torchvision's MNIST(root) looks: ../data, and data."""
+    """MNIST where torchvision's MNIST(root) looks: ../data, and data; unpacked, since packed files are fetched anew."""
     for root in (folder.parent / "data", folder / "data"):
         shutil.copytree(data / "mnist-small", root, dirs_exist_ok=True)
+        for packed in root.rglob("*.gz"):
+            packed.with_suffix("").write_bytes(gzip.decompress(packed.read_bytes()))
+
+
+def photographs(folder: Path, data: Path) -> None:
+    """Twenty images of each class of CIFAR-10 to train on and four for validation, in folders by class, as main.py of imagenet reads."""
+    with tarfile.open(data / "cifar10-jpeg.tar.gz") as archive:
+        for member in archive:
+            _, part, *rest = Path(member.name).parts
+            if member.isfile() and int(rest[1].partition(".")[0]) < (20 if part == "train" else 4):
+                target = folder / "pictures" / ("train" if part == "train" else "val") / "/".join(rest)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(archive.extractfile(member).read())      # type: ignore[union-attr]
+
+
+def mosaics(folder: Path, data: Path) -> None:
+    """Eight pictures of 256 by 256 where super_resolution looks for BSDS300; and what it takes from `six`, which few have today."""
+    photographs(folder, data)
+    found = sorted((folder / "pictures" / "train").rglob("*.jpg"))
+    for part, count in (("train", 8), ("test", 1)):
+        target = folder / "dataset" / "BSDS300" / "images" / part
+        target.mkdir(parents=True)
+        for n in range(count):
+            picture = Image.new("RGB", (256, 256))
+            for at in range(64):
+                picture.paste(Image.open(found[(n * 23 + at) % len(found)]), (at % 8 * 32, at // 8 * 32))
+            picture.save(target / f"{n}.png")
+    (folder / "six").mkdir()
+    (folder / "six" / "__init__.py").touch()
+    (folder / "six" / "moves.py").write_text("import urllib.request\n")
 
 
 @dataclass(frozen=True)
@@ -78,6 +111,7 @@ class Script:
 LM = ("main.py", "--data", "text", "--epochs", "1", "--batch_size", "4", "--emsize", "100", "--nhid", "100")
 GPT = ("train.py", "config/train_shakespeare_char.py", "--device=cpu", "--eval_iters=2", "--log_interval=10", "--block_size=64",
        "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--max_iters=100", "--lr_decay_iters=100", "--dtype=float32")
+RESNET = ("--epochs", "1", "-b", "4", "-j", "0", "--seed", "1")
 
 # At its own rate of 20 the GRU is chaotic: PyTorch nudged by one rounding leaves itself as fast (1e-6 in 40 steps, 1e-4 in 45).
 # Compiled, PyTorch draws other random numbers than it does by itself; so nothing is dropped there.
@@ -97,8 +131,13 @@ SCRIPTS = (
     Script("mnist_rnn", "examples/mnist_rnn", ("main.py", "--epochs", "1"), prepare=digits, vision=True),
     Script("mnist_forward_forward", "examples/mnist_forward_forward", ("main.py", "--epochs", "2", "--no_accel"), prepare=digits, vision=True),
     Script("vae", "examples/vae", ("main.py", "--epochs", "1"), prepare=digits, vision=True),
-    Script("siamese_network", "examples/siamese_network", ("main.py", "--epochs", "1"), prepare=digits, vision=True),
-    Script("dcgan", "examples/dcgan", ("main.py", "--dataset", "fake", "--niter", "1", "--manualSeed", "1"), vision=True),
+    Script("siamese_network", "examples/siamese_network", ("main.py", "--epochs", "1", "--batch-size", "8"), prepare=digits, vision=True),
+    Script("dcgan", "examples/dcgan",
+           ("main.py", "--dataset", "fake", "--niter", "1", "--manualSeed", "1", "--workers", "0", "--batchSize", "8"), vision=True),
+    Script("imagenet dummy", "examples/imagenet", ("main.py", "--dummy", *RESNET), vision=True),
+    Script("imagenet", "examples/imagenet", ("main.py", "pictures", *RESNET), prepare=photographs, vision=True),
+    Script("super_resolution", "examples/super_resolution", ("main.py", "--upscale_factor", "4", "--batchSize", "2", "--threads", "0"),
+           prepare=mosaics, vision=True),
 )
 
 

@@ -15,12 +15,13 @@ from ..core.dtype import dtype
 from ..core.late import late
 from ..core.spec import contiguous_strides
 from ..core.storage import Storage
+from ..nn.modules.module import Module
 from ..nn.parameter import Parameter
 from ..tensor import F, Size, Tensor
 from ..tensor.storages import WITHOUT_CLASS, TypedStorage, UntypedStorage
 
-__all__ = ["WITHOUT_CLASS", "Parameter", "Parts", "Size", "Tensor", "TypedStorage", "UntypedStorage", "parameter", "parts", "plain", "sparse",
-           "storage_parts", "tensor"]
+__all__ = ["WITHOUT_CLASS", "Module", "Parameter", "Parts", "Size", "Tensor", "TypedStorage", "UntypedStorage", "parameter", "parts", "plain",
+           "sparse", "storage_parts", "tensor"]
 
 
 class Parts(NamedTuple):

@@ -1,15 +1,19 @@
 """Writing the pickle stream of a checkpoint: the inverse of `interpreter` and `names`, opcode for opcode as PyTorch's.
 
-In: tensors, plain containers, numbers, strings, dtypes, devices, sizes, NumPy values. Out: a protocol-2 pickle stream
-and the list of storages it names. True always: whatever is emitted, `load` reads back, and so does PyTorch's `load`
-(with weights_only=True, but for NumPy values, frozenset and defaultdict, which PyTorch reads only with False); any
-other object raises TypeError before a byte is written; an object met twice is written once and referred to.
+In: tensors, plain containers, numbers, strings, dtypes, devices, sizes, NumPy values; modules, and other objects, by the name
+of their class and their state. Out: a protocol-2 pickle stream and the list of storages it names. True always: whatever is
+emitted, `load` reads back (objects of other classes than nn's where the caller allows these), and so does PyTorch's `load`
+(with weights_only=True, but for NumPy values, frozenset and defaultdict, which PyTorch reads only with False); what no
+name leads to raises TypeError before a byte is written; an object met twice is written once and referred to.
 """
 
 from __future__ import annotations
 
+import copyreg
 import struct
+import sys
 from collections import Counter, OrderedDict, defaultdict
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any, Callable
 
 import numpy as np
@@ -20,10 +24,12 @@ from ..core.errors import fail
 from . import bridge
 from .limits import Limits
 from .names import STORAGE_NAMES, UNTYPED
+from .objects import canonical
 
 __all__ = ["Emitter", "StoredArray"]
 
 _BATCH = 1000                                             # items an APPENDS or SETITEMS takes, as in Python's pickle
+_OLD_NAMES = {"builtins": "__builtin__", "copyreg": "copy_reg"}      # as protocol 2 spells them
 _FACTORIES = (list, dict, set, int, float, str, tuple, bool)
 
 
@@ -111,7 +117,9 @@ class Emitter:
             return Emitter.save_storage
         if isinstance(obj, np.generic):
             return Emitter.save_numpy_scalar
-        _refuse(obj)
+        if isinstance(obj, (type, FunctionType, BuiltinFunctionType)):
+            return Emitter.save_reference
+        return Emitter.save_object
 
     # -- plain values ----------------------------------------------------------------------------------------------
 
@@ -257,6 +265,44 @@ class Emitter:
         self._call("torch", "Size", tuple(obj))
         self._memoize(obj)
 
+    # -- whole objects ---------------------------------------------------------------------------------------------
+
+    def save_reference(self, obj: Any, name: str | None = None) -> None:
+        """A class or function: its module and name, where these lead to it."""
+        name, module = name or getattr(obj, "__qualname__", None), getattr(obj, "__module__", None)
+        held = sys.modules.get(module) if isinstance(module, str) else None
+        if held is None or vars(held).get(name) is not obj:
+            if "<" in str(name):
+                why = "it was defined inside a function, or is a lambda, so that no name leads to it"
+            else:
+                why = f"it is not what {module}.{name} leads to"
+            fail(TypeError, "P517", f"cannot save {module}.{name}: {why}",
+                 fix="define it by name at the top level of a module; of a model, save model.state_dict()")
+        self._global(_OLD_NAMES.get(module, canonical(module)), name)
+
+    def save_object(self, obj: Any) -> None:
+        """Any other object, as pickle has it: what makes it, its items, its state."""
+        reduce = copyreg.dispatch_table.get(type(obj))
+        try:
+            parts = reduce(obj) if reduce else obj.__reduce_ex__(2)
+        except TypeError as error:
+            _refuse(obj, str(error))
+        if isinstance(parts, str):
+            return self.save_reference(obj, parts)
+        function, args, state, items, pairs, setter = (*parts, None, None, None, None)[:6]
+        if setter is not None or function is getattr or function is copyreg.__newobj_ex__:   # type: ignore[attr-defined]
+            _refuse(obj, "how it is made again is not written in these files")
+        new = function is copyreg.__newobj__                                                 # type: ignore[attr-defined]
+        self.save_reference(args[0] if new else function)
+        self.save_tuple(args[1:] if new else args)
+        self.out += b"\x81" if new else b"R"
+        self._memoize(obj)
+        self._items([(item,) for item in items or ()], b"a", b"e", marked_rest=True)
+        self._items(list(pairs or ()), b"s", b"u", marked_rest=True)
+        if state is not None:
+            self.save(state)
+            self.out += b"b"
+
     # -- tensors ---------------------------------------------------------------------------------------------------
 
     def save_tensor(self, obj: Any) -> None:
@@ -394,22 +440,16 @@ class Emitter:
         self.out += b"b"
 
 
-def _refuse(obj: Any) -> None:
+def _refuse(obj: Any, why: str) -> None:
     """Raise the TypeError that says what to do instead of saving `obj`."""
     name = f"{type(obj).__module__}.{type(obj).__qualname__}"
-    if callable(getattr(obj, "state_dict", None)):
+    if isinstance(obj, ModuleType) or callable(obj):
+        hint = "code is found by name after loading: save what it needs as plain values"
+    elif callable(getattr(obj, "state_dict", None)):
         hint = "save obj.state_dict(), and restore it with load_state_dict()"
-    elif isinstance(obj, tuple):
-        hint = "save tuple(obj) or obj._asdict()"
-    elif isinstance(obj, (dict, list, set, str, int, float)):
-        base = next(kind.__name__ for kind in (dict, list, set, str, int, float) if isinstance(obj, kind))
-        hint = f"save {base}(obj)"
-    elif callable(obj):
-        hint = "functions and classes are code: save what they need as plain values, and find them by name after loading"
     else:
         hint = "save its contents as dicts, lists, numbers, strings and tensors (vars(obj) is a start)"
-    fail(TypeError, "P510", f"cannot save a {name}: checkpoints hold only tensors, plain containers, numbers, strings and NumPy values, "
-         "so that loading one never runs code", fix=hint)
+    fail(TypeError, "P510", f"cannot save a {name}: {why}", fix=hint)
 
 
 _WRITERS: dict[type, Callable[[Emitter, Any], None]] = {

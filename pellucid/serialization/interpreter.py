@@ -1,11 +1,12 @@
-"""A pickle stream read as data: an interpreter of the pickle opcodes that can only build plain values.
+"""A pickle stream read as data: an interpreter of the pickle opcodes that can only build plain values, and what `objects` allows.
 
 In: a `Cursor` over the bytes; `find(module, name)`, which turns a global's name into a plain value or a `Builder` and
 refuses all others; `persistent(id)`, which turns a persistent id into a plain value; `set_state(interpreter, target,
-state)`, which sets the state of other than plain containers where that is allowed. Out: the object the stream
-describes. True always: no name is imported, no attribute of a found object is looked up, no method of a built object is
-called except those of exact list, dict and set; containers form a tree or a DAG of bounded depth, never a cycle (a
-container is closed to writing once it lies in another), so that freeing and walking what was built is safe.
+state)`, which sets the state of other than plain containers where that is allowed; `objects`, which alone touches the
+classes the caller allowed. Out: the object the stream describes. True always: no name is imported, no attribute of a found
+object is looked up here, no method of a built object is called except those of exact list, dict and set; containers form a
+tree or a DAG of bounded depth, never a cycle (one is closed to writing once it lies in another), so that freeing and
+walking what was built is safe.
 Opcodes: https://github.com/python/cpython/blob/main/Lib/pickletools.py, protocols 2 to 5; those of protocols 0 and 1
 that nothing since Python 2.3 emits, and the EXT, INST and OBJ families, are refused by name.
 """
@@ -24,7 +25,8 @@ from .limits import Budget, Limits
 __all__ = ["Builder", "Cursor", "Interpreter", "plain_attributes"]
 
 _DAMAGED = "the file is damaged or was altered: fetch it again, or save it again with torch.save or pellucid.save"
-_STATE_DICT = "save model.state_dict() (or plain dicts, lists and tensors) instead of whole objects"
+_STATE_DICT = ("save model.state_dict() (or plain dicts, lists and tensors) instead of whole objects; or, if you trust the file, allow the "
+               "classes it names: with pellucid.serialization.safe_globals([...])")
 _DICTS = (dict, OrderedDict, defaultdict, Counter)
 _CONTAINERS = (list, set, tuple, frozenset, *_DICTS)
 
@@ -123,12 +125,14 @@ class Interpreter:
         find: Callable[[str, str], Any],
         persistent: Callable[[Any], Any],
         set_state: Callable[["Interpreter", Any, Any], bool],
+        objects: Any,
         limits: Limits,
         budget: Budget,
         encoding: str = "utf-8",
     ):
         self.cursor, self.file = cursor, cursor.file
         self.find, self.persistent, self.set_state = find, persistent, set_state
+        self.objects = objects
         self.limits, self.budget, self.encoding = limits, budget, encoding
         self.stack: list[Any] = []
         self.marks: list[int] = []
@@ -262,6 +266,12 @@ class Interpreter:
         if old.expanded + new.expanded > self.limits.expanded:
             raise self.over("more items (by repeated references to the same containers)", self.limits.expanded, "expanded")
 
+    def include(self, target: Any, items: list[Any]) -> None:
+        """Account for `items` about to become part of an object."""
+        if id(target) not in self.shapes:                 # what an allowed function returned
+            self.register(target, _Shape(1, 1, False))
+        self.extend(target, items)
+
     def check_key(self, key: Any) -> None:
         """Refuse dictionary keys whose hash or comparison could be slow, or could call anything but C code of plain types."""
         kind = type(key)
@@ -277,12 +287,14 @@ class Interpreter:
                 raise self.over("longer keys", 10_000, "unusual_keys")
             for part in key:
                 self.check_key(part)
-        elif kind not in (int, complex, dtype, device):
+        elif kind not in (int, complex, dtype, device) and not self.objects.hashable(kind):
             raise self.corrupt("a dictionary key or set element is of a type that cannot be one", kind.__name__)
 
     def fill_dict(self, target: Any, pairs: list[Any]) -> None:
         """Write the flat list key, value, key, value, ... into a dict of one of the plain classes."""
         if type(target) not in _DICTS:
+            if self.objects.fill(self, target, pairs):
+                return
             raise self.unsafe("Can only SETITEM on plain dictionaries.", type(target).__name__)
         if len(pairs) % 2:
             raise self.corrupt("a dictionary has a key without a value")
@@ -366,6 +378,8 @@ class Interpreter:
 
     def append_to(self, target: Any, items: list[Any]) -> None:
         if type(target) is not list:
+            if self.objects.extend(self, target, items):
+                return
             raise self.unsafe("Can only APPEND to lists.", type(target).__name__)
         self.extend(target, items)
         target.extend(items)
@@ -421,24 +435,37 @@ class Interpreter:
         self.stack.append(self.find(module, name))
 
     def op_reduce(self) -> None:
-        """Build the value a Builder makes of a tuple of arguments. Serves REDUCE and NEWOBJ."""
+        """Build what a Builder, or a function or class the caller allowed, makes of a tuple of arguments."""
         args, callee = self.pop(), self.pop()
-        if type(callee) is not Builder or callee.build is None:
-            raise self.unsafe("The file calls something that is not allowed.", getattr(callee, "name", type(callee).__name__))
+        self.make(callee, args, self.objects.call)
+
+    def op_newobj(self) -> None:
+        """The same for a class whose objects get their state later."""
+        args, callee = self.pop(), self.pop()
+        self.make(callee, args, self.objects.new)
+
+    def make(self, callee: Any, args: Any, other: Callable[["Interpreter", Any, tuple], Any]) -> None:
         if type(args) is not tuple:
             raise self.corrupt("REDUCE needs a tuple of arguments")
+        own = type(callee) is Builder
+        if own and callee.build is None:
+            raise self.unsafe("The file calls something that is not allowed.", callee.name)
+        name = callee.name if own else getattr(callee, "__qualname__", type(callee).__name__)
+        shape = self.contain(*args) if not own else None
+        if shape is not None and shape.callable:
+            raise self.unsafe("A class or function is passed where a value belongs, which is not allowed.", name)
         try:
-            result = callee.build(self, *args)
+            result = callee.build(self, *args) if own else other(self, callee, args)
         except CheckpointError:
             raise
         except MemoryError:
-            raise CheckpointLimitError(f"not enough memory for {callee.name}", file=self.file) from None
+            raise CheckpointLimitError(f"not enough memory for {name}", file=self.file) from None
         except Exception as error:                        # a wrong number or kind of arguments, by any route
-            raise self.corrupt(f"wrong arguments for {callee.name}", f"{type(error).__name__}: {error}") from None
-        if type(result) in _CONTAINERS and id(result) not in self.shapes:
-            shape = self.contain(*args)
+            raise self.corrupt(f"wrong arguments for {name}", f"{type(error).__name__}: {error}") from (None if own else error)
+        if (type(result) in _CONTAINERS or self.objects.builds(type(result))) and id(result) not in self.shapes:
+            shape = shape or self.contain(*args)
             if shape.callable and type(result) is not defaultdict:
-                raise self.unsafe("A class or function is passed where a value belongs, which is not allowed.", callee.name)
+                raise self.unsafe("A class or function is passed where a value belongs, which is not allowed.", name)
             self.register(result, shape._replace(callable=False))
         self.stack.append(result)
 
@@ -453,8 +480,17 @@ class Interpreter:
             old = self.shapes[id(target)]
             self.shapes[id(target)] = _Shape(max(old.depth, shape.depth), old.expanded + shape.expanded, False)
             vars(target).update(attributes)
-        elif not self.set_state(self, target, state):
-            raise self.unsafe("Can only build the state of OrderedDicts, NumPy arrays and NumPy dtypes.", type(target).__name__)
+        elif not self.set_state(self, target, state) and not self.build_object(target, state):
+            raise self.unsafe("Can only build the state of OrderedDicts, NumPy arrays and dtypes, and of objects of allowed classes.",
+                              type(target).__name__)
+
+    def build_object(self, target: Any, state: Any) -> bool:
+        try:
+            return self.objects.set_state(self, target, state)
+        except CheckpointError:
+            raise
+        except Exception as error:                        # of the class's own __setstate__
+            raise self.corrupt(f"an object of class {type(target).__qualname__} cannot take its state", f"{type(error).__name__}: {error}") from error
 
 
 def _handlers() -> dict[int, Callable[[Interpreter], None]]:
@@ -486,7 +522,7 @@ def _handlers() -> dict[int, Callable[[Interpreter], None]]:
         "]": lambda s: s.op_empty(list), "}": lambda s: s.op_empty(dict), "\x8f": lambda s: s.op_empty(set),
         "a": I.op_append, "e": I.op_appends, "s": I.op_setitem, "u": I.op_setitems, "\x90": I.op_additems, "\x91": I.op_frozenset,
         "h": lambda s: s.op_get(1), "j": lambda s: s.op_get(4), "q": lambda s: s.op_put(1), "r": lambda s: s.op_put(4), "\x94": I.op_memoize,
-        "c": I.op_global, "\x93": I.op_stack_global, "R": I.op_reduce, "\x81": I.op_reduce, "b": I.op_build,
+        "c": I.op_global, "\x93": I.op_stack_global, "R": I.op_reduce, "\x81": I.op_newobj, "b": I.op_build,
     }
     return {ord(code): handler for code, handler in table.items()}
 

@@ -2,7 +2,8 @@
 
 In: a module and a name, as the pickle stream spells them (`torch` and `pellucid` alike; Python 2's module names too).
 Out: a plain value (a dtype), or a `Builder` that makes tensors, parameters or plain containers out of checked arguments.
-True always: a name outside the table is refused with what it is and how to mend it; nothing is ever imported by name.
+True always: a name outside the table, which `objects` does not know either, is refused with what it is and how to mend it;
+nothing is ever imported by name.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from ..core.layout import sparse_coo
 from . import bridge, numpy_values
 from .errors import CorruptCheckpointError, UnsafeCheckpointError, UnsupportedCheckpointError, brief
 from .interpreter import Builder, Interpreter, plain_attributes
+from .objects import Objects, canonical
 from .storages import LoadedStorage, strided_view
 
-__all__ = ["STORAGE_NAMES", "UNTYPED", "find", "persistent_storage"]
+__all__ = ["STORAGE_NAMES", "UNTYPED", "find", "persistent"]
 
 UNTYPED = "UntypedStorage"
 STORAGE_NAMES: dict[dtype, str] = {d: f"{d.type_name}Storage" for d in ALL if d not in bridge.WITHOUT_CLASS}
@@ -306,7 +308,6 @@ def _table() -> dict[tuple[str, str], Any]:
 
 
 _TABLE = _table()
-_OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _WHOLE_MODULE = ("torch.nn.modules", "torchvision.models", "torch.jit", "torch.fx")
 _NO_FORM = {
     "_rebuild_qtensor": "a quantised tensor", "_rebuild_nested_tensor": "a nested tensor", "_rebuild_sparse_csr_tensor": "a sparse tensor",
@@ -315,12 +316,12 @@ _NO_FORM = {
 }
 
 
-def find(module: str, name: str, file: str) -> Any:
-    """The value or Builder of a global. Raises UnsafeCheckpointError or UnsupportedCheckpointError for all others."""
-    module = _OLD_MODULES.get(module, module)
-    if module == "pellucid" or module.startswith("pellucid."):
-        module = "torch" + module[len("pellucid") :]
+def find(module: str, name: str, file: str, objects: Objects) -> Any:
+    """The value, Builder or allowed class or function of a global. Raises UnsafeCheckpointError or UnsupportedCheckpointError for all others."""
+    module = canonical(module)
     known = _TABLE.get((module, name))
+    if known is None:
+        known = objects.find(module, name)
     if known is not None:
         return known
     spelled = f"{module}.{name}"[:200]
@@ -333,25 +334,30 @@ def find(module: str, name: str, file: str) -> Any:
     if module.startswith(_WHOLE_MODULE) or module == "__main__":
         raise UnsafeCheckpointError(
             f"Weights only load failed. GLOBAL {spelled} was not an allowed global by default. The file holds a whole object (such as a "
-            "model saved with torch.save(model, ...)), which only running its author's code could restore; pellucid never does that.",
+            "model saved with torch.save(model, ...)) of a class that was not allowed; nothing of it was imported or run.",
             file=file, found=f"a pickled object of class {spelled}",
-            mend="where the class is defined, run torch.save(model.state_dict(), path); here, build the model and call "
-                 "model.load_state_dict(pellucid.load(path))",
+            mend=f"if you trust the file, import the class and load within pellucid.serialization.safe_globals([{name}]); or, where it was "
+                 "written, run torch.save(model.state_dict(), path) and here model.load_state_dict(pellucid.load(path))",
         )
     raise UnsafeCheckpointError(
-        f"Weights only load failed. GLOBAL {spelled} was not an allowed global by default: only tensors and plain containers are read.",
+        f"Weights only load failed. GLOBAL {spelled} was not an allowed global by default: only tensors, plain containers and "
+        "modules of nn are read.",
         file=file, found=f"a reference to {spelled}; nothing of it was imported or run",
-        mend="where the file was written, save state_dict()s, dicts, lists, numbers, strings and tensors instead of other objects. "
+        mend="where the file was written, save state_dict()s, dicts, lists, numbers, strings and tensors instead of other objects; or, if "
+             f"you trust it and what it names, load within pellucid.serialization.safe_globals([{name[:80]}]). "
              "If you do not know the file's author, do not open it with anything that unpickles",
     )
 
 
-def persistent_storage(storages: Any, identifier: Any, file: str) -> LoadedStorage:
-    """The storage a persistent id names: ("storage", type, key, location, count[, view])."""
+def persistent(storages: Any, identifier: Any, file: str) -> Any:
+    """The storage a persistent id names: ("storage", type, key, location, count[, view]); or the class of a whole module, which the
+    format before PyTorch 1.6 writes as ("module", class, file, source)."""
     tag = identifier[0] if type(identifier) is tuple and identifier else None
     tag = tag.decode("latin1") if type(tag) is bytes else tag
     if type(tag) is not str or tag != "storage" or not 5 <= len(identifier) <= 6:
         if type(tag) is str and tag == "module":
+            if len(identifier) == 4 and isinstance(identifier[1], type):     # its class, which `find` allowed, and its source
+                return identifier[1]
             raise UnsafeCheckpointError(
                 "Weights only load failed. The file holds a whole module with its source code; pellucid does not restore code.",
                 file=file, mend="in PyTorch, run torch.save(model.state_dict(), path) and load that",

@@ -1,8 +1,8 @@
 """`load`: checkpoints of PyTorch and pellucid, read without unpickling.
 
 In: a path or file-like object holding a `.pt` file (zip, or the format before PyTorch 1.6) or a `.safetensors` file.
-Out: the object that was saved, built of tensors and plain containers. True always: nothing named in the file is
-imported or called; memory is bounded by the file's size; whatever is wrong with the file raises a `CheckpointError`.
+Out: the object that was saved, built of tensors, plain containers, modules of `nn` and what the caller allowed with
+`safe_globals`. True always: nothing named in the file is imported, or called unless it was allowed; memory is bounded by the file's size; whatever is wrong with the file raises a `CheckpointError`.
 Formats: https://pytorch.org/docs/stable/notes/serialization.html
 """
 
@@ -16,13 +16,14 @@ from . import safetensors
 from .errors import CheckpointError, CheckpointLimitError, CorruptCheckpointError, TruncatedCheckpointError, UnsupportedCheckpointError, brief
 from .interpreter import Cursor, Interpreter
 from .limits import Budget, Limits
-from .names import find, persistent_storage
+from .names import find, persistent
 from .numpy_values import set_state
+from .objects import Noting, Objects
 from .source import Source, is_path
 from .storages import LegacyStorages, Restore, ZipStorages, restorer
 from .zip_reader import LOCAL_MAGIC, ZipReader, check_not_foreign
 
-__all__ = ["load"]
+__all__ = ["get_unsafe_globals_in_checkpoint", "load"]
 
 LEGACY_MAGIC, LEGACY_VERSION = 0x1950A86A20F9469CFC6C, 1001
 _ENCODINGS = ("utf-8", "utf8", "ascii", "ASCII", "latin1", "latin-1", "bytes")
@@ -45,7 +46,8 @@ def load(
         map_location: where storages go, as in PyTorch: None, a device or its name, a dict of names, or a callable
             `(storage, location) -> storage or None`.
         pickle_module: accepted for compatibility; only None and the standard `pickle` (which is not used).
-        weights_only: accepted for compatibility. Both values read the same closed set of types.
+        weights_only: accepted for compatibility. Both values read the same: tensors, plain containers, modules of `nn`, and objects
+            of the classes allowed by `serialization.safe_globals` or `add_safe_globals`.
         mmap: map the file instead of reading it: tensors are loaded when touched, and writing to them changes memory
             only. Checksums are not verified. `f` must be a path to a zip-format file.
         limits: bounds on what the file may ask for (default `Limits()`).
@@ -114,6 +116,30 @@ def _load_zip(source: Source, restore: Restore, limits: Limits, mapped: bool, en
     return _checked(interpreter, interpreter.run())
 
 
+def get_unsafe_globals_in_checkpoint(f: Any) -> list[str]:
+    """The classes and functions that a `.pt` file names and `load` would refuse, as "module.name"; nothing of them is run.
+
+    Raises ValueError where `f` is not of the zip format, or holds TorchScript.
+    """
+    with Source(f) as source:
+        if source.size < 4 or source.read(0, 4, "the first bytes") != LOCAL_MAGIC:
+            raise ValueError("Expected input to be a checkpoint returned by torch.save")
+        limits = Limits()
+        archive = ZipReader(source, limits)
+        if "constants.pkl" in archive or "data.pkl" not in archive:
+            raise ValueError("Expected input to be a checkpoint returned by torch.save but got a torchscript checkpoint")
+        data = archive.read("data.pkl", limits.pickle_bytes)
+        cursor = Cursor(lambda place, length: data[place : place + length], 0, len(data), source.name)
+        noting, objects, refused = Noting(), Objects(), []
+        Interpreter(cursor, noting.note, lambda identifier: noting, lambda *_: False, noting, limits, Budget(source.size, source.name)).run()
+        for module, name in noting.names:
+            try:
+                find(module, name, source.name, objects)
+            except CheckpointError:
+                refused.append(f"{module}.{name}")
+        return refused
+
+
 def _checked(interpreter: Interpreter, result: Any) -> Any:
     """What was read, looked at once more now that the storages have their bytes."""
     for check in interpreter.checks:
@@ -129,11 +155,13 @@ def load_bare(f: Any, *, encoding: str = "utf-8", limits: Limits | None = None) 
 
 
 def _interpreter(cursor: Cursor, storages: Any, limits: Limits, source: Source, encoding: str) -> Interpreter:
+    objects = Objects()
     return Interpreter(
         cursor,
-        find=partial(find, file=source.name),
-        persistent=lambda identifier: persistent_storage(storages, identifier, source.name),
+        find=partial(find, file=source.name, objects=objects),
+        persistent=lambda identifier: persistent(storages, identifier, source.name),
         set_state=set_state,
+        objects=objects,
         limits=limits,
         budget=Budget(source.size, source.name),
         encoding=encoding,

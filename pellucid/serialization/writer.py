@@ -36,8 +36,9 @@ def save(
     Args:
         obj: tensors, parameters, dtypes, devices, sizes, None, bool, int, float, complex, str, bytes, bytearray, tuple,
             list, dict, set, frozenset, OrderedDict (with attributes, such as a state_dict's `_metadata`), defaultdict,
-            Counter, storages, NumPy scalars and arrays of plain dtypes. A module or optimizer is saved by its
-            `state_dict()`.
+            Counter, storages, NumPy scalars and arrays of plain dtypes; modules of `nn`. Objects of other classes are written as
+            pickle does, by the class's name and the object's state; `load` needs these classes in `serialization.safe_globals`.
+            A module or optimizer is best saved by its `state_dict()`.
         f: a path, replaced atomically; or an object with `write`, written front to back (no `seek` is needed).
         pickle_module: accepted for compatibility; only None and the standard `pickle` (which is not used).
         pickle_protocol: accepted for compatibility; the stream is always of protocol 2, which every reader knows.
@@ -45,7 +46,7 @@ def save(
 
     Views are saved with the whole storage they look at; save `t.clone()` to keep only the view.
 
-    Raises TypeError for other objects, ValueError for objects that contain themselves, RuntimeError where one storage
+    Raises TypeError for what no name leads to (lambdas, classes defined in functions) and what has no state to save, ValueError for objects that contain themselves, RuntimeError where one storage
     is seen with two dtypes, OSError where the file cannot be written.
     """
     if pickle_module is not None and getattr(pickle_module, "__name__", None) != "pickle":

@@ -82,6 +82,10 @@ class Hooks(OrderedDict):
             self.flag.append(True)  # after the hook is there: see Module._any_hook_left
         Changes.count += 1
 
+    def __reduce_ex__(self, protocol: Any) -> tuple:
+        """As a plain dictionary, which is what PyTorch's modules have; Module.__setstate__ makes it one of these again."""
+        return OrderedDict, (), None, None, iter(list(self.items()))
+
 
 def add_hook(hooks: OrderedDict, hook: Callable, prepend: bool = False, flags: tuple = ()) -> RemovableHandle:
     """Put ``hook`` into ``hooks``. ``flags``: pairs (dictionary, whether to mark the hook in it)."""

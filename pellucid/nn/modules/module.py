@@ -407,6 +407,9 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
         self.__dict__.update(state)
         # Objects pickled by an older version may lack what was added since.
         self._add_missing_hook_dicts()
+        for name in CALL_HOOKS:
+            if type(hooks := self.__dict__[name]) is not Hooks:
+                setattr(self, name, hooks)
         self.__dict__.setdefault("_non_persistent_buffers_set", set())
         self.__dict__.setdefault("_is_full_backward_hook", None)
 

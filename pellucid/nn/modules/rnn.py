@@ -89,6 +89,13 @@ class RNNBase(Module):
         # Read by attribute each time, so that a parametrisation or a swapped tensor is seen.
         return [getattr(self, name) for name in self._flat_weights_names]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """PyTorch's modules hold these two lists; here they are computed."""
+        return super().__getstate__() | {"_flat_weights_names": self._flat_weights_names, "_flat_weights": self._flat_weights}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({name: value for name, value in state.items() if name not in ("_flat_weights_names", "_flat_weights")})
+
     def flatten_parameters(self) -> None:
         """Nothing to do on a CPU; there for programs written for GPUs."""
 

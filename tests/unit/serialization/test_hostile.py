@@ -127,6 +127,7 @@ def patched(data: bytes, old: bytes, new: bytes, last: bool = False) -> bytes:
 
 
 GOOD = pt(tensor())
+LINEAR = g("torch.nn.modules.linear", "Linear") + b")\x81"
 EOCD = struct.Struct("<4sHHHHIIH")
 
 
@@ -215,7 +216,21 @@ PICKLES: dict[str, tuple[bytes, type[CheckpointError]]] = {
     "a name that is not UTF-8": (pt(b"c\xff\xfe\nb\n"), CORRUPT),
     "STACK_GLOBAL of numbers": (pt(i(1), i(2), b"\x93"), CORRUPT),
     # whole objects
-    "module": (pt(g("torch.nn.modules.linear", "Linear"), EMPTY, b"\x81", DICT, b"b"), UNSAFE),
+    "module, called": (pt(call("torch.nn.modules.linear", "Linear", i(1 << 40), i(1 << 40))), UNSAFE),
+    "module, made with arguments": (pt(g("torch.nn.modules.linear", "Linear"), ints(4, 4), b"\x81"), UNSAFE),
+    "module, its state a list": (pt(LINEAR, b"]", b"b"), CORRUPT),
+    "module with another forward": (pt(LINEAR, DICT, u("forward"), g("torch.nn.functional", "relu"), b"s", b"b"), UNSAFE),
+    "module with another __class__": (pt(LINEAR, DICT, u("__class__"), i(1), b"s", b"b"), UNSAFE),
+    "module with code for a name": (pt(LINEAR, DICT, u("x;import os"), i(1), b"s", b"b"), UNSAFE),
+    "module in itself": (pt(LINEAR, b"q\x00", DICT, u("_modules"), DICT, u("a"), b"h\x00", b"s", b"s", b"b"), CORRUPT),
+    "module with a class of the closed set": (pt(LINEAR, DICT, u("kind"), g("collections", "OrderedDict"), b"s", b"b"), UNSAFE),
+    "what is no module": (pt(g("torch.nn.modules.module", "Hooks"), EMPTY, b"\x81"), UNSAFE),
+    "what nn imports": (pt(g("torch.nn.modules.rnn", "warnings")), UNSAFE),
+    "a private function of nn": (pt(g("torch.nn.functional", "_unwrap")), UNSAFE),
+    "a function of nn, called": (pt(call("torch.nn.functional", "relu", tensor())), UNSAFE),
+    "a module of nn that is not loaded": (pt(g("torch.nn.modules.antigravity", "Linear")), UNSAFE),
+    "items for a module": (pt(LINEAR, u("a"), i(1), b"s"), UNSAFE),
+    "an item for a module": (pt(LINEAR, i(1), b"a"), UNSAFE),
     "user's class": (pt(g("__main__", "Net"), EMPTY, b"\x81"), UNSAFE),
     "object": (pt(g("builtins", "object"), EMPTY, b"\x81"), UNSAFE),
     "argparse": (pt(g("argparse", "Namespace"), EMPTY, b"\x81"), UNSAFE),
@@ -597,10 +612,10 @@ def test_errors_name_what_was_found_and_how_to_mend_it(tmp_path: Path) -> None:
     with pytest.raises(pickle.UnpicklingError, match="GLOBAL os.system was not an allowed global by default") as caught:
         load(path)
     assert caught.value.found.startswith("a reference to os.system") and "state_dict" in caught.value.mend
-    for kind in ("zip", "legacy"):
-        with pytest.raises(UnsafeCheckpointError, match="torch.nn.modules.linear.Linear") as caught:
-            load(GOLDEN / f"module.{kind}.pt")
-        assert "model.state_dict()" in caught.value.mend and "load_state_dict" in caught.value.mend
+    path.write_bytes(PICKLES["user's class"][0])
+    with pytest.raises(UnsafeCheckpointError, match="__main__.Net") as caught:
+        load(path)
+    assert "model.state_dict()" in caught.value.mend and "safe_globals([Net])" in caught.value.mend
     copied = pickle.loads(pickle.dumps(caught.value))
     assert type(copied) is UnsafeCheckpointError and str(copied) == str(caught.value)
 
