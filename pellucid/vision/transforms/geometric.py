@@ -13,6 +13,7 @@ import numpy as np
 
 import pellucid as torch
 
+from ...core.dtype import get_default_dtype
 from ...core.errors import fail
 from ...tensor import Tensor
 from .. import tv_tensors
@@ -100,7 +101,7 @@ class RandomResizedCrop(_EachPart):
         low, high = _log(ratio)
         for _ in range(10):
             area = height * width * uniform(scale[0], scale[1])
-            aspect = float(np.exp(np.float32(uniform(low, high))))
+            aspect = float(np.exp(get_default_dtype().np.type(uniform(low, high))))
             w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if 0 < w <= width and 0 < h <= height:
                 return integer(0, height - h + 1), integer(0, width - w + 1), h, w
@@ -120,10 +121,10 @@ class RandomResizedCrop(_EachPart):
 
 
 def _log(ratio: Any) -> list[float]:
-    """The logarithms of the bounds, as torchvision has them: in float32."""
-    key = tuple(ratio)
+    """The logarithms of the bounds, as torchvision has them: in the default dtype."""
+    key = *ratio, get_default_dtype()
     if key not in _logarithms:
-        _logarithms[key] = torch.log(torch.tensor(key)).tolist()
+        _logarithms[key] = torch.log(torch.tensor(key[:-1])).tolist()
     return _logarithms[key]
 
 
@@ -498,7 +499,7 @@ class RandomErasing(RandomApplied):
         low, high = _log(ratio)
         for _ in range(10):
             area = height * width * uniform(scale[0], scale[1])
-            aspect = float(np.exp(np.float32(uniform(low, high))))
+            aspect = float(np.exp(get_default_dtype().np.type(uniform(low, high))))
             h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
             if h < height and w < width:
                 v = torch.empty([channels, h, w]).normal_() if value is None else torch.tensor(value)[:, None, None]

@@ -10,6 +10,7 @@ import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ...core.dtype import float32, get_default_dtype
 from ...core.errors import fail
 from ...core.rng import default_engine
 from ...nn import Module
@@ -23,9 +24,10 @@ from .functional.dispatch import is_pure_tensor
 _ALONE = object()               # the structure of a sample that is one image
 
 
-def uniform(low: float, high: float) -> float:
-    """A float32 draw of the global generator: `torch.empty(1).uniform_(low, high).item()`."""
-    return default_engine().one_uniform(low, high)
+def uniform(low: float = 0.0, high: float = 1.0) -> float:
+    """A draw of the global generator in the default dtype: `torch.empty(1).uniform_(low, high).item()`."""
+    kind = get_default_dtype()
+    return default_engine().one_uniform(low, high) if kind is float32 else float(default_engine().uniform((1,), low, high, kind.np)[0])
 
 
 def integer(low: int, high: int) -> int:
@@ -35,7 +37,7 @@ def integer(low: int, high: int) -> int:
 
 def chance() -> float:
     """A draw from 0 to 1: `torch.rand(1).item()`."""
-    return default_engine().one_uniform()
+    return uniform()
 
 
 # `get_params` asks them too. A compiled caller runs them, each time: what they give is no constant.

@@ -17,6 +17,7 @@ import pellucid as torch  # noqa: E402
 from pellucid.vision import transforms as T  # noqa: E402
 from pellucid.vision import tv_tensors as tv  # noqa: E402
 from pellucid.vision.transforms import functional as F  # noqa: E402
+from pellucid.vision.transforms.transform import chance, uniform  # noqa: E402
 from pellucid.vision.transforms import v2 as V  # noqa: E402
 
 from . import transform_cases as cases  # noqa: E402
@@ -270,3 +271,15 @@ def test_functions_of_boxes() -> None:
     assert V.Pad(1)(V.SetClampingMode(None)(boxes))[1].tolist() == [6, 6, 31, 41]
     with pytest.raises(ValueError, match="`old_format` has to be passed"):
         F.convert_bounding_box_format(plain, new_format="XYXY")
+
+
+def test_choices_are_drawn_in_the_default_dtype():
+    """As torch.empty(1).uniform_() is: float64 draws take two words of the generator."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        torch.manual_seed(3)
+        found = [uniform(0.2, 0.9), chance()]
+        torch.manual_seed(3)
+        assert found == [torch.empty(1).uniform_(0.2, 0.9).item(), torch.rand(1).item()]
+    finally:
+        torch.set_default_dtype(torch.float32)
