@@ -11,10 +11,11 @@ from ..core import dtype as dt
 from ..core.errors import describe, fail
 from ..ops.dispatch import local, state
 from ..ops.op import POINT, F, Op
+from .calls import FACTORS, factors_by_name
 from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, next_seq, node_extras, watch_view, wrap
 from .devices import takes
 from .eager import F32, F64, check_inference, intercepted, record
-from .eager import check_overlap as overlap_with
+from .eager import check_internal_overlap, check_overlap as overlap_with
 from .fake import Geometry
 from .overrides import overridden
 
@@ -58,17 +59,6 @@ def check_writable(t) -> None:
     if t._rg and t._fn is None:
         fail(RuntimeError, "P320", "a leaf Variable that requires grad is being used in an in-place operation.", got=describe(t),
              fix="wrap the update in `with pellucid.no_grad():`, or work on a clone()")
-
-
-def check_overlap(t) -> None:
-    """Refuse to write through an expanded tensor."""
-    a = t._a
-    if a.size > 1 and 0 in a.strides:
-        for n, s in zip(a.shape, a.strides):
-            if n > 1 and s == 0:
-                fail(RuntimeError, "P323", "unsupported operation: more than one element of the written-to tensor refers to a "
-                     "single memory location. Please clone() the tensor before performing the operation.", got=describe(t),
-                     fix="clone() the expanded tensor first")
 
 
 def write(t, value, name: str) -> None:
@@ -223,6 +213,9 @@ def make_inplace(op: Op, entry):
 
     refuse = getattr(op.front, "refuse_inplace", None)     # what an operator forbids only in place
 
+    factored = op.name in FACTORS
+    uniform = op.name in ("fill", "zero")       # every element gets the same value: written twice, it is the same
+
     def inplace(self, *args, **kwargs):
         if state.slow:
             r = slow_call_inplace(op, self, args, kwargs)
@@ -247,7 +240,12 @@ def make_inplace(op: Op, entry):
         return written(self, *args, **kwargs)
 
     def written(self, *args, **kwargs):
-        check_overlap(self)
+        if factored and len(args) > 1:
+            mended = factors_by_name(op, name, (self, *args), kwargs)
+            if mended is not None:
+                (_, *args), kwargs = mended
+        if not uniform:
+            check_internal_overlap(self)
         check_inference(self)
         if refuse is not None:
             refuse(self)

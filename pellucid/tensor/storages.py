@@ -164,6 +164,15 @@ class UntypedStorage:
         """Whether forked processes share the bytes."""
         return _is_shared(self._storage)
 
+    @property
+    def filename(self) -> str | None:
+        """The file that the bytes are mapped from (`from_file` with shared=True); None for other memory."""
+        a: Any = self._storage.array
+        while isinstance(a, np.ndarray):
+            a = a.base
+        a = a.obj if isinstance(a, memoryview) else a
+        return a.filename if isinstance(a, _MappedFile) and a.shared else None
+
     def is_pinned(self, device: Any = None) -> bool:
         return False
 
@@ -297,6 +306,13 @@ def _dtype_to_storage_type_map() -> dict[dt.dtype, str]:
     return {cls.dtype: name for name, cls in STORAGE_CLASSES.items()}
 
 
+class _MappedFile(mmap.mmap):
+    """A file's mapping that knows which file it is of."""
+
+    filename = ""
+    shared = False
+
+
 def map_file(filename: str | os.PathLike[str], shared: bool, size: int, d: dt.dtype) -> np.ndarray:
     """The first `size` elements of a file as an array over its mapping.
 
@@ -312,7 +328,8 @@ def map_file(filename: str | os.PathLike[str], shared: bool, size: int, d: dt.dt
             file.truncate(nbytes)
         if not nbytes:
             return np.empty(0, d.np)
-        mapped = mmap.mmap(file.fileno(), nbytes, access=mmap.ACCESS_WRITE if shared else mmap.ACCESS_COPY)
+        mapped = _MappedFile(file.fileno(), nbytes, access=mmap.ACCESS_WRITE if shared else mmap.ACCESS_COPY)
+        mapped.filename, mapped.shared = os.fspath(filename), shared
     return np.frombuffer(mapped, d.np)
 
 
@@ -478,7 +495,7 @@ def apply_(self, callable):
 def map_(self, tensor, callable):
     """Replace each element by `callable(own element, the other tensor's)`, in place."""
     _check_callable_use(self, "map_")
-    a, other = self._a, np.broadcast_to(tensor._a, self._a.shape)
+    a, other = self._a, tensor.expand(self._a.shape)._a
     for index in np.ndindex(a.shape):
         a[index] = callable(a[index].item(), other[index].item())
     self._bump()
@@ -488,7 +505,7 @@ def map_(self, tensor, callable):
 def map2_(self, x, y, callable):
     """Replace each element by `callable(own element, x's, y's)`, in place."""
     _check_callable_use(self, "map2_")
-    a, first, second = self._a, np.broadcast_to(x._a, self._a.shape), np.broadcast_to(y._a, self._a.shape)
+    a, first, second = self._a, x.expand(self._a.shape)._a, y.expand(self._a.shape)._a
     for index in np.ndindex(a.shape):
         a[index] = callable(a[index].item(), first[index].item(), second[index].item())
     self._bump()
