@@ -11,7 +11,7 @@ from ..profiler import profile as _profile
 from ..profiler import record_function
 from ..profiler.events import EventList, FunctionEvent, FunctionEventAvg
 
-__all__ = ["EventList", "FunctionEvent", "profile", "record_function"]
+__all__ = ["EventList", "FunctionEvent", "emit_itt", "emit_nvtx", "profile", "record_function"]
 
 
 class profile:
@@ -77,3 +77,26 @@ class profile:
     def export_stacks(self, path: str, metric: str = "self_cpu_time_total") -> None:
         """Write stacks for flame graph tools."""
         self.inner.export_stacks(path, metric)
+
+
+class emit_nvtx:
+    """Ranges for NVIDIA's profiler: with `enabled=False` nothing is done; else RuntimeError on entry, for there is no CUDA."""
+
+    _missing = "CUDA is not available: this build computes on the CPU. pellucid.profiler.profile records what runs there"
+
+    def __init__(self, enabled: bool = True, record_shapes: bool = False):
+        self.enabled, self.record_shapes = enabled, record_shapes
+
+    def __enter__(self) -> emit_nvtx | None:
+        if self.enabled:
+            fail(RuntimeError, "P4604", self._missing, fix="pass enabled=False, or use pellucid.profiler.profile")
+        return None
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+
+class emit_itt(emit_nvtx):
+    """Ranges for Intel's VTune: with `enabled=False` nothing is done; else RuntimeError on entry, for there is no ITT."""
+
+    _missing = "ITT is not available in this build. pellucid.profiler.profile records what runs"

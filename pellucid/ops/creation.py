@@ -1,6 +1,7 @@
 """Operators that make tensors, copy them or change their dtype: full, empty, arange, linspace, eye, clone, to, ..."""
 from __future__ import annotations
 
+import functools
 import math
 
 from ..core.config import config
@@ -488,6 +489,22 @@ def fill(input, value):
 def zero(input):
     """Zeros in `input`'s shape and dtype."""
     return F.fill(input, 0)
+
+
+@composite(forms="inplace", samples=lambda m: [((m.t(4, 3), 1.5), {}), ((m.t(3, 3, 3), 2), {}), ((m.t(8, 3), 0, True), {}), ((m.t(0, 2), 1), {})])
+def fill_diagonal(input, fill_value, wrap=False):
+    """`input` with `fill_value` on its main diagonal; with `wrap` a tall matrix has the diagonal again below a free row."""
+    if input.ndim < 2:
+        fail(RuntimeError, "P219", "dimensions must larger than 1", got=describe(input), fix="give a matrix, or a cube of more dimensions")
+    if input.ndim > 2 and len(set(input.shape)) > 1:
+        fail(RuntimeError, "P219", "all dimensions of input must be of equal length", got=describe(input), fix="give a cube, or a matrix")
+    shape = tuple(input.shape)
+    at = np.indices(shape, sparse=True)
+    if input.ndim > 2 or not wrap:
+        mask = functools.reduce(np.logical_and, [at[0] == k for k in at[1:]])
+    else:
+        mask = at[0] % (shape[1] + 1) == at[1]
+    return F.where(F.index_tensor(mask), _number_for(fill_value, input.dtype), input)
 
 
 # ---------------------------------------------------------------------------------------------------- conversion

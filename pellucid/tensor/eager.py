@@ -370,12 +370,28 @@ def check_overlap(out, operands: tuple) -> None:
                      "a single memory location. Please clone() the tensor before performing the operation.", got=describe(out, t))
 
 
-def check_internal_overlap(t) -> None:
-    """Refuse to write to an expanded tensor."""
+def check_apart(out, operands) -> None:
+    """Refuse to write at indices where an operand lies in the memory that is written to."""
+    a = out._a
+    for t in operands:
+        if isinstance(t, (tuple, list)):
+            check_apart(out, t)
+        elif isinstance(t, Slots) and (t is out or t._st is not None and t._st is out._st) and a.size and t._a.size:
+            b = t._a
+            if a.flags.forc and b.flags.forc and np.may_share_memory(a, b):
+                fail(RuntimeError, "P204", "unsupported operation: some elements of the input tensor and the written-to tensor refer to "
+                     "a single memory location. Please clone() the tensor before performing the operation.", got=describe(out, t))
+
+
+def check_internal_overlap(t, only_warn: str = "") -> None:
+    """Refuse to write to an expanded tensor; the operator `only_warn` warns of it."""
     a = t._a
     if a.size > 1 and 0 in a.strides:
         for n, s in zip(a.shape, a.strides):
             if n > 1 and s == 0:
+                if only_warn:
+                    return warnings.warn(f"Use of {only_warn} on expanded tensors is deprecated. Please clone() the tensor before performing "
+                                         "this operation. This also applies to advanced indexing e.g. tensor[indices] = tensor", stacklevel=4)
                 fail(RuntimeError, "P323", "unsupported operation: more than one element of the written-to tensor refers to a "
                      "single memory location. Please clone() the tensor before performing the operation.", got=describe(t),
                      fix="clone() the expanded tensor first")

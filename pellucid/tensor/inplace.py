@@ -15,10 +15,11 @@ from .calls import FACTORS, factors_by_name
 from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, next_seq, node_extras, watch_view, wrap
 from .devices import takes
 from .eager import F32, F64, check_inference, intercepted, record
-from .eager import check_internal_overlap, check_overlap as overlap_with
+from .eager import check_apart, check_internal_overlap, check_overlap as overlap_with
 from .fake import Geometry
 from .overrides import overridden
 
+_LENIENT = ("index_fill", "index_put", "masked_fill")      # to expanded tensors these may write, with a warning
 _AMBIGUOUS = ("Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the "
               "view and the inplace either both inside the {0} block (if you don't want the inplace to be tracked) or both "
               "outside (if you want the inplace to be tracked).")
@@ -94,6 +95,8 @@ def put(a: np.ndarray, v: np.ndarray, t) -> None:
              fix="clone() it before writing")
     if isinstance(a, Geometry):
         a.write(v, t)
+    elif a.size > 1 and 0 in a.strides:         # several elements in one place: only those that change are written
+        np.copyto(a, v, casting="unsafe", where=(a != v) & ~((a != a) & (v != v)))
     else:
         np.copyto(a, v, casting="unsafe")
 
@@ -213,6 +216,7 @@ def make_inplace(op: Op, entry):
 
     refuse = getattr(op.front, "refuse_inplace", None)     # what an operator forbids only in place
 
+    indexed = op.name.startswith(("index_", "scatter"))
     factored = op.name in FACTORS
     uniform = op.name in ("fill", "zero")       # every element gets the same value: written twice, it is the same
 
@@ -245,7 +249,9 @@ def make_inplace(op: Op, entry):
             if mended is not None:
                 (_, *args), kwargs = mended
         if not uniform:
-            check_internal_overlap(self)
+            check_internal_overlap(self, name if op.name in _LENIENT else "")
+        if indexed:
+            check_apart(self, args)
         check_inference(self)
         if refuse is not None:
             refuse(self)

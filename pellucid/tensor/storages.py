@@ -25,7 +25,7 @@ from ..core.storage import Storage
 from ..ops.creation import unset
 from ..ops.dispatch import local, state
 from .core import Slots
-from .devices import where
+from .devices import refuse_data, where
 from .fake import Geometry, without_data
 from .interop import array_from, to_list
 from .sharing import shared_copy, shared_map
@@ -34,6 +34,11 @@ __all__ = ["METHODS", "STORAGE_CLASSES", "WITHOUT_CLASS", "TypedStorage", "Untyp
 
 
 WITHOUT_CLASS = frozenset((dt.uint16, dt.uint32, dt.uint64, *dt.FLOAT8))      # types younger than the storage classes
+
+
+def _without_bytes(nbytes: int) -> np.ndarray:
+    """What stands for memory on the meta device."""
+    return late.meta().empty((nbytes,), dt.uint8.np)._a
 
 
 def view_of(storage: Storage, d: dt.dtype, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> np.ndarray:
@@ -51,8 +56,9 @@ class UntypedStorage:
     _what = "UntypedStorage"
 
     def __init__(self, size: Any = 0, *, device=None):
-        if where(device) is META:
-            size = Storage(late.meta().memory_for((size * self._kind.itemsize,), dt.uint8.np, (1,)))
+        if where(device) is META and not isinstance(size, Storage):
+            count = size if isinstance(size, int) else len(size)
+            size = Storage(_without_bytes(count * self._kind.itemsize))
         if isinstance(size, Storage):
             self._storage = size
         elif isinstance(size, int):
@@ -141,6 +147,7 @@ class UntypedStorage:
 
     def copy_(self, source: UntypedStorage, non_blocking: bool | None = None) -> UntypedStorage:
         """Copy another storage's elements, converted."""
+        source.cpu()
         self._elements()[...] = source._elements().astype(self._kind.np)
         self._storage.version += 1
         return self
@@ -151,11 +158,14 @@ class UntypedStorage:
 
     def resize_(self, size: int) -> UntypedStorage:
         """Make room for `size` elements, keeping those that fit. Tensors made before keep the old memory."""
-        self._storage.array = _resized(self._storage, size * self._kind.itemsize)
+        nbytes = size * self._kind.itemsize
+        self._storage.array = _without_bytes(nbytes) if self.device is META else _resized(self._storage, nbytes)
         return self
 
     def share_memory_(self) -> UntypedStorage:
         """Move the bytes into memory that forked processes share. Tensors made before keep the old memory."""
+        if self.device is META:
+            fail(RuntimeError, "P3017", "share_memory_: only available on CPU", got=repr(self), fix="a storage on the CPU has bytes")
         if not self.is_shared():
             self._storage.array = shared_copy(self._storage)
         return self
@@ -177,7 +187,9 @@ class UntypedStorage:
         return False
 
     def cpu(self) -> UntypedStorage:
-        """The storage itself, which is on the CPU."""
+        """The storage itself, if it is on the CPU; one on the meta device has no bytes to copy."""
+        if self.device is META:
+            refuse_data()
         return self
 
     def cuda(self, device: Any = None, non_blocking: bool = False) -> UntypedStorage:

@@ -54,3 +54,29 @@ def test_writes_to_expanded_tensors() -> None:
             call()
     assert line.fill_(3).tolist() == [3.0] * 4            # the same value for all: written twice, it is the same
     assert line.zero_().tolist() == [0.0] * 4
+
+
+def test_indexed_writes_to_memory_that_overlaps() -> None:
+    i, y = torch.tensor([2, 1, 0]), torch.rand(6)
+    for call in (lambda: y.index_add_(0, i, y[:3]), lambda: i.scatter_(0, i, i.clone()), lambda: i.index_copy_(0, i.clone(), i),
+                 lambda: y.index_put_((i,), y[:3]), lambda: i.index_fill_(0, i, 0)):
+        with pytest.raises(RuntimeError, match="some elements of the input tensor and the written-to tensor"):
+            call()
+    assert y.index_add_(0, i, y[3:].clone()) is y
+    line = torch.rand(1).expand(6)
+    for call in (lambda: line.masked_fill_(torch.ones(6, dtype=torch.bool), 2.0), lambda: line.index_fill_(0, i, 2.0),
+                 lambda: line.index_put_((i,), torch.full((3,), 2.0))):
+        with pytest.warns(UserWarning, match="on expanded tensors is deprecated"):
+            call()
+        assert line.tolist() == [2.0] * 6
+        line.fill_(0)
+    with pytest.raises(RuntimeError, match="complex Scalar"):
+        y.index_fill_(0, i, 1 + 1j)
+    mask = torch.tensor([True, False])
+    assert torch.ones(2, dtype=torch.int16).masked_fill_(mask, 0.9).tolist() == [0, 1]      # cut to an integer
+    tall = torch.zeros(7, 3).fill_diagonal_(5, wrap=True)
+    assert tall.nonzero().tolist() == [[0, 0], [1, 1], [2, 2], [4, 0], [5, 1], [6, 2]]
+    assert torch.zeros(3, 3, 3).fill_diagonal_(1).nonzero().tolist() == [[k] * 3 for k in range(3)]
+    for bad in (torch.zeros(2), torch.zeros(2, 3, 2)):
+        with pytest.raises(RuntimeError, match="dimensions"):
+            bad.fill_diagonal_(1)
