@@ -92,7 +92,11 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     lv = _level(level)
     if lv is None:
         return UnpackedDualTensor(tensor, None)
-    return UnpackedDualTensor(*lv.parts(tensor))
+    primal, tangent = lv.parts(tensor)
+    if tangent is not None:
+        with lv.beneath():
+            primal = F.alias(primal)            # a view of its own: what is written to it is no write to the dual tensor
+    return UnpackedDualTensor(primal, tangent)
 
 
 class dual_level:
