@@ -44,13 +44,20 @@ from .core.lazy import lazily as _lazily  # noqa: E402
 
 _known_by_other_names()
 
-_LATER = ("__future__", "accelerator", "amp", "array_api", "autograd", "backends", "compiler", "cpu", "cuda", "distributed", "distributions",
-          "fft", "func", "fx", "hub", "jit", "linalg", "masked", "mps", "mtia", "multiprocessing", "onnx", "optim", "overrides", "profiler",
-          "random", "serialization", "signal", "sparse", "special", "testing", "vision", "xpu")
+_LATER = ("__config__", "__future__", "_foreach", "accelerator", "amp", "array_api", "autograd", "backends", "compiler", "cpu", "cuda",
+          "distributed", "distributions",
+          "fft", "func", "futures", "fx", "hub", "jit", "linalg", "masked", "mps", "mtia", "multiprocessing", "onnx", "optim", "overrides", "profiler",
+          "random", "serialization", "signal", "sparse", "special", "testing", "types", "vision", "xpu")
 _FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func", "GradScaler": "amp",
          **dict.fromkeys(("hspmm", "smm", "sparse_coo_tensor", "sspaddmm"), "sparse")}
-__getattr__ = _lazily(__name__, _LATER, _FROM)
-_late.compile = lambda *args, **kwargs: __getattr__("compile")(*args, **kwargs)
+_stored = _lazily(__name__, _LATER, _FROM)
+
+
+def __getattr__(name: str):
+    return getattr(_stored("_foreach"), name) if name.startswith("_foreach_") else _stored(name)
+
+
+_late.compile = lambda *args, **kwargs: _stored("compile")(*args, **kwargs)
 _late.array_namespace = lambda: __getattr__("array_api")
 
 

@@ -15,10 +15,10 @@ from .anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled
 
 __all__ = ["Function", "FunctionCtx", "SavedTensor", "Variable", "backward", "detect_anomaly", "enable_grad", "forward_ad", "function", "functional",
            "grad", "grad_mode", "gradcheck", "gradgradcheck", "graph", "inference_mode", "is_anomaly_check_nan_enabled",
-           "is_anomaly_enabled", "is_multithreading_enabled", "no_grad", "profiler", "profiler_util", "set_detect_anomaly", "set_grad_enabled",
+           "is_anomaly_enabled", "is_multithreading_enabled", "kineto_available", "no_grad", "profiler", "profiler_util", "set_detect_anomaly", "set_grad_enabled",
            "set_multithreading_enabled", "variable"]
 
-__getattr__ = lazily(__name__, ("forward_ad", "functional", "profiler", "profiler_util"))
+__getattr__ = lazily(__name__, ("forward_ad", "functional", "profiler", "profiler_util"), {"kineto_available": "profiler"})
 
 
 def _is_checkpoint_valid() -> bool:

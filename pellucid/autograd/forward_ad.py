@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..core.errors import fail
+from ..core.errors import fail, no_attribute
 from ..func.forward import Jvp
 from ..func.gradients import uncaptured
 from ..ops.dispatch import add_slow, local
@@ -92,7 +92,11 @@ def unpack_dual(tensor: Tensor, *, level: int | None = None) -> UnpackedDualTens
     lv = _level(level)
     if lv is None:
         return UnpackedDualTensor(tensor, None)
-    return UnpackedDualTensor(*lv.parts(tensor))
+    primal, tangent = lv.parts(tensor)
+    if tangent is not None:
+        with lv.beneath():
+            primal = F.alias(primal)            # a view of its own: what is written to it is no write to the dual tensor
+    return UnpackedDualTensor(primal, tangent)
 
 
 class dual_level:
@@ -105,3 +109,11 @@ class dual_level:
     @uncaptured
     def __exit__(self, *exc: Any) -> None:
         exit_dual_level()
+
+
+def __getattr__(name: str) -> int:
+    """`_current_level`: the number of the innermost level, -1 outside of all. Private in PyTorch, too; functions ask by it whether they
+    run in forward mode."""
+    if name == "_current_level":
+        return len(_levels()) - 1
+    raise no_attribute(f"module {__name__!r}", name, lambda: __all__)

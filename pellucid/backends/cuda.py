@@ -1,6 +1,8 @@
 """Availability of CUDA in this build, and its switches: settable, without effect on the CPU (`nn.attention.sdpa_kernel` has one there)."""
 from __future__ import annotations
 
+from enum import Enum as _Enum
+
 _sdp = {"flash": True, "mem_efficient": True, "math": True, "cudnn": True}
 
 
@@ -64,3 +66,28 @@ def enable_cudnn_sdp(enabled: bool) -> None:
 def cudnn_sdp_enabled() -> bool:
     """What `enable_cudnn_sdp` set; True before."""
     return _sdp["cudnn"]
+
+
+class _LinalgBackend(_Enum):
+    """What `preferred_linalg_library` answers with."""
+
+    Default = 0
+    Cusolver = 1
+    Magma = 2
+
+
+_preferred = [_LinalgBackend.Default]
+
+
+def preferred_linalg_library(backend: str | _LinalgBackend | None = None) -> _LinalgBackend:
+    """The library for linear algebra on a GPU, set first if one is named ("default", "cusolver", "magma"). RuntimeError for unknown ones."""
+    if isinstance(backend, str):
+        found = {b.name.lower(): b for b in _LinalgBackend}.get(backend)
+        if found is None:
+            raise RuntimeError("Unknown input value. Choose from: default, cusolver, magma.")
+        _preferred[0] = found
+    elif isinstance(backend, _LinalgBackend):
+        _preferred[0] = backend
+    elif backend is not None:
+        raise RuntimeError("Unknown input value type.")
+    return _preferred[0]

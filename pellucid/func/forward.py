@@ -61,6 +61,10 @@ class Jvp(Level):
     def values_of(self, a: Lifted) -> np.ndarray:
         return readable(a.lower._a)
 
+    def shown(self, a: Lifted) -> str:
+        with self.beneath():
+            return f"{repr(a.lower)[:-1]}, tangent={a.extra!r})" if a.extra is not None else repr(a.lower)
+
     def copied_extra(self, tangent):
         return tangent.clone()
 

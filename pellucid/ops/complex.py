@@ -162,7 +162,8 @@ def complex(real, imag, *, out=None):
     return F.from_parts(real, imag, out=out)
 
 
-@composite(forms="function out", samples=_complex_samples)
+@composite(forms="function out", samples=_complex_samples,
+           exact_out="Expected object of scalar type {Want} but got scalar type {Have} for argument 'out'")
 def polar(abs, angle):
     """A complex tensor from absolute values and angles: `abs * exp(i angle)`."""
     need_tensor(abs, "polar", "abs")

@@ -1,6 +1,7 @@
 """Operators that make tensors, copy them or change their dtype: full, empty, arange, linspace, eye, clone, to, ..."""
 from __future__ import annotations
 
+import functools
 import math
 
 from ..core.config import config
@@ -275,6 +276,17 @@ def range_values(start, end, step, count, dtype):
     return (), {"start": start, "end": end, "step": step, "count": count, "dtype": dtype}
 
 
+def _check_range(fn, start, end, step):
+    if step == 0:
+        fail(RuntimeError, "P218", "step must be nonzero",
+             got=f"{fn}({start}, {end}, {step})", fix="give a step in the direction from start to end")
+    if not (math.isfinite(start) and math.isfinite(end)):
+        fail(RuntimeError, "P218", f"unsupported range: {start} -> {end}", fix="the ends must be finite")
+    if (step > 0 and end < start) or (step < 0 and end > start):
+        fail(RuntimeError, "P218", "upper bound and lower bound inconsistent with step sign", got=f"{fn}({start}, {end}, {step})",
+             fix="give a step in the direction from start to end")
+
+
 @composite(samples=lambda m: [((5,), {}), ((1, 2.5, 0.5), {}), ((3, 3), {}), ((), {"start": 0, "end": 10, "step": 3})],
            **_FACTORY)
 def arange(*args, start=None, end=None, step=None, dtype=None, layout=None, device=None, pin_memory=False,
@@ -294,14 +306,7 @@ def arange(*args, start=None, end=None, step=None, dtype=None, layout=None, devi
     d = _range_dtype(dtype, start, end, step)
     if d.category == dt.INT:                    # PyTorch cuts the bounds to integers first
         start, end, step = int(start), int(end), int(step)
-    if step == 0:
-        fail(RuntimeError, "P218", "step must be nonzero",
-             got=f"arange({start}, {end}, {step})", fix="give a step in the direction from start to end")
-    if not (math.isfinite(start) and math.isfinite(end)):
-        fail(RuntimeError, "P218", f"unsupported range: {start} -> {end}", fix="the ends must be finite")
-    if (step > 0 and end < start) or (step < 0 and end > start):
-        fail(RuntimeError, "P218", "upper bound and lower bound inconsistent with step sign", got=f"arange({start}, {end}, {step})",
-             fix="give a step in the direction from start to end")
+    _check_range("arange", start, end, step)
     count = max(0, -((start - end) // step) if isinstance(step, int) and isinstance(start, int) and isinstance(end, int)
                 else math.ceil((end - start) / step))
     return finish(F.range_values(start, end, step, int(count), d), requires_grad)
@@ -349,39 +354,44 @@ def linspace(start, end, steps, *, dtype=None, layout=None, device=None, pin_mem
     """`steps` numbers evenly spaced from `start` to `end`, both included."""
     check(device)
     start, end = (v.item() if is_tensor(v) else v for v in (start, end))
-    steps = as_int(steps, "linspace", "steps")
+    return finish(F.linspace_values(*_spaced("linspace", start, end, steps, dtype)), requires_grad)
+
+
+def _spaced(fn, start, end, steps, dtype, *others):
+    """(start, end, steps, dtype) of `linspace` and `logspace`, checked; `others`: further numbers that may make it complex."""
+    steps = as_int(steps, fn, "steps")
     if steps < 0:
         fail(RuntimeError, "P218", f"number of steps must be non-negative, got {steps}",
              fix="steps counts the numbers made: 0 or more")
     d = dtype_or_default(dtype)
-    if isinstance(start, complex) or isinstance(end, complex):
+    if any(isinstance(v, complex) for v in (start, end, *others)):
         if dtype is None:
             d = d.to_complex()
         elif d.category < dt.COMPLEX:
-            fail(RuntimeError, "P2905", f"torch.linspace(): inferred dtype {dt.get_default_dtype().to_complex().type_name} can't be safely cast to passed "
+            fail(RuntimeError, "P2905", f"torch.{fn}(): inferred dtype {dt.get_default_dtype().to_complex().type_name} can't be safely cast to passed "
                  f"dtype {d.type_name}", got=f"{start!r}, {end!r}", fix="choose a complex dtype, or pass real numbers")
     if d.category == dt.INT:
         start, end = int(start), int(end)           # the ends are of the result's dtype
-    return finish(F.linspace_values(start, end, steps, d), requires_grad)
+    return start, end, steps, d
 
 
 @composite(samples=lambda m: [((0, 2, 5), {}), ((-1.0, 1.0, 3), {"base": 2.0}), ((1, 2, 0), {})], **_FACTORY)
 def logspace(start, end, steps, base=10.0, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False):
     """`base` to the powers `linspace(start, end, steps)`."""
-    d = dtype_or_default(dtype)
-    if dtype is None and any(isinstance(v, complex) for v in (start, end, base)):
-        d = d.to_complex()
+    check(device)
+    start, end = (v.item() if is_tensor(v) else v for v in (start, end))
+    start, end, steps, d = _spaced("logspace", start, end, steps, dtype, base)
     wide = dt.complex128 if d.category == dt.COMPLEX else dt.float64
-    if d.category == dt.INT:
-        start, end = (int(v.item() if is_tensor(v) else v) for v in (start, end))
     return finish(F.convert(F.pow(base, F.linspace(start, end, steps, dtype=wide)), d), requires_grad)
 
 
-@composite(samples=lambda m: [((0, 4), {}), ((1.0, 2.0, 0.5), {}), ((3, 3), {})])
+@composite(samples=lambda m: [((0, 4), {}), ((1.0, 2.0, 0.5), {}), ((3, 3), {})], **_FACTORY)
 def range_(start=0, end=None, step=1, *, dtype=None, layout=None, device=None, requires_grad=False):
     """Deprecated in PyTorch too: like arange but with `end` included. Use arange."""
     if end is None:
         start, end = 0, start
+    start, end, step = (v.item() if is_tensor(v) else v for v in (start, end, step))
+    _check_range("range", start, end, step)
     count = math.floor((end - start) / step) + 1
     d = dtype_or_default(dtype)
     return finish(F.convert(F.arange(0, count, dtype=dt.float64) * step + start, d), requires_grad)
@@ -479,6 +489,22 @@ def fill(input, value):
 def zero(input):
     """Zeros in `input`'s shape and dtype."""
     return F.fill(input, 0)
+
+
+@composite(forms="inplace", samples=lambda m: [((m.t(4, 3), 1.5), {}), ((m.t(3, 3, 3), 2), {}), ((m.t(8, 3), 0, True), {}), ((m.t(0, 2), 1), {})])
+def fill_diagonal(input, fill_value, wrap=False):
+    """`input` with `fill_value` on its main diagonal; with `wrap` a tall matrix has the diagonal again below a free row."""
+    if input.ndim < 2:
+        fail(RuntimeError, "P219", "dimensions must larger than 1", got=describe(input), fix="give a matrix, or a cube of more dimensions")
+    if input.ndim > 2 and len(set(input.shape)) > 1:
+        fail(RuntimeError, "P219", "all dimensions of input must be of equal length", got=describe(input), fix="give a cube, or a matrix")
+    shape = tuple(input.shape)
+    at = np.indices(shape, sparse=True)
+    if input.ndim > 2 or not wrap:
+        mask = functools.reduce(np.logical_and, [at[0] == k for k in at[1:]])
+    else:
+        mask = at[0] % (shape[1] + 1) == at[1]
+    return F.where(F.index_tensor(mask), _number_for(fill_value, input.dtype), input)
 
 
 # ---------------------------------------------------------------------------------------------------- conversion

@@ -336,6 +336,9 @@ def index_fill(input, dim, index, value):
     if is_tensor(value) and value.ndim:
         fail(RuntimeError, "P219", "index_fill_ only supports a 0-dimensional value tensor, but got tensor with "
              f"{value.ndim} dimension(s).")
+    if isinstance(value, complex) and not input.is_complex():
+        fail(RuntimeError, "P216", "index_fill_(): Converting complex Scalar to non-complex type is not supported", got=repr(value),
+             fix="take .real, or convert the tensor")
     d, i = check_vector("index_fill", input, dim, index)
     v = F.to(value, input.dtype) if is_tensor(value) else F.full((), value, dtype=input.dtype)
     if input.ndim == 0:

@@ -78,7 +78,7 @@ def masked_fill(input, mask, value):
                  fix="use a number, or where(mask, value, input) for values that differ")
         value = F.to(value, input.dtype)
     else:
-        if isinstance(value, complex) and not input.is_complex() or (isinstance(value, float) and input.dtype.category < dt.FLOAT and value != int(value)):
+        if isinstance(value, complex) and not input.is_complex():
             fail(RuntimeError, "P216", f"value cannot be converted to type {input.dtype.type_name} without overflow", got=repr(value))
         d = input.dtype
         value = float(value) if d.category == dt.FLOAT else _number_for(value, d)

@@ -516,6 +516,9 @@ def tile(input, *args, dims=None):
 def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     """Each slice along `dim` repeated, one after another; of the flattened input without `dim`."""
     if repeats is None:
+        if input.ndim != 1 or input.dtype not in (dt.int32, dt.int64):
+            fail(RuntimeError, "P249", "repeat_interleave only accept 1D vector as repeat" if input.ndim != 1 else
+                 "repeats has to be Long or Int tensor", got=describe(input), fix="give the counts as a vector of int64")
         return F.repeat_interleave(F.arange(input.numel()), input, 0)
     if dim is None:
         input, dim = F.reshape(input, (-1,)), 0
@@ -523,6 +526,8 @@ def repeat_interleave(input, repeats=None, dim=None, *, output_size=None):
     if input.ndim == 0:
         input = F.reshape(input, (1,))
     n = input.shape[d]
+    if is_tensor(repeats) and repeats.ndim > 1:
+        fail(RuntimeError, "P249", "repeats must be 0-dim or 1-dim tensor", got=describe(repeats), fix="give the counts as a vector")
     counts = repeats.tolist() if is_tensor(repeats) else [as_int(repeats)]
     counts = counts if isinstance(counts, list) else [counts]
     if len(counts) == 1:
@@ -581,13 +586,14 @@ def roll(input, shifts, dims=None):
     shifts = as_ints(shifts)
     if dims is not None and input.ndim == 0 and as_ints(dims):
         fail(IndexError, "P202", "Dimension specified as 0 but tensor has no dimensions")
-    dims = () if dims is None or dims == () else tuple(wrap_dim(d, input.ndim) for d in as_ints(dims))
+    dims = () if dims is None else as_ints(dims)
     if not shifts:
         fail(RuntimeError, "P249", "`shifts` required")
     if dims and len(dims) != len(shifts):
         fail(RuntimeError, "P249", f"shifts and dimensions must align. shifts: {len(shifts)}, dims:{len(dims)}")
     if not dims and len(shifts) != 1:
         fail(RuntimeError, "P249", f"shifts and dimensions must align. shifts: {len(shifts)}, dims:0")
+    dims = tuple([wrap_dim(d, input.ndim) for d in dims])
     return (input,), {"shifts": shifts, "dims": dims}
 
 
@@ -652,7 +658,8 @@ def combinations(input, r=2, with_replacement=False):
     if r < 0:
         fail(RuntimeError, "P244", f"Expect a non-negative number, but got {r}")
     make = itertools.combinations_with_replacement if with_replacement else itertools.combinations
-    places = np.array(list(make(range(input.shape[0]), r)), np.int64).reshape(-1, r)
+    rows = list(make(range(input.shape[0]), r))
+    places = np.array(rows, np.int64).reshape(len(rows), r)
     return F.index(input, (F.index_tensor(places),)) if r else F.zeros((0,), dtype=input.dtype)
 
 

@@ -5,11 +5,18 @@
     trace.py       and as a file that chrome://tracing and Perfetto open
     annotate.py    `record_function`
     profiler.py    `profile` and its schedule
+    itt.py         Intel's marks, of which there are none
 """
 from __future__ import annotations
 
+from . import itt
 from .annotate import record_function
 from .profiler import DeviceType, ProfilerAction, ProfilerActivity, profile, schedule, supported_activities, tensorboard_trace_handler
 
-__all__ = ["DeviceType", "ProfilerAction", "ProfilerActivity", "profile", "record_function", "schedule", "supported_activities",
+__all__ = ["DeviceType", "ProfilerAction", "ProfilerActivity", "itt", "kineto_available", "profile", "record_function", "schedule", "supported_activities",
            "tensorboard_trace_handler"]
+
+
+def kineto_available() -> bool:
+    """True: operators are recorded. (PyTorch asks this of the library that it records with.)"""
+    return True

@@ -2,15 +2,48 @@
 
 In: the operator, the arguments as the user gave them, and the exception that its front or body raised. Out: the exception
 to raise instead: a TypeError that names function, argument and expected type, or the same exception when it is about
-something else. Nothing here runs unless a call has failed.
+something else; or, for a call in the order of PyTorch before 1.5 (`x.add_(-lr, grad)`), the call in today's order.
+Nothing here runs unless a call has failed or has such an order.
 """
 from __future__ import annotations
+
+import numbers
+import warnings
 
 from ..core.errors import describe, message, nearest
 from ..ops.op import Op
 from .core import Slots
 
 _SHOWN = 6
+
+
+# Operators that once took their factors by position, before the operands they belong to: what these are called now.
+FACTORS = {**dict.fromkeys(("add", "sub"), ("alpha",)), **dict.fromkeys(("addcmul", "addcdiv"), ("value",)),
+           **dict.fromkeys(("addmm", "addbmm", "baddbmm", "addmv", "addr"), ("beta", "alpha"))}
+
+
+def understand(op: Op, args: tuple, kwargs: dict, error: Exception) -> tuple[tuple, dict]:
+    """The call in today's order, if it is in the old one; otherwise raises the better error for it."""
+    mended = factors_by_name(op, op.public, args, kwargs) if isinstance(error, TypeError) and op.name in FACTORS else None
+    if mended is None:
+        raise explain_call(op, args, kwargs, error, 1) from None
+    return mended
+
+
+def factors_by_name(op: Op, called: str, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
+    """`add(x, 0.5, y)` as `add(x, y, alpha=0.5)`, with PyTorch's warning; None if the arguments are not of that form."""
+    names = FACTORS[op.name]
+    operands = [p for p in op.signature.parameters if p not in names]
+    tensors = tuple([a for a in args if isinstance(a, Slots)])
+    factors = [a for a in args if isinstance(a, numbers.Number) and not isinstance(a, Slots)]
+    if len(tensors) != len(operands) or not 0 < len(factors) <= len(names) or len(tensors) + len(factors) != len(args) \
+            or not isinstance(args[-1], Slots) or not kwargs.keys() <= {"out"}:
+        return None
+    given, today = ", ".join([*(f"Number {n}" for n in names[:len(factors)]), *(f"Tensor {n}" for n in operands[1:])]), \
+        ", ".join([*(f"Tensor {n}" for n in operands[1:]), "*", *(f"Number {n} = 1" for n in names)])
+    warnings.warn(f"This overload of {called} is deprecated:\n\t{called}({given})\nConsider using one of the following signatures "
+                  f"instead:\n\t{called}({today})", stacklevel=4)
+    return tensors, {**kwargs, **dict(zip(names, factors))}
 
 
 def explain_call(op: Op, args: tuple, kwargs: dict, error: Exception, depth: int = 1) -> Exception:

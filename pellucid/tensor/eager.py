@@ -24,7 +24,7 @@ from ..ops.canonical import number_as
 from ..ops.dispatch import call_top, local, state
 from ..ops.op import BITWISE, FLOAT, NONE, POINT, VIEW, F, Op
 from . import autocast, devices, kernels
-from .calls import explain_call, wrap_hint
+from .calls import understand, wrap_hint
 from .core import PLAIN, UNTRACKED, Extras, Slots, _Types, new, next_seq, node_extras, watch_view, wrap
 from .fake import Geometry
 from .overrides import override
@@ -339,7 +339,8 @@ def perform(op: Op, args: tuple, kwargs: dict, run):
     try:
         canon = op.front(*args, **kwargs)
     except (TypeError, AttributeError) as error:
-        raise explain_call(op, args, kwargs, error) from None
+        args, kwargs = understand(op, args, kwargs, error)
+        canon = op.front(*args, **kwargs)
     if len(canon) == 3:                       # the front hands the call over to another operator
         name, args, kwargs = canon
         entry = getattr(F, name)
@@ -369,6 +370,33 @@ def check_overlap(out, operands: tuple) -> None:
                      "a single memory location. Please clone() the tensor before performing the operation.", got=describe(out, t))
 
 
+def check_apart(out, operands) -> None:
+    """Refuse to write at indices where an operand lies in the memory that is written to."""
+    a = out._a
+    for t in operands:
+        if isinstance(t, (tuple, list)):
+            check_apart(out, t)
+        elif isinstance(t, Slots) and (t is out or t._st is not None and t._st is out._st) and a.size and t._a.size:
+            b = t._a
+            if a.flags.forc and b.flags.forc and np.may_share_memory(a, b):
+                fail(RuntimeError, "P204", "unsupported operation: some elements of the input tensor and the written-to tensor refer to "
+                     "a single memory location. Please clone() the tensor before performing the operation.", got=describe(out, t))
+
+
+def check_internal_overlap(t, only_warn: str = "") -> None:
+    """Refuse to write to an expanded tensor; the operator `only_warn` warns of it."""
+    a = t._a
+    if a.size > 1 and 0 in a.strides:
+        for n, s in zip(a.shape, a.strides):
+            if n > 1 and s == 0:
+                if only_warn:
+                    return warnings.warn(f"Use of {only_warn} on expanded tensors is deprecated. Please clone() the tensor before performing "
+                                         "this operation. This also applies to advanced indexing e.g. tensor[indices] = tensor", stacklevel=4)
+                fail(RuntimeError, "P323", "unsupported operation: more than one element of the written-to tensor refers to a "
+                     "single memory location. Please clone() the tensor before performing the operation.", got=describe(t),
+                     fix="clone() the expanded tensor first")
+
+
 def interpreted(op: Op, args: tuple, kwargs: dict, run):
     """Any call as an interpreter sees it: `perform`, or a composite's body, whose parts come back to the interpreter."""
     if op.front is not None:
@@ -383,7 +411,8 @@ def interpreted(op: Op, args: tuple, kwargs: dict, run):
     try:
         r = op.body(*args, **kwargs)
     except (TypeError, AttributeError) as error:
-        raise explain_call(op, args, kwargs, error) from None
+        args, kwargs = understand(op, args, kwargs, error)
+        r = op.body(*args, **kwargs)
     return r if out is None else write_out(op, r, out)
 
 
@@ -440,6 +469,8 @@ def write_out(op: Op, r, out, part: str = ""):
         o = out._a = a.duplicate() if isinstance(o, Geometry) else np.empty(a.shape, o.dtype)
         out._st = None
         state.moves += 1
+    else:
+        check_internal_overlap(out)
     if isinstance(o, Geometry):
         o.write(a, out)
     else:

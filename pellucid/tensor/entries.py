@@ -19,7 +19,7 @@ from ..core.storage import Storage
 from ..ops.dispatch import local, state
 from ..ops.op import COMPARE, COMPOSITE, FLOAT, NONE, POINT, SAME, VIEW, F, Op
 from . import eager, kernels
-from .calls import explain_call
+from .calls import understand
 from .core import PLAIN, Slots, new, next_seq, wrap
 from .eager import (ALIASED, B1, F32, F64, I64, apply, asarray, check_operands, explain, general, ndarray, record, rename, slow_call,
                     view_result, write_out)
@@ -53,7 +53,8 @@ def primitive_entry(op: Op):
         try:
             canon = front(*args, **kwargs)
         except (TypeError, AttributeError) as error:
-            raise explain_call(op, args, kwargs, error) from None
+            args, kwargs = understand(op, args, kwargs, error)
+            return entry(*args, **kwargs)
         if len(canon) == 3:                   # the front hands the call over to another operator
             name, args, kwargs = canon
             return getattr(F, name)(*args, **kwargs)
@@ -130,7 +131,8 @@ def view_entry(op: Op):
         try:
             canon = front(*args, **kwargs)
         except (TypeError, AttributeError) as error:
-            raise explain_call(op, args, kwargs, error) from None
+            args, kwargs = understand(op, args, kwargs, error)
+            return entry(*args, **kwargs)
         if len(canon) == 3:
             name, args, kwargs = canon
             return getattr(F, name)(*args, **kwargs)
@@ -151,6 +153,7 @@ def composite_entry(op: Op):
     body = op.body
     names = op.signature.parameters
     makes = "dtype" in names and "input" not in names           # a tensor from nothing: in the dtype of `out`
+    ranges = makes and "end" in names                           # ... and in its shape, if that has as many elements
 
     def entry(*args, **kwargs):
         if state.slow or kwargs and "device" in kwargs and on_meta(kwargs["device"]):
@@ -167,13 +170,15 @@ def composite_entry(op: Op):
                              got=describe(out), fix="leave dtype= out, or give an out of that dtype")
                     kwargs["dtype"] = out.dtype
                 if out is not None:
-                    return write_out(op, entry(*args, **kwargs), out)
+                    r = entry(*args, **kwargs)
+                    return write_out(op, F.reshape(r, out.shape) if ranges and r.numel() == out.numel() else r, out)
             if not ALIASED.isdisjoint(kwargs):
                 kwargs = rename(kwargs, op)
         try:
             return body(*args, **kwargs)
         except (TypeError, AttributeError) as error:
-            raise explain_call(op, args, kwargs, error) from None
+            args, kwargs = understand(op, args, kwargs, error)
+            return entry(*args, **kwargs)
     return entry
 
 
@@ -288,11 +293,13 @@ def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
     kernels.form(op, F32, two, use32), kernels.form(op, F64, two, use64)
     kernels.form(op, F32, number, use_n32), kernels.form(op, F64, number, use_n64)
 
-    def entry(input, other, **kwargs):
+    def entry(input, other, third=None, **kwargs):
         nonlocal cls
-        if state.slow or kwargs or type(input) not in PLAIN:
+        if state.slow or kwargs or type(input) not in PLAIN or third is not None:
             if dunder and not acceptable(other):
                 return NotImplemented
+            if third is not None:               # add(x, 0.5, y), or an error in the front's words
+                return general(op, (input, other, third), kwargs)
             return general(op, (other, input) if reverse else (input, other), kwargs)
         x = input._a
         d = x.dtype

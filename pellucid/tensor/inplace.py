@@ -13,14 +13,16 @@ from ..core.errors import describe, fail
 from ..ops.dispatch import local, state, watched
 from ..ops.op import POINT, F, Op
 from . import kernels
+from .calls import FACTORS, factors_by_name
 from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, next_seq, node_extras, watch_view, wrap
 from .devices import takes
 from .eager import F32, F64, I64, check_inference, intercepted, record
-from .eager import check_overlap as overlap_with
+from .eager import check_apart, check_internal_overlap, check_overlap as overlap_with
 from .fake import Geometry
 from .overrides import overridden
 
 SMALL = 1 << 31
+_LENIENT = ("index_fill", "index_put", "masked_fill")      # to expanded tensors these may write, with a warning
 _AMBIGUOUS = ("Given that this use case is ambiguous and error-prone, it is forbidden. You can clarify your code by moving both the "
               "view and the inplace either both inside the {0} block (if you don't want the inplace to be tracked) or both "
               "outside (if you want the inplace to be tracked).")
@@ -63,17 +65,6 @@ def check_writable(t) -> None:
              fix="wrap the update in `with pellucid.no_grad():`, or work on a clone()")
 
 
-def check_overlap(t) -> None:
-    """Refuse to write through an expanded tensor."""
-    a = t._a
-    if a.size > 1 and 0 in a.strides:
-        for n, s in zip(a.shape, a.strides):
-            if n > 1 and s == 0:
-                fail(RuntimeError, "P323", "unsupported operation: more than one element of the written-to tensor refers to a "
-                     "single memory location. Please clone() the tensor before performing the operation.", got=describe(t),
-                     fix="clone() the expanded tensor first")
-
-
 def write(t, value, name: str) -> None:
     """Put the values of `value` (a recorded result) into `t` and give `t` its history."""
     a, v = t._a, value._a
@@ -107,6 +98,8 @@ def put(a: np.ndarray, v: np.ndarray, t) -> None:
              fix="clone() it before writing")
     if isinstance(a, Geometry):
         a.write(v, t)
+    elif a.size > 1 and 0 in a.strides:         # several elements in one place: only those that change are written
+        np.copyto(a, v, casting="unsafe", where=(a != v) & ~((a != a) & (v != v)))
     else:
         np.copyto(a, v, casting="unsafe")
 
@@ -259,6 +252,10 @@ def make_inplace(op: Op, entry):
 
     refuse = getattr(op.front, "refuse_inplace", None)     # what an operator forbids only in place
 
+    indexed = op.name.startswith(("index_", "scatter"))
+    factored = op.name in FACTORS
+    uniform = op.name in ("fill", "zero")       # every element gets the same value: written twice, it is the same
+
     def inplace(self, *args, **kwargs):
         if state.slow:
             r = slow_call_inplace(op, self, args, kwargs)
@@ -288,7 +285,14 @@ def make_inplace(op: Op, entry):
         return written(self, *args, **kwargs)
 
     def written(self, *args, **kwargs):
-        check_overlap(self)
+        if factored and len(args) > 1:
+            mended = factors_by_name(op, name, (self, *args), kwargs)
+            if mended is not None:
+                (_, *args), kwargs = mended
+        if not uniform:
+            check_internal_overlap(self, name if op.name in _LENIENT else "")
+        if indexed:
+            check_apart(self, args)
         check_inference(self)
         if refuse is not None:
             refuse(self)

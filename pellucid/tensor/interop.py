@@ -87,6 +87,8 @@ def asarray(obj: Any, *, dtype=None, device=None, copy: bool | None = None, requ
     if where(device) is META and not (isinstance(obj, Slots) and (device is None or without_data(obj))):
         return asarray(obj, dtype=dtype, device=CPU, copy=copy, requires_grad=requires_grad).to(META)
     d = _dtype(dtype, "asarray")
+    if copy is False and isinstance(obj, np.generic):
+        raise RuntimeError("can't alias NumPy scalars. Either remove copy=False or transform it in a ndarray.")
     t = _shared(obj, d)
     if t is None:
         if copy is False:
@@ -134,7 +136,7 @@ def array_from(data: Any, d: dt.dtype | None) -> np.ndarray:
     if kind in (list, tuple):
         return _from_sequence(data, d)
     if kind in _NUMBERS:
-        return _cast_numbers(_python_array(data), d or dt.of_number(data), scalar=True)
+        return _cast_numbers(_python_array(data, d), d or dt.of_number(data), scalar=True)
     if isinstance(data, np.ndarray):
         _check_array(data)
         return data.astype(dt.of(data.dtype).np) if d is None else _cast_array(data, d)
@@ -178,7 +180,7 @@ def _from_sequence(data, d: dt.dtype | None) -> np.ndarray:
     target = d or next((of for k, of in ((complex, dt.get_default_dtype().to_complex()), (float, dt.get_default_dtype()),
                                          (int, dt.int64), (bool, dt.bool_)) if k in kinds), dt.get_default_dtype())
     try:
-        a = _python_array(data)
+        a = _python_array(data, d)
     except ValueError:
         _explain_ragged(data)
         raise
@@ -223,7 +225,8 @@ def _unwrapped(data, dtypes: set[dt.dtype]) -> list:
         elif isinstance(x, (list, tuple)):
             x = _unwrapped(x, dtypes)
         elif isinstance(x, (str, bytes)):
-            fail(ValueError, "P021", f"too many dimensions '{type(x).__name__}'",
+            fail(*((ValueError, "P021", f"too many dimensions '{type(x).__name__}'") if x is data[0] else
+                   (TypeError, "P021", f"new(): invalid data type '{type(x).__name__}'")),
                  got=describe(x), fix="strings hold no numbers: convert them first, as in [float(s) for s in words]")
         else:
             a = array_from(x, None)
@@ -233,9 +236,11 @@ def _unwrapped(data, dtypes: set[dt.dtype]) -> list:
     return out
 
 
-def _python_array(data) -> np.ndarray:
-    """`np.array` of Python numbers, integers beyond 64 bits refused."""
+def _python_array(data, d: dt.dtype | None) -> np.ndarray:
+    """`np.array` of Python numbers for dtype `d`, integers beyond 64 bits refused where none is to become a float."""
     a = np.array(data)
+    if d is not None and d.category >= dt.FLOAT and a.dtype.kind == "O" and all(isinstance(x, int) for x in a.flat):
+        return a.astype(np.float64)
     if a.dtype.kind == "u" or (a.dtype.kind == "O" and all(isinstance(x, int) for x in a.flat)):
         if not all(-(1 << 63) <= x < 1 << 64 for x in a.flat):
             fail(ValueError, "P023", "Overflow when unpacking long long",

@@ -25,7 +25,7 @@ from ..core.storage import Storage
 from ..ops.creation import unset
 from ..ops.dispatch import local, state
 from .core import Slots
-from .devices import where
+from .devices import refuse_data, where
 from .fake import Geometry, without_data
 from .interop import array_from, to_list
 from .sharing import shared_copy, shared_map
@@ -34,6 +34,11 @@ __all__ = ["METHODS", "STORAGE_CLASSES", "WITHOUT_CLASS", "TypedStorage", "Untyp
 
 
 WITHOUT_CLASS = frozenset((dt.uint16, dt.uint32, dt.uint64, *dt.FLOAT8))      # types younger than the storage classes
+
+
+def _without_bytes(nbytes: int) -> np.ndarray:
+    """What stands for memory on the meta device."""
+    return late.meta().empty((nbytes,), dt.uint8.np)._a
 
 
 def view_of(storage: Storage, d: dt.dtype, offset: int, size: tuple[int, ...], stride: tuple[int, ...]) -> np.ndarray:
@@ -51,8 +56,9 @@ class UntypedStorage:
     _what = "UntypedStorage"
 
     def __init__(self, size: Any = 0, *, device=None):
-        if where(device) is META:
-            size = Storage(late.meta().memory_for((size * self._kind.itemsize,), dt.uint8.np, (1,)))
+        if where(device) is META and not isinstance(size, Storage):
+            count = size if isinstance(size, int) else len(size)
+            size = Storage(_without_bytes(count * self._kind.itemsize))
         if isinstance(size, Storage):
             self._storage = size
         elif isinstance(size, int):
@@ -141,6 +147,7 @@ class UntypedStorage:
 
     def copy_(self, source: UntypedStorage, non_blocking: bool | None = None) -> UntypedStorage:
         """Copy another storage's elements, converted."""
+        source.cpu()
         self._elements()[...] = source._elements().astype(self._kind.np)
         self._storage.own += 1
         return self
@@ -151,11 +158,14 @@ class UntypedStorage:
 
     def resize_(self, size: int) -> UntypedStorage:
         """Make room for `size` elements, keeping those that fit. Tensors made before keep the old memory."""
-        self._storage.array = _resized(self._storage, size * self._kind.itemsize)
+        nbytes = size * self._kind.itemsize
+        self._storage.array = _without_bytes(nbytes) if self.device is META else _resized(self._storage, nbytes)
         return self
 
     def share_memory_(self) -> UntypedStorage:
         """Move the bytes into memory that forked processes share. Tensors made before keep the old memory."""
+        if self.device is META:
+            fail(RuntimeError, "P3017", "share_memory_: only available on CPU", got=repr(self), fix="a storage on the CPU has bytes")
         if not self.is_shared():
             self._storage.array = shared_copy(self._storage)
         return self
@@ -164,11 +174,22 @@ class UntypedStorage:
         """Whether forked processes share the bytes."""
         return _is_shared(self._storage)
 
+    @property
+    def filename(self) -> str | None:
+        """The file that the bytes are mapped from (`from_file` with shared=True); None for other memory."""
+        a: Any = self._storage.array
+        while isinstance(a, np.ndarray):
+            a = a.base
+        a = a.obj if isinstance(a, memoryview) else a
+        return a.filename if isinstance(a, _MappedFile) and a.shared else None
+
     def is_pinned(self, device: Any = None) -> bool:
         return False
 
     def cpu(self) -> UntypedStorage:
-        """The storage itself, which is on the CPU."""
+        """The storage itself, if it is on the CPU; one on the meta device has no bytes to copy."""
+        if self.device is META:
+            refuse_data()
         return self
 
     def cuda(self, device: Any = None, non_blocking: bool = False) -> UntypedStorage:
@@ -297,6 +318,13 @@ def _dtype_to_storage_type_map() -> dict[dt.dtype, str]:
     return {cls.dtype: name for name, cls in STORAGE_CLASSES.items()}
 
 
+class _MappedFile(mmap.mmap):
+    """A file's mapping that knows which file it is of."""
+
+    filename = ""
+    shared = False
+
+
 def map_file(filename: str | os.PathLike[str], shared: bool, size: int, d: dt.dtype) -> np.ndarray:
     """The first `size` elements of a file as an array over its mapping.
 
@@ -312,7 +340,8 @@ def map_file(filename: str | os.PathLike[str], shared: bool, size: int, d: dt.dt
             file.truncate(nbytes)
         if not nbytes:
             return np.empty(0, d.np)
-        mapped = mmap.mmap(file.fileno(), nbytes, access=mmap.ACCESS_WRITE if shared else mmap.ACCESS_COPY)
+        mapped = _MappedFile(file.fileno(), nbytes, access=mmap.ACCESS_WRITE if shared else mmap.ACCESS_COPY)
+        mapped.filename, mapped.shared = os.fspath(filename), shared
     return np.frombuffer(mapped, d.np)
 
 
@@ -478,7 +507,7 @@ def apply_(self, callable):
 def map_(self, tensor, callable):
     """Replace each element by `callable(own element, the other tensor's)`, in place."""
     _check_callable_use(self, "map_")
-    a, other = self._a, np.broadcast_to(tensor._a, self._a.shape)
+    a, other = self._a, tensor.expand(self._a.shape)._a
     for index in np.ndindex(a.shape):
         a[index] = callable(a[index].item(), other[index].item())
     self._bump()
@@ -488,7 +517,7 @@ def map_(self, tensor, callable):
 def map2_(self, x, y, callable):
     """Replace each element by `callable(own element, x's, y's)`, in place."""
     _check_callable_use(self, "map2_")
-    a, first, second = self._a, np.broadcast_to(x._a, self._a.shape), np.broadcast_to(y._a, self._a.shape)
+    a, first, second = self._a, x.expand(self._a.shape)._a, y.expand(self._a.shape)._a
     for index in np.ndindex(a.shape):
         a[index] = callable(a[index].item(), first[index].item(), second[index].item())
     self._bump()

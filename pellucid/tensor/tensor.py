@@ -430,10 +430,10 @@ class Tensor(Slots):
         return r if type(r) in (float, int, bool, complex) else float(r)
 
     def __int__(self) -> int:
-        return int(self.item() if self._a.size == 1 else not_a_number(self))
+        return int(real_item(self))
 
     def __float__(self) -> float:
-        return float(self.item() if self._a.size == 1 else not_a_number(self))
+        return float(real_item(self))
 
     def __complex__(self) -> complex:
         return complex(self.item() if self._a.size == 1 else not_a_number(self))
@@ -503,6 +503,18 @@ def use_grad(t: Tensor, read: bool) -> None:
     """Tell a tracer that `t.grad` is about to be read or set."""
     if local.stack and local.stack[-1].stays:
         local.stack[-1].use_grad(t, read)
+
+
+def real_item(t: Tensor):
+    """The one element of `t` as a number that float() and int() take."""
+    if t._a.size != 1:
+        not_a_number(t)
+    value = t.item()
+    if type(value) is not complex:
+        return value
+    if value.imag:
+        fail(RuntimeError, "P362", "value cannot be converted to type double without overflow", got=describe(t), fix="take .real first")
+    return value.real
 
 
 def not_a_number(t: Tensor):

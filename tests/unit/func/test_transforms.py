@@ -389,3 +389,18 @@ def test_compiled_functions_with_dual_tensors(x) -> None:
 def test_a_trace_sees_plain_operators(x) -> None:
     graph = torch.trace(lambda x: vmap(grad(f))(x), x)
     assert {"cos", "sin", "mul"} <= {n.op.name for n in graph.nodes}
+
+
+def test_what_is_unpacked_from_a_dual_tensor() -> None:
+    x, t = torch.tensor([1.0, 2.0]), torch.tensor([3.0, 4.0])
+    assert forward_ad._current_level == -1
+    with forward_ad.dual_level():
+        assert forward_ad._current_level == 0
+        dual = forward_ad.make_dual(x, t)
+        first, again = forward_ad.unpack_dual(dual), forward_ad.unpack_dual(dual)
+        assert first.primal is not again.primal and first.tangent is again.tangent is t and torch.equal(first.primal, x)
+        assert "tangent=tensor([3., 4.])" in repr(dual) and "tangent" not in repr(first.primal) + repr(x)
+        square = forward_ad.unpack_dual(dual * dual)
+        assert "tangent" not in repr(square.primal) and square.tangent.tolist() == [6.0, 16.0]
+    with pytest.raises(AttributeError):
+        forward_ad.nothing

@@ -196,3 +196,18 @@ def test_float8_and_bfloat16() -> None:
     x = torch.tensor([1.0, 2.0]).to(torch.float8_e5m2)
     assert x.tolist() == [1, 2] and x.type() == "torch.Float8_e5m2Tensor" and copy.deepcopy(x).dtype is torch.float8_e5m2
     assert torch.ones(1, dtype=torch.bfloat16).storage().tolist() == [1.0] and np.asarray(torch.ones(1)).dtype == np.float32
+
+
+def test_storages_without_bytes() -> None:
+    for size in (0, 100, [1, 2, 3]):
+        for make in (torch.UntypedStorage, torch.TypedStorage):
+            s = make(size, device="meta")
+            assert s.device.type == s.untyped().device.type == "meta" and s.nbytes() == make(size).nbytes() and s.data_ptr() == 0
+            with pytest.raises(NotImplementedError, match="Not available for 'meta'"):
+                s[0]
+            assert s.resize_(10).size() == 10 and s.device.type == "meta"
+            for refused in (s.cpu, lambda s=s: torch.UntypedStorage(10).copy_(s)):
+                with pytest.raises(NotImplementedError, match="Cannot copy out of meta"):
+                    refused()
+            with pytest.raises(RuntimeError, match="only available on CPU"):
+                s.share_memory_()
