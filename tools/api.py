@@ -20,7 +20,7 @@ SPACES = ("", "nn", "nn.functional", "nn.init", "nn.attention", "nn.attention.bi
           "serialization.safetensors", "random", "testing", "cuda", "cpu", "accelerator", "xpu", "mps", "mtia", "hub", "backends", "backends.cuda",
           "compiler",
           "jit", "onnx", "distributed", "overrides", "masked", "signal", "signal.windows", "array_api", "array_api.fft", "array_api.linalg",
-          "func", "amp", "profiler", "autograd.profiler", "autograd.profiler_util", "utils.benchmark", "distributions",
+          "func", "amp", "profiler", "profiler.itt", "futures", "types", "__config__", "autograd.profiler", "autograd.profiler_util", "utils.benchmark", "distributions",
           "distributions.constraints", "distributions.transforms", "vision.datasets", "vision.datasets.utils", "vision.io",
           "vision.transforms", "vision.transforms.functional", "vision.transforms.v2", "vision.tv_tensors")
 

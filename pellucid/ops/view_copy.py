@@ -170,7 +170,7 @@ def split_copy(input, split_size, dim=0):
     return copied(F.split(input, split_size, dim))
 
 
-@composite(forms="function", samples=_X([1, 2], 1))
+@composite(forms="function out", samples=_X([1, 2], 1))
 def split_with_sizes_copy(input, split_sizes, dim=0):
     """Copies of the pieces of `split_with_sizes`."""
     return copied(F.split_with_sizes(input, split_sizes, dim))

@@ -252,6 +252,7 @@ def make_inplace(op: Op, entry):
 
     refuse = getattr(op.front, "refuse_inplace", None)     # what an operator forbids only in place
 
+    grows = op.name == "addbmm"                 # the one whose tensor may become as large as the result, in PyTorch, too
     indexed = op.name.startswith(("index_", "scatter"))
     factored = op.name in FACTORS
     uniform = op.name in ("fill", "zero")       # every element gets the same value: written twice, it is the same
@@ -306,6 +307,8 @@ def make_inplace(op: Op, entry):
             value = entry(self, *args, **kwargs)
             if value._fn is not None and value is not self:
                 keep_overwritten(value._fn, self)
+        if grows and value._a.shape != self._a.shape:
+            self.resize_(value._a.shape)
         write(self, value, name)
         return self
 

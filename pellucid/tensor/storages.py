@@ -132,6 +132,9 @@ class UntypedStorage:
     def _cdata(self) -> int:
         return id(self._storage)
 
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self.nbytes()
+
     def tolist(self) -> list:
         """The elements as Python numbers."""
         return to_list(self._elements())
@@ -486,8 +489,8 @@ def set_(self, source=None, storage_offset: int = 0, size=None, stride=None):
 
 
 # ------------------------------------------------------------------------------------------------ element by element
-def _check_callable_use(self, name: str) -> None:
-    if self._rg:
+def _check_callable_use(self, name: str, *others) -> None:
+    if any([t._rg for t in (self, *others)]):
         raise RuntimeError(f"Can't call {name}() on Variable that requires grad. Use var.detach().{name}() instead.")
 
 
@@ -506,7 +509,7 @@ def apply_(self, callable):
 
 def map_(self, tensor, callable):
     """Replace each element by `callable(own element, the other tensor's)`, in place."""
-    _check_callable_use(self, "map_")
+    _check_callable_use(self, "map_", tensor)
     a, other = self._a, tensor.expand(self._a.shape)._a
     for index in np.ndindex(a.shape):
         a[index] = callable(a[index].item(), other[index].item())
@@ -516,7 +519,7 @@ def map_(self, tensor, callable):
 
 def map2_(self, x, y, callable):
     """Replace each element by `callable(own element, x's, y's)`, in place."""
-    _check_callable_use(self, "map2_")
+    _check_callable_use(self, "map2_", x, y)
     a, first, second = self._a, x.expand(self._a.shape)._a, y.expand(self._a.shape)._a
     for index in np.ndindex(a.shape):
         a[index] = callable(a[index].item(), first[index].item(), second[index].item())

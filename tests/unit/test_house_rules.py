@@ -34,7 +34,7 @@ LAYERS = {
     5: "tensor",
     6: "nn optim data amp func linalg special fft distributions sparse serialization testing utils quantize "
     "distributed profiler autograd random backends cuda version __future__ jit onnx fx overrides multiprocessing "
-    "masked signal array_api accelerator cpu hub mps mtia xpu futures types _foreach",
+    "masked signal array_api accelerator cpu hub mps mtia xpu futures types _foreach __config__",
     7: "capture",
     8: "compiler",
     9: "explain train export vision text assist torch_alias cli demo __main__",

@@ -80,3 +80,18 @@ def test_indexed_writes_to_memory_that_overlaps() -> None:
     for bad in (torch.zeros(2), torch.zeros(2, 3, 2)):
         with pytest.raises(RuntimeError, match="dimensions"):
             bad.fill_diagonal_(1)
+
+
+def test_small_rules_of_writes() -> None:
+    b = torch.rand(2, 3, 3)
+    grown = torch.ones(1).addbmm_(b, b)                   # PyTorch lets this one grow
+    assert torch.equal(grown, torch.ones(1).addbmm(b, b))
+    with pytest.raises(RuntimeError, match="doesn't match the broadcast shape"):
+        torch.ones(1, 3, 1).baddbmm_(b, b)
+    x, y = torch.rand(4, 3), [torch.zeros(1, 3), torch.zeros(3, 3)]
+    torch.split_with_sizes_copy(x, [1, 3], out=y)
+    assert torch.equal(torch.cat(y), x)
+    with pytest.raises(RuntimeError, match="requires grad"):
+        torch.zeros(3).map2_(torch.zeros(3), torch.zeros(3, requires_grad=True), lambda a, b, c: a)
+    sizes = [torch.zeros(n).untyped_storage().__sizeof__() for n in (0, 10, 100)]
+    assert sizes[2] - sizes[0] == 10 * (sizes[1] - sizes[0]) > 0

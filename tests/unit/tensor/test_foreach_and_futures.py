@@ -86,3 +86,8 @@ def test_devices_that_are_not_there() -> None:
         with pytest.raises(RuntimeError, match="not available"), emit():
             pass
     assert torch.types.Storage is torch.UntypedStorage and torch.types.Number and torch.types.Device and torch.types.FileLike
+
+
+def test_what_this_build_computes_with() -> None:
+    assert f"pellucid {torch.__version__}" in torch.__config__.show() and "NumPy" in torch.__config__.show()
+    assert f"get_num_threads() : {torch.get_num_threads()}" in torch.__config__.parallel_info()
