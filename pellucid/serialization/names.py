@@ -343,9 +343,9 @@ def find(module: str, name: str, file: str, objects: Objects) -> Any:
         f"Weights only load failed. GLOBAL {spelled} was not an allowed global by default: only tensors, plain containers and "
         "modules of nn are read.",
         file=file, found=f"a reference to {spelled}; nothing of it was imported or run",
-        mend="where the file was written, save state_dict()s, dicts, lists, numbers, strings and tensors instead of other objects; or, if "
-             f"you trust it and what it names, load within pellucid.serialization.safe_globals([{name[:80]}]). "
-             "If you do not know the file's author, do not open it with anything that unpickles",
+        mend="where the file was written, save state_dict()s, dicts, lists, numbers, strings and tensors instead of other objects"
+             + (f"; or, if you trust the file, load within pellucid.serialization.safe_globals([{name[:80]}])" if name[:1].isupper() else "")
+             + ". If you do not know the file's author, do not open it with anything that unpickles",
     )
 
 
