@@ -180,7 +180,7 @@ def test_dense_layers_computed_again_give_the_same_gradients() -> None:
         model(pellucid.ones(2, 3, 32, 32).requires_grad_()).sum().backward()
         grads.append(model.features.conv0.weight.grad)
     assert float(grads[0].abs().sum()) > 0
-    assert pellucid.equal(*grads)
+    pellucid.testing.assert_close(*grads)                        # sums of branches come in another order
 
 
 def tiny_vit(**kwargs) -> models.VisionTransformer:
