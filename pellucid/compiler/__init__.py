@@ -2,7 +2,9 @@
 
     driver.py     compile, trace; a compiled function and its versions
     guards.py     what a version relies on, as generated Python
+    standing.py   which guards words of memory stand for
     entry.py      one version: guard, run, hand out results, gradients and writes
+    held.py       what it holds meanwhile: gradients it lends, memories it writes, facts about tensors
     history.py    compiled forwards in autograd
     modules.py    the modules that a function calls; a module that is compiled when called
     backends.py   what runs a graph
@@ -14,6 +16,8 @@
     logs.py       what is said on the way: set_logs, PELLUCID_LOG
     naming.py     what a compiled function is called, where it is written
     sizes.py      sizes that vary: which are compiled, which run as plain Python
+    worth.py      which parts between breaks are worth compiling
+    cost.py       what compiling and guards take, for explain
 """
 from __future__ import annotations
 

@@ -28,7 +28,8 @@ from ..tensor.core import PLAIN, Node, new
 from ..tensor.fake import Fake
 from ..tensor.tracing import TraceError, Traced, Tracer, flatten, rebuild, trace as trace_function
 from . import backends
-from .entry import Constant, Entry, own_memory
+from .entry import Entry
+from .held import Constant, own_memory
 from .history import Joint
 from .modules import reachable
 
@@ -81,11 +82,9 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
         compiled.met(error)
         attempt.release()
         return make_entry(compiled, args, kwargs, paths, apart, themselves, Located(error, step))
-    if compiled.vary(*attempt.rewritten):
-        attempt.release()
-        return make_entry(compiled, args, kwargs, paths, apart, themselves, end)
     arrays = arrays_written(attempt, traced, leaves, given)
-    if compiled.vary(set(), arrays):
+    numbers, tensors = attempt.rewritten
+    if compiled.vary(numbers, tensors | arrays):
         attempt.release()
         return make_entry(compiled, args, kwargs, paths, apart, themselves, end)
     if arrays:

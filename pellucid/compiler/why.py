@@ -10,7 +10,7 @@ from ..capture import policy
 from ..capture.sources import Source, evaluate
 from ..tensor import Tensor
 from ..tensor.tracing import flatten
-from .entry import same_array
+from .held import same_array
 
 __all__: list[str] = []
 

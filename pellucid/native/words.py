@@ -158,8 +158,6 @@ def of_pointer(x: Any, part: str) -> int | None:
     return id(x) + OWN_DICT if type(x).__flags__ & MANAGED_DICT and word(id(x) + OWN_DICT) == id(own) else None
 
 
-
-
 class Words:
     """Words to look at: of pointers, which must stay what they are when they are added, and of what counts, which `settle` takes."""
 
