@@ -7,7 +7,6 @@ was there before is as it was; a run that meets a break says after how many inst
 from __future__ import annotations
 
 import contextlib
-import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +15,7 @@ from ..core.errors import interpreted
 from ..ops.dispatch import local
 from ..tensor.core import Slots
 from ..tensor.fake import TraceError
-from . import calls
+from . import calls, policy
 from . import special  # noqa: F401  (fills the tables of calls)
 from .breaks import Break
 from .frame import Frame, Raised, first_step
@@ -28,9 +27,6 @@ from .sources import Source
 from .world import World
 
 __all__: list[str] = []
-
-
-METHODS = (types.MethodType, types.BuiltinFunctionType, types.MethodWrapperType)
 
 
 class Located(Exception):
@@ -69,10 +65,10 @@ class Attempt:
         world.standing.update((place, value) for place, value in zip(self.promoted, extras) if place.kind == "array")
         for methods in (False, True):                           # of something that a copy stands for, which is known then
             for k, value in enumerate(args):
-                if isinstance(value, METHODS) is methods:
+                if isinstance(value, policy.METHODS) is methods:
                     args[k] = world.adopt(value, (0, k), self.given[0][k])
             for key, value in kwargs.items():
-                if isinstance(value, METHODS) is methods:
+                if isinstance(value, policy.METHODS) is methods:
                     kwargs[key] = world.adopt(value, (1, key), self.given[1][key])
         for k, (place, value) in enumerate(zip(self.promoted, extras)):
             world.adopt(value, (2, k), self.given[2][k])

@@ -648,13 +648,11 @@ def method_call(world: Any, fn: Any, owner: Any, name: str, args: list, kwargs: 
         if name == "get":
             world.check_key(owner, key, False)
             return given[1] if len(given) > 1 else None
-    if bound and len(given) == 1 + (name == "__setitem__") and policy.python_method(type(owner), name) is None:       # else super() asks
-        if name == "__getitem__":
+    if name in ("__getitem__", "__setitem__") and policy.python_method(type(owner), name) is None:                  # else super() asks
+        if name == "__getitem__" and len(given) == 1 and (bound or isinstance(owner, CONTAINERS)):
             return world.get_item(owner, *given)
-        if name == "__setitem__":
+        if name == "__setitem__" and len(given) == 2 and bound:
             return world.store_item(given[1], owner, given[0])
-    if name == "__getitem__" and not bound and isinstance(owner, CONTAINERS) and policy.python_method(type(owner), name) is None:
-        return world.get_item(owner, *given)
     if name in ("values", "items") and not given and (stands := world.double(owner)) is not owner:
         return performed(getattr(stands, name))
     if name == "sort" and isinstance(owner, list):

@@ -43,6 +43,7 @@ ITERATORS = frozenset(map(type, (iter([]), iter(()), iter({}), iter({}.keys()), 
                                  itertools.dropwhile(None, ()), itertools.compress((), ()), itertools.groupby(()))))
 MAPPINGS = (dict, types.MappingProxyType)
 BUFFERS = (bytearray, memoryview, array.array, type({}.keys()), type({}.values()), type({}.items()))    # contents change without a sign
+METHODS = (types.MethodType, types.BuiltinFunctionType, types.MethodWrapperType)
 TUPLE_FIELD = type(collections.namedtuple("_", "x").x)
 # What tensors say of their history and their place in memory.
 FACTS = frozenset(("is_leaf", "grad_fn", "retains_grad", "output_nr", "_base", "storage_offset", "data_ptr", "is_inference", "is_shared", "is_pinned",

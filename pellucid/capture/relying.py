@@ -119,18 +119,14 @@ class Relying(Building):
                     self.touch(m)
         elif id(value) not in self.sources and id(value) not in self.fresh:
             self.sources[id(value)] = value, source
-            if kind is types.MethodType:
+            if kind in policy.METHODS:
+                what = "__func__" if kind is types.MethodType else "__name__"
                 self.rely(source, "type", kind)
-                self.admit(value.__func__, Source("attribute", "__func__", source))
+                self.admit(getattr(value, what), Source("attribute", what, source))
                 owner = self.admit(value.__self__, Source("attribute", "__self__", source), whole=type(value.__self__) in policy.ATOMS)
-                if owner is not value.__self__:
-                    return self.bound(types.MethodType(value.__func__, owner), source)
-            elif kind in (types.BuiltinFunctionType, types.MethodWrapperType):
-                self.rely(source, "type", kind)
-                self.admit(value.__name__, Source("attribute", "__name__", source))
-                owner = self.admit(value.__self__, Source("attribute", "__self__", source), whole=type(value.__self__) in policy.ATOMS)
-                if owner is not value.__self__:
-                    return self.bound(getattr(owner, value.__name__), source)
+                if owner is not value.__self__:                 # something stands for it: for its method too
+                    value = types.MethodType(value.__func__, owner) if kind is types.MethodType else getattr(owner, value.__name__)
+                    self.sources[id(value)] = value, source
             elif policy.numpy_array(value):
                 stands = None if whole else self.standing.get(Source("array", None, source))
                 if stands is not None:
@@ -151,11 +147,6 @@ class Relying(Building):
         elif id(value) in self.sources and self.sources[id(value)][1] != source:
             self.rely(source, "alike", (self.sources[id(value)][1], True))
         return value
-
-    def bound(self, method: Any, source: Source) -> Any:
-        """A method of what stands for its owner."""
-        self.sources[id(method)] = method, source
-        return method
 
     def adopt(self, value: Any, path: tuple, original: Any, whole: bool = False) -> Any:
         """An argument, whose structure the entry's guard has looked at: places for what is in it; what the program gets. `original` is

@@ -218,6 +218,8 @@ SPECIAL |= {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _d
            print: later.prints, round: _round, vars: _vars, repr: _repr, format: _format, globals: _globals,
            locals: _locals, eval: _only_python, exec: _only_python,
            dir: _only_python, sys.exc_info: _exc_info, sys.exception: _exception, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}
+COUNTS |= {getattr: (2, 3), hasattr: (2, 2), setattr: (3, 3), delattr: (2, 2), iter: (1, 2), next: (1, 2), len: (1, 1), isinstance: (2, 2), id: (1, 1),
+           hash: (1, 1), vars: (0, 1), repr: (1, 1), format: (1, 2)}
 
 
 def _extreme(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -229,15 +231,13 @@ def _extreme(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     return frame_of(forms.compared, args, kwargs) if found is None else found
 
 
-COUNTS |= {getattr: (2, 3), hasattr: (2, 2), setattr: (3, 3), delattr: (2, 2), iter: (1, 2), next: (1, 2), len: (1, 1), isinstance: (2, 2), id: (1, 1),
-          hash: (1, 1), vars: (0, 1), repr: (1, 1), format: (1, 2)}
 def _awaited(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     found = args[0].awaited
     return found if type(found) is Generator else None
 
 
-FUNCTIONS |= {forms.awaited: _awaited}
-FUNCTIONS |= {forms.enter: _enter, forms.extreme: _extreme, forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
+FUNCTIONS |= {forms.awaited: _awaited, forms.enter: _enter, forms.extreme: _extreme,
+              forms.iterates: lambda world, fn, args, kwargs: runs_python(*args)}
 
 
 def _setter_of_modules(world: Any, fn: Any, args: list, kwargs: dict) -> Any:

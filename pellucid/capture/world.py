@@ -187,8 +187,6 @@ class World(Relying):
             self.rely(self.sources[id(owner)][1], "unset", name)
         if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources and name in getattr(owner, "__dict__", ()):
             return self.admit(owner.__dict__[name], Source("field", name, self.sources[id(owner)][1]))
-        if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources:
-            self.rely(self.sources[id(owner)][1], "unset", name)
         return getattr(owner, name)
 
     def fact(self, owner: Any, ask: Any) -> Any:

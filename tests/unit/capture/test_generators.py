@@ -16,14 +16,19 @@ def case(fn):
     return fn
 
 
-@case
-def next_of_a_call(ev):
+def two(ev):
     def numbers():
         try:
             yield 1
             yield 2
         finally:
             ev.append("closed")
+    return numbers
+
+
+@case
+def next_of_a_call(ev):
+    numbers = two(ev)
     def g(x):
         n = next(numbers())
         ev.append("after")
@@ -33,12 +38,7 @@ def next_of_a_call(ev):
 
 @case
 def a_local_of_another_function(ev):
-    def numbers():
-        try:
-            yield 1
-            yield 2
-        finally:
-            ev.append("closed")
+    numbers = two(ev)
     def inner(x):
         it = numbers()
         n = next(it)
@@ -52,12 +52,7 @@ def a_local_of_another_function(ev):
 
 @case
 def rebound(ev):
-    def numbers():
-        try:
-            yield 1
-            yield 2
-        finally:
-            ev.append("closed")
+    numbers = two(ev)
     def g(x):
         it = numbers()
         n = next(it)
@@ -69,12 +64,7 @@ def rebound(ev):
 
 @case
 def zipped(ev):
-    def numbers():
-        try:
-            yield 1
-            yield 2
-        finally:
-            ev.append("closed")
+    numbers = two(ev)
     def g(x):
         a, = [n for n in zip(numbers(), [1])]
         ev.append("after")
@@ -84,12 +74,7 @@ def zipped(ev):
 
 @case
 def left_by_break_and_return(ev):
-    def numbers():
-        try:
-            yield 1
-            yield 2
-        finally:
-            ev.append("closed")
+    numbers = two(ev)
     def g(x):
         for n in numbers():
             for m in numbers():
@@ -195,12 +180,7 @@ def thrown_by_class_and_before_the_start(ev):
 
 @case
 def held_by_what_is_returned(ev):
-    def numbers():
-        try:
-            yield 1
-            yield 2
-        finally:
-            ev.append("closed")
+    numbers = two(ev)
 
     def g(x):
         it = numbers()
