@@ -16,7 +16,7 @@ from .core.errors import unknown as _unknown
 from .ops.op import F
 from .tensor import Tensor
 from .tensor import sparse_rules as _rules
-from .tensor.core import readable
+from .tensor.core import readable, wrap
 from .tensor.sparse import assemble, invariants, is_sparse, sparse_coo_tensor
 
 __all__ = ["addmm", "check_sparse_tensor_invariants", "log_softmax", "mm", "softmax", "sparse_coo_tensor", "spdiags", "sum"]
@@ -107,7 +107,7 @@ def spdiags(diagonals: Tensor, offsets: Tensor, shape: tuple[int, int], layout=N
     columns = np.tile(np.arange(diagonals.shape[1]), where.size)
     lines = columns - np.repeat(where, diagonals.shape[1])
     kept = np.flatnonzero((lines >= 0) & (lines < shape[0]) & (columns < shape[1]))
-    values = F.take(diagonals, _rules.wrap(kept))
+    values = F.take(diagonals, wrap(kept))
     return assemble(np.stack([lines[kept], columns[kept]]), values, tuple(shape))
 
 

@@ -23,9 +23,8 @@ from ..ops.dispatch import watched
 from ..ops.op import F
 from ..tensor import Tensor, no_grad
 from ..tensor import functions as T
-from ..tensor.core import PLAIN
 from ..tensor.repeated import Repeated
-from ..tensor.updates import temporary, together
+from ..tensor.updates import holds_values, temporary, together
 from ._traced import real, seen_by_tracer, tracing
 from .optimizer import Optimizer, evaluate, grad_mode
 
@@ -265,7 +264,7 @@ class ElementwiseOptimizer(Optimizer):
             for p, g, state in work:
                 if p._a.dtype.char not in kinds and p.is_complex():
                     p, g, state = _as_real(p, g, state)
-                if arrays and type(p._a) is np.ndarray and type(p) in PLAIN and type(g) in PLAIN and p._a.dtype.char in kinds and p._a.dtype == g._a.dtype:
+                if arrays and holds_values(p) and holds_values(g) and p._a.dtype.char in kinds and p._a.dtype == g._a.dtype:
                     self._update_arrays(p, g, state, group)
                 else:
                     with grad_mode(self.defaults.get("differentiable", False)):

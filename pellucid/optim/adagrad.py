@@ -51,6 +51,8 @@ class Adagrad(ElementwiseOptimizer):
         differentiable: let autograd record the step.
     """
 
+    _sparse = True
+
     def __init__(
         self,
         params: ParamsT,
@@ -89,8 +91,6 @@ class Adagrad(ElementwiseOptimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 self.state[p].update(self._new_state(p, p, group))
-
-    _sparse = True
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -134,7 +134,6 @@ class Adagrad(ElementwiseOptimizer):
         g = descent_tensor(p, g, group["weight_decay"], group["maximize"])
         root = state["sum"].addcmul_(g, g).sqrt() + group["eps"]
         add_quotient_(p, g, root, -number(rate))
-
 
     def _update_entries(self, p: Tensor, g: Tensor, state: dict[str, Any], group: dict[str, Any], rate: float) -> None:
         """The update of what a sparse gradient names: the rest stays as it is."""

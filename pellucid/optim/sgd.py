@@ -50,6 +50,7 @@ class SGD(ElementwiseOptimizer):
         fused: as `foreach`; for floating-point parameters, and with a gradient scaler's unscaling inside the step.
     """
 
+    _sparse = True
     _plain_kinds = "fdFD"  # the update is linear: complex numbers need no special care
 
     def __init__(
@@ -87,8 +88,6 @@ class SGD(ElementwiseOptimizer):
         }
         super().__init__(params, defaults)
         check_fused_options(self, fused, foreach, differentiable)
-
-    _sparse = True
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -56,7 +56,7 @@ class SparseAdam(Optimizer):
         Args:
             closure: recomputes the loss (and the gradients) first; its result is returned.
         """
-        loss = None if closure is None else evaluate(closure)
+        loss = evaluate(closure)
         with no_grad():
             for group in self.param_groups:
                 work = [(p, p.grad) for p in group["params"] if p.grad is not None]

@@ -36,9 +36,7 @@ def any_without(values) -> bool:
 
 def take(op: Op, args: tuple, kwargs: dict):
     """The call, if it is one of tensors without data; else NotImplemented."""
-    if state.meta is None and not (kwargs and "device" in kwargs) or not takes(op, args, kwargs):
-        return NotImplemented
-    return late.meta().enter(op, args, kwargs)
+    return late.meta().enter(op, args, kwargs) if takes(op, args, kwargs) else NotImplemented
 
 
 def where(d) -> device:
@@ -55,15 +53,18 @@ def default_device(d: device | None) -> None:
     else:
         new = None if where(d) is CPU else META
         local.outer_devices = (*local.outer_devices, local.device)
+    make_default(new)
+
+
+def make_default(new: device | None) -> None:
+    """Make `new` this thread's default; None is the CPU."""
     add_slow((new is not None) - (local.device is not None))
     local.device = new
 
 
 def set_default_device(device) -> None:
     """Where functions such as `zeros` and `tensor` make their tensors from now on, in this thread, unless they are told."""
-    new = None if device is None or where(device) is CPU else META
-    add_slow((new is not None) - (local.device is not None))
-    local.device = new
+    make_default(None if device is None or where(device) is CPU else META)
 
 
 def get_default_device() -> device:

@@ -406,6 +406,8 @@ def interpreted(op: Op, args: tuple, kwargs: dict, run):
         if "out" in kwargs and "out" in op.forms:
             kwargs = dict(kwargs)
             out = kwargs.pop("out")
+            if isinstance(out, Slots) and makes_anew(op):
+                kwargs["dtype"] = dtype_for(out, kwargs.get("dtype"))
         if not ALIASED.isdisjoint(kwargs):
             kwargs = rename(kwargs, op)
     try:
@@ -413,7 +415,25 @@ def interpreted(op: Op, args: tuple, kwargs: dict, run):
     except (TypeError, AttributeError) as error:
         args, kwargs = understand(op, args, kwargs, error)
         r = op.body(*args, **kwargs)
-    return r if out is None else write_out(op, r, out)
+    if out is None:
+        return r
+    if makes_anew(op) and "end" in op.signature.parameters and r.numel() == out.numel():       # a range: in the shape of `out`
+        r = F.reshape(r, out.shape)
+    return write_out(op, r, out)
+
+
+def makes_anew(op: Op) -> bool:
+    """Whether an operator makes a tensor from nothing, which `out=` gives its dtype."""
+    names = op.signature.parameters
+    return "dtype" in names and "input" not in names
+
+
+def dtype_for(out, asked) -> dt.dtype:
+    """The dtype of `out`, in which what goes there is computed; `asked`, if given, must be the same."""
+    if asked is not None and dt.as_dtype(asked) is not out.dtype:
+        fail(RuntimeError, "P2904", f"dtype {dt.as_dtype(asked).type_name} does not match dtype of out parameter ({out.dtype})",
+             got=describe(out), fix="leave dtype= out, or give an out of that dtype")
+    return out.dtype
 
 
 _C_NAMES = {"Float": "float", "Double": "double", "Long": "long int", "Int": "int", "Short": "short int", "Char": "signed char",

@@ -10,10 +10,8 @@ import numbers
 
 import numpy as np
 
-from ..core import dtype as dt
 from ..core.config import config
 from ..core.device import on_meta
-from ..core.errors import describe, fail
 from ..core.late import late
 from ..core.storage import Storage
 from ..ops.dispatch import local, state
@@ -21,8 +19,8 @@ from ..ops.op import COMPARE, COMPOSITE, FLOAT, NONE, POINT, SAME, VIEW, F, Op
 from . import eager, kernels
 from .calls import understand
 from .core import PLAIN, Slots, new, next_seq, wrap
-from .eager import (ALIASED, B1, F32, F64, I64, apply, asarray, check_operands, explain, general, ndarray, record, rename, slow_call,
-                    view_result, write_out)
+from .eager import (ALIASED, B1, F32, F64, I64, apply, asarray, check_operands, explain, general, interpreted, ndarray, record, rename,
+                    slow_call, view_result)
 from .interop import from_numpy
 from .rules import node_type
 
@@ -151,9 +149,6 @@ def view_entry(op: Op):
 
 def composite_entry(op: Op):
     body = op.body
-    names = op.signature.parameters
-    makes = "dtype" in names and "input" not in names           # a tensor from nothing: in the dtype of `out`
-    ranges = makes and "end" in names                           # ... and in its shape, if that has as many elements
 
     def entry(*args, **kwargs):
         if state.slow or kwargs and "device" in kwargs and on_meta(kwargs["device"]):
@@ -162,16 +157,7 @@ def composite_entry(op: Op):
                 return r
         if kwargs:
             if "out" in kwargs and "out" in op.forms:
-                kwargs = dict(kwargs)
-                out = kwargs.pop("out")
-                if makes and isinstance(out, Slots) and kwargs.setdefault("dtype", out.dtype) is not out.dtype:
-                    if kwargs["dtype"] is not None and dt.as_dtype(kwargs["dtype"]) is not out.dtype:
-                        fail(RuntimeError, "P2904", f"dtype {dt.as_dtype(kwargs['dtype']).type_name} does not match dtype of out parameter ({out.dtype})",
-                             got=describe(out), fix="leave dtype= out, or give an out of that dtype")
-                    kwargs["dtype"] = out.dtype
-                if out is not None:
-                    r = entry(*args, **kwargs)
-                    return write_out(op, F.reshape(r, out.shape) if ranges and r.numel() == out.numel() else r, out)
+                return interpreted(op, args, kwargs, apply)
             if not ALIASED.isdisjoint(kwargs):
                 kwargs = rename(kwargs, op)
         try:

@@ -16,8 +16,7 @@ from . import kernels
 from .calls import FACTORS, factors_by_name
 from .core import PLAIN, UNTRACKED, Invalid, Slots, Untracked, next_seq, node_extras, watch_view, wrap
 from .devices import takes
-from .eager import F32, F64, I64, check_inference, intercepted, record
-from .eager import check_apart, check_internal_overlap, check_overlap as overlap_with
+from .eager import F32, F64, I64, check_apart, check_inference, check_internal_overlap, check_overlap, intercepted, record
 from .fake import Geometry
 from .overrides import overridden
 
@@ -213,20 +212,24 @@ def fits(small: tuple, large: tuple) -> bool:
     return n >= 0 and all([a == 1 or a == b for a, b in zip(small, large[n:])])
 
 
-def overwrite(op: Op, t, args: tuple, kwargs: dict) -> bool:
-    """`t` = op(t) by a kernel that writes to the memory it reads, for an elementwise operator of one operand. False, and nothing done,
-    where there is no such kernel, or views, hooks and the like need more care."""
+def overwrite(op: Op, t, args: tuple, kwargs: dict, least: int) -> bool:
+    """`t` = op(t) by a kernel that writes to the memory it reads, for an elementwise operator of one operand and `least` elements or
+    more. False, and nothing done, where there is no such kernel, or views, hooks and the like need more care."""
     x, fn = t._a, t._fn
-    if type(t) not in PLAIN or isinstance(x, Geometry) or (x.dtype is not F32 and x.dtype is not F64) or t._x is not None \
-            or not x.flags.writeable or not config.kernels:
+    if x.size < least or type(t) not in PLAIN or isinstance(x, Geometry) or (x.dtype is not F32 and x.dtype is not F64):
+        return False
+    if t._x is not None or not x.flags.writeable or not config.kernels:
         return False
     if type(fn) in (Untracked, Invalid) or t._st is not None and t._st.views or watched() or local.before_write is not None:
         return False
     recorded = bool(local.grad and t._rg and op.plan)
     if recorded and fn is None:
         return False
-    canon = op.front(t, *args, **kwargs)
-    if len(canon) == 3 or len(canon[0]) != 1 or x.size < max(kernels.general_least(op), 1):
+    try:
+        canon = op.front(t, *args, **kwargs)
+    except TypeError:                   # the general way words it
+        return False
+    if len(canon) == 3 or len(canon[0]) != 1:
         return False
     attrs = canon[1]
     keeps = recorded and "input" in op.saves and not op.of_result
@@ -248,6 +251,7 @@ def make_inplace(op: Op, entry):
     """The method `op_` of an operator with an in-place form."""
     name = op.public + "_"
     single = op.kind is POINT and op.front is not None and len(op.args) == 1 and op.nout == 1 and op.cast is None
+    least = max(kernels.general_least(op), 1) if single else 0
     ufunc = op.ref if op.kind is POINT and isinstance(op.ref, np.ufunc) and op.name in ("add", "sub", "mul", "div") else None
 
     refuse = getattr(op.front, "refuse_inplace", None)     # what an operator forbids only in place
@@ -256,6 +260,8 @@ def make_inplace(op: Op, entry):
     indexed = op.name.startswith(("index_", "scatter"))
     factored = op.name in FACTORS
     uniform = op.name in ("fill", "zero")       # every element gets the same value: written twice, it is the same
+    warned = name if op.name in _LENIENT else ""
+    pointwise = op.kind is POINT
 
     def inplace(self, *args, **kwargs):
         if state.slow:
@@ -291,15 +297,15 @@ def make_inplace(op: Op, entry):
             if mended is not None:
                 (_, *args), kwargs = mended
         if not uniform:
-            check_internal_overlap(self, name if op.name in _LENIENT else "")
+            check_internal_overlap(self, warned)
         if indexed:
             check_apart(self, args)
         check_inference(self)
         if refuse is not None:
             refuse(self)
-        if args and op.kind is POINT:
-            overlap_with(self, args)
-        if single and overwrite(op, self, args, kwargs):
+        if pointwise and args:
+            check_overlap(self, args)
+        if single and overwrite(op, self, args, kwargs, least):
             return self
         if local.saved_hooks and local.grad:  # pack hooks get the value that is about to be overwritten
             value = entry(copy_of(self), *args, **kwargs)

@@ -45,7 +45,7 @@ def tensor(data: Any, *, dtype=None, device=None, requires_grad: bool = False, p
     for values that do not fit an integer dtype.
     """
     if where(device) is META:
-        return tensor(data, dtype=dtype, device=CPU, requires_grad=requires_grad).to(META)
+        return _leaf(tensor(data, dtype=dtype, device=CPU, requires_grad=requires_grad).to(META), requires_grad)
     d = _dtype(dtype, "tensor")
     if isinstance(data, Slots):
         warnings.warn("To copy construct from a tensor, it is recommended to use sourceTensor.detach().clone() or "
@@ -85,7 +85,7 @@ def asarray(obj: Any, *, dtype=None, device=None, copy: bool | None = None, requ
     `requires_grad`: None keeps a tensor's own. Raises ValueError, TypeError as `tensor`.
     """
     if where(device) is META and not (isinstance(obj, Slots) and (device is None or without_data(obj))):
-        return asarray(obj, dtype=dtype, device=CPU, copy=copy, requires_grad=requires_grad).to(META)
+        return _leaf(asarray(obj, dtype=dtype, device=CPU, copy=copy, requires_grad=requires_grad).to(META), bool(requires_grad))
     d = _dtype(dtype, "asarray")
     if copy is False and isinstance(obj, np.generic):
         raise RuntimeError("can't alias NumPy scalars. Either remove copy=False or transform it in a ndarray.")

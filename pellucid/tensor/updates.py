@@ -16,6 +16,7 @@ import numpy as np
 
 from ..core.config import config
 from . import recorded
+from .core import PLAIN
 from .recorded import Recorded
 
 __all__: list[str] = []
@@ -35,6 +36,11 @@ class _Scratch(threading.local):
 
 
 _scratch = _Scratch()
+
+
+def holds_values(t: Any) -> bool:
+    """Whether a tensor's array may be updated without an operator: the values are in it, and its class watches nothing."""
+    return type(t._a) is np.ndarray and type(t) in PLAIN
 
 
 def scratch_like(a: np.ndarray) -> np.ndarray:

@@ -16,8 +16,7 @@ from ...core.errors import fail
 from ...ops.dispatch import watched
 from ...tensor import Tensor, no_grad
 from ...tensor import functions as T
-from ...tensor.core import PLAIN
-from ...tensor.updates import together, update
+from ...tensor.updates import holds_values, together, update
 
 __all__ = ["clip_grad_norm", "clip_grad_norm_", "clip_grads_with_norm_", "clip_grad_value_", "get_total_norm"]
 
@@ -59,7 +58,7 @@ def clip_grads_with_norm_(
     with no_grad():
         scale = T.clamp(float(max_norm) / (total_norm + 1e-6), max=1.0)
         grads = _grads(parameters)
-        plain = all(type(g) in PLAIN and g._a.dtype == scale._a.dtype and g._a.dtype.kind == "f" for g in grads)
+        plain = all(holds_values(g) and g._a.dtype == scale._a.dtype and g._a.dtype.kind == "f" for g in grads)
         if watched() or not plain:
             for grad in grads:
                 grad.mul_(scale.to(grad.device))

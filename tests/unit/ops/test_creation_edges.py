@@ -22,6 +22,26 @@ def test_ranges_fill_an_out_of_any_shape() -> None:
             bad()
 
 
+def test_an_out_means_the_same_whoever_watches() -> None:
+    def check() -> None:
+        assert torch.arange(4, out=torch.zeros(2, 2)).tolist() == [[0, 1], [2, 3]]
+        wide = torch.full((1,), 0.1, out=torch.empty(1, dtype=torch.float64))
+        assert wide.item() == 0.1                                                      # not float32's
+        with pytest.raises(RuntimeError, match="does not match dtype of out parameter"):
+            torch.zeros(2, dtype=torch.int64, out=torch.empty(2))
+    check()
+    with torch.profiler.profile():
+        check()
+
+
+def test_a_compiled_range_has_the_shape_of_its_out() -> None:
+    @torch.compile(fullgraph=True)
+    def f(out):
+        return torch.arange(4, out=out) + 1
+    out = torch.zeros(2, 2)
+    assert f(out).tolist() == [[1, 2], [3, 4]] and out.tolist() == [[0, 1], [2, 3]]
+
+
 def test_numbers_beyond_64_bits_become_floats() -> None:
     assert torch.tensor([2**64, 1], dtype=torch.float32).tolist() == [2.0**64, 1.0]
     assert torch.tensor(2**64, dtype=torch.float64).item() == 2.0**64

@@ -215,6 +215,19 @@ def test_transforms_and_compile():
     assert a.tolist() == [2.0, 2.0] and b.is_meta
 
 
+def test_gradients_without_data_are_clipped():
+    layer = nn.Linear(2, 2, device="meta")
+    layer(torch.ones(3, 2, device="meta")).sum().backward()
+    assert nn.utils.clip_grad_norm_(layer.parameters(), 1.0).is_meta and layer.weight.grad.is_meta
+
+
+def test_what_is_made_of_data_may_require_grad():
+    for make in (torch.tensor, torch.asarray):
+        x = make([1.0], device="meta", requires_grad=True)
+        assert x.is_meta and x.requires_grad and x.is_leaf
+        assert not make([1.0], device="meta").requires_grad
+
+
 def test_nothing_is_left():
     before = state.slow
     x = torch.empty(3, device="meta")

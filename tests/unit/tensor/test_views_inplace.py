@@ -604,3 +604,9 @@ def test_views_by_dtype_that_do_not_fit(shape, dtype, message):
         pellucid.zeros(shape).view(getattr(pellucid, dtype))
     with pytest.raises(RuntimeError, match=r"self.stride\(-1\) must be 1 to view Float as Short"):
         pellucid.zeros(2, 4).t().view(pellucid.int16)
+
+
+@pytest.mark.parametrize("n", (3, 1 << 16))
+def test_wrong_arguments_in_place_are_worded_as_out_of_place(n):
+    with pytest.raises(TypeError, match=r"^sqrt\(\) takes 1 positional argument but 2 were given"):
+        pellucid.rand(n).sqrt_(3)
