@@ -13,10 +13,9 @@ import pellucid as torch
 from pellucid import Tensor, nn
 from pellucid.nn import functional as F
 
-from ..ops.misc import MLP, Permute
+from ..ops.misc import MLP, Layer, Permute
 from ..ops.stochastic_depth import StochasticDepth
 from ._api import register_model
-from ._utils import Layer
 from .weights import Swin_B_Weights, Swin_S_Weights, Swin_T_Weights, Swin_V2_B_Weights, Swin_V2_S_Weights, Swin_V2_T_Weights
 
 __all__ = ["SwinTransformer", "Swin_B_Weights", "Swin_S_Weights", "Swin_T_Weights", "Swin_V2_B_Weights", "Swin_V2_S_Weights",

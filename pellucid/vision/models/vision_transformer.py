@@ -14,9 +14,8 @@ import pellucid as torch
 from pellucid import Tensor, nn
 from pellucid.nn import functional as F
 
-from ..ops.misc import MLP, Conv2dNormActivation
+from ..ops.misc import MLP, Conv2dNormActivation, Layer
 from ._api import overwrite, register_model
-from ._utils import Layer
 from .weights import ViT_B_16_Weights, ViT_B_32_Weights, ViT_H_14_Weights, ViT_L_16_Weights, ViT_L_32_Weights
 
 __all__ = ["ViT_B_16_Weights", "ViT_B_32_Weights", "ViT_H_14_Weights", "ViT_L_16_Weights", "ViT_L_32_Weights", "VisionTransformer",
