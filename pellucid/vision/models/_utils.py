@@ -11,6 +11,7 @@ from pellucid import Tensor, nn
 
 __all__ = ["IntermediateLayerGetter"]
 
+
 def _make_divisible(v: float, divisor: int, min_value: int | None = None) -> int:
     """`v` rounded to a multiple of `divisor`, at least `min_value`, and not more than a tenth below `v`."""
     rounded = max(divisor if min_value is None else min_value, int(v + divisor / 2) // divisor * divisor)
