@@ -17,6 +17,8 @@ import pellucid as torch
 from pellucid import Tensor
 from pellucid.serialization.atomic import atomic_writer
 
+from .transforms.functional import pil_to_tensor, to_dtype, to_pil_image
+
 __all__ = ["draw_bounding_boxes", "draw_keypoints", "draw_segmentation_masks", "flow_to_image", "make_grid", "save_image"]
 
 Colour = str | tuple[int, int, int]
@@ -96,13 +98,11 @@ def _check_image(image: Tensor, channels: tuple[int, ...], wrong_channels: str) 
 
 def _to_pil(image: Tensor) -> Image.Image:
     """(3, H, W) -> a Pillow image. Floats 0..1 become whole numbers as in torchvision: 1 is 255, equal steps below."""
-    if image.is_floating_point():
-        image = image.mul(255.0 + 1.0 - 1e-3).to(torch.uint8)
-    return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+    return to_pil_image(to_dtype(image.as_subclass(Tensor), torch.uint8, scale=True))
 
 
 def _from_pil(image: Image.Image, dtype: torch.dtype) -> Tensor:
-    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    tensor = pil_to_tensor(image)
     return tensor.to(dtype).mul_(1.0 / 255) if dtype.is_floating_point else tensor
 
 
