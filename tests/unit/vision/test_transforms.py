@@ -14,10 +14,11 @@ pytest.importorskip("PIL")
 from PIL import Image  # noqa: E402
 
 import pellucid as torch  # noqa: E402
+from pellucid.core.rng import default_engine  # noqa: E402
 from pellucid.vision import transforms as T  # noqa: E402
 from pellucid.vision import tv_tensors as tv  # noqa: E402
 from pellucid.vision.transforms import functional as F  # noqa: E402
-from pellucid.vision.transforms.transform import chance, uniform  # noqa: E402
+from pellucid.vision.transforms.transform import chance, integer, uniform  # noqa: E402
 from pellucid.vision.transforms import v2 as V  # noqa: E402
 
 from . import transform_cases as cases  # noqa: E402
@@ -56,8 +57,6 @@ def image(height: int = 12, width: int = 15) -> Image.Image:
 
 def test_single_draws_are_those_of_tensors() -> None:
     """Transforms draw numbers without making tensors: the same ones."""
-    from pellucid.core.rng import default_engine
-    from pellucid.vision.transforms.transform import chance, integer, uniform
     for low, high in ((0.0, 1.0), (0.08, 1.0), (-0.28768208622932434, 0.28768208622932434), (-3.5, 1e6)):
         torch.manual_seed(5)
         expected = [torch.empty(1).uniform_(low, high).item() for _ in range(200)]
