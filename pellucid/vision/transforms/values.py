@@ -298,14 +298,15 @@ class PILToTensor(Transform):
         return F.pil_to_tensor(inpt)
 
 
-def _is_array(x: Any) -> bool:
+def is_array(x: Any) -> bool:
+    """Whether `x` is a NumPy array (a scalar is none)."""
     return isinstance(x, np.ndarray)
 
 
 class ToImage(Transform):
     """Pillow images, arrays and plain tensors as `tv_tensors.Image`, values as they are."""
 
-    _transformed_types = (is_pure_tensor, is_pil, _is_array)
+    _transformed_types = (is_pure_tensor, is_pil, is_array)
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         return F.to_image(inpt)
@@ -314,7 +315,7 @@ class ToImage(Transform):
 class ToPILImage(Transform):
     """Tensors and arrays as Pillow images."""
 
-    _transformed_types = (is_pure_tensor, tv_tensors.Image, _is_array)
+    _transformed_types = (is_pure_tensor, tv_tensors.Image, is_array)
 
     def __init__(self, mode: str | None = None) -> None:
         super().__init__()

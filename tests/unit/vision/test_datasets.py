@@ -77,7 +77,9 @@ def test_fake_data_depends_on_the_index_only() -> None:
     a, b = data[3], data[3]
     assert torch.equal(a[0], b[0]) and a[1] == b[1] and a[0].shape == (3, 6, 7) and torch.equal(torch.rand(1), expected)
     torch.manual_seed(3)
-    assert torch.equal(a[0], (torch.randn(3, 6, 7) * 255).to(torch.int32).to(torch.uint8)) or a[0].dtype == torch.uint8
+    noise = torch.randn(3, 6, 7)
+    inside = (noise >= 0) & (noise <= 1)                   # what the rest wraps to is the processor's business
+    assert a[0].dtype == torch.uint8 and inside.sum() > 20 and torch.equal(a[0][inside], (noise[inside] * 255).to(torch.uint8))
     with pytest.raises(IndexError):
         data[5]
 

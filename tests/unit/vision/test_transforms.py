@@ -161,7 +161,10 @@ def test_first_and_second_version() -> None:
     whitening = T.LinearTransformation(torch.eye(12) * 2, torch.ones(12))
     assert torch.allclose(whitening(torch.ones(3, 2, 2)), torch.zeros(3, 2, 2))
     with pytest.warns(UserWarning, match="deprecated"):
-        assert V.ToTensor()(image()).shape == (3, 12, 15)
+        to_tensor = V.ToTensor()
+    assert to_tensor(image()).shape == (3, 12, 15)
+    array, label = to_tensor((np.zeros((4, 5, 3), np.uint8), np.int64(3)))
+    assert array.shape == (3, 4, 5) and type(label) is np.int64 and label == 3          # a scalar is no image
     text = repr(T.Compose([T.Resize((3, 4)), T.RandomApply([T.RandomInvert()], p=0.3)]))
     assert "Resize(size=[3, 4], interpolation=bilinear" in text and "p=0.3" in text
     again = pickle.loads(pickle.dumps(T.Compose([T.RandAugment(), T.RandomOrder([T.Pad(1)]), T.ToTensor()])))
