@@ -37,6 +37,15 @@ def _initialise(model: nn.Module, linear: Callable[[nn.Linear], None] = _linear_
             nn.init.zeros_(m.bias)
 
 
+def _initialise_mlp(mlp: nn.Module) -> None:
+    """The initial values of the two-layer network in a transformer's block."""
+    for m in mlp.modules():
+        if isinstance(m, nn.Linear):
+            nn.init.xavier_uniform_(m.weight)
+            if m.bias is not None:
+                nn.init.normal_(m.bias, std=1e-6)
+
+
 class IntermediateLayerGetter(nn.ModuleDict):
     """`model` up to the last child named in `return_layers` ({child: name of its output}); returns those outputs by name.
 
