@@ -311,6 +311,10 @@ def test_archives(tmp_path: Path) -> None:
     assert utils.extract_archive(tmp_path / "in" / "c.txt.gz", tmp_path, remove_finished=True) == tmp_path / "c.txt"
     assert [(tmp_path / n).read_text() for n in ("folder/x.txt", "y.txt", "c.txt")] == ["hi", "ho", "hu"]
     assert not (tmp_path / "in" / "c.txt.gz").exists()
+    (tmp_path / "in" / "d.txt.gz").write_bytes(gzip.compress(b"whole" * 99)[:-9])
+    with pytest.raises(EOFError):
+        utils.extract_archive(tmp_path / "in" / "d.txt.gz", tmp_path)
+    assert not list(tmp_path.glob("d.txt*"))                   # nothing under the file's name, and nothing beside it
     with pytest.raises(RuntimeError, match="Unknown compression or archive type"):
         utils.extract_archive(tmp_path / "c.txt")
     assert sorted(utils.list_dir(tmp_path)) == ["folder", "in"] and utils.list_files(tmp_path, ".txt", prefix=True)
