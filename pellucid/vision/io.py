@@ -16,7 +16,7 @@ import pellucid as torch
 
 from ..core.errors import fail
 from ..tensor import Tensor
-from .pillow import pillow
+from .pillow import pillow, to_array
 
 __all__ = ["ImageReadMode", "decode_gif", "decode_image", "decode_jpeg", "decode_png", "decode_webp", "encode_jpeg", "encode_png",
            "read_file",
@@ -60,11 +60,6 @@ def _opened(data: Tensor, formats: tuple[str, ...] | None) -> Any:
              f"{data[:4].numpy().tobytes()!r}", fix="decode_image finds out the format")
 
 
-def _pixels(image: Any) -> np.ndarray:
-    array = np.array(image)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-
-
 def _decoded(data: Tensor, mode: Any, apply_exif_orientation: bool, formats: tuple[str, ...] | None) -> Tensor:
     mode = ImageReadMode[mode.upper()] if isinstance(mode, str) else ImageReadMode(mode)
     image = _opened(data, formats)
@@ -81,7 +76,7 @@ def _decoded(data: Tensor, mode: Any, apply_exif_orientation: bool, formats: tup
         image = image.convert("L")
     elif image.mode in ("P", "CMYK", "YCbCr"):                # what a file's palette or process colours stand for
         image = image.convert("RGBA" if image.mode == "P" and "transparency" in image.info else "RGB")
-    array = _pixels(image)
+    array = to_array(image)
     return torch.from_numpy(np.ascontiguousarray(array if array.dtype != np.int32 else array.astype(np.uint16)))
 
 
@@ -110,7 +105,7 @@ def decode_gif(input: Tensor) -> Tensor:
     frames = []
     for k in range(image.n_frames):
         image.seek(k)
-        frames.append(_pixels(image.convert("RGB")))
+        frames.append(to_array(image.convert("RGB")))
     array = np.stack(frames)
     return torch.from_numpy(array[0].copy() if len(frames) == 1 else array)
 

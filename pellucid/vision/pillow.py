@@ -29,6 +29,12 @@ def is_pil(x: Any) -> bool:
     return module is not None and isinstance(x, module.Image)
 
 
+def to_array(image: Any) -> np.ndarray:
+    """The values of a Pillow image, copied: (channels, height, width)."""
+    array = np.array(image)
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
 def from_array(array: np.ndarray, mode: str | None = None) -> Any:
     """A Pillow image of HxW or HxWxC values; `mode` where it does not follow from them (YCbCr, HSV, CMYK)."""
     image = pillow("to make an image of an array").fromarray(array)

@@ -9,15 +9,13 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-import numpy as np
-
 import pellucid as torch
 
 from ..core.errors import fail
 from ..ops.dispatch import add_slow
 from ..tensor import Tensor
 from ..tensor.overrides import DisableTorchFunctionSubclass
-from .pillow import is_pil
+from .pillow import is_pil, to_array
 
 __all__ = ["BoundingBoxFormat", "BoundingBoxes", "Image", "Mask", "TVTensor", "Video", "set_return_type", "wrap"]
 
@@ -49,16 +47,10 @@ class set_return_type:
 
 def _to_tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool | None = None) -> Tensor:
     if is_pil(data):
-        data = torch.from_numpy(_array_of(data))
+        data = torch.from_numpy(to_array(data))
     if requires_grad is None:
         requires_grad = isinstance(data, Tensor) and data.requires_grad
     return torch.as_tensor(data, dtype=dtype, device=device).requires_grad_(requires_grad)
-
-
-def _array_of(image: Any) -> Any:
-    """A Pillow image as an array of (channels, height, width), copied."""
-    array = np.array(image)
-    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
 class TVTensor(Tensor):

@@ -8,14 +8,17 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from typing import BinaryIO
+from types import ModuleType
+from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 import pellucid as torch
 from pellucid import Tensor
 from pellucid.serialization.atomic import atomic_writer
+
+from .pillow import from_array, pillow
+from .transforms.functional import pil_to_tensor, to_dtype, to_pil_image
 
 __all__ = ["draw_bounding_boxes", "draw_keypoints", "draw_segmentation_masks", "flow_to_image", "make_grid", "save_image"]
 
@@ -70,15 +73,16 @@ def save_image(tensor: Tensor | list[Tensor], fp: str | os.PathLike | BinaryIO, 
     """Save an image, or a batch as `make_grid(tensor, **kwargs)`. `format` is that of the file name unless given."""
     grid = make_grid(tensor, **kwargs)
     array = grid.mul(255).add_(0.5).clamp_(0, 255).permute(1, 2, 0).to("cpu", torch.uint8).numpy()
-    image = Image.fromarray(np.ascontiguousarray(array))
+    image = from_array(np.ascontiguousarray(array))
     if hasattr(fp, "write"):
         image.save(fp, format=format)
         return
     if format is None:
         extension = os.path.splitext(fp)[1].lower()
-        if extension not in Image.registered_extensions():
+        formats = pillow("to save an image").registered_extensions()
+        if extension not in formats:
             raise ValueError(f"unknown file extension: {extension}")
-        format = Image.registered_extensions()[extension]
+        format = formats[extension]
     with atomic_writer(fp) as file:
         image.save(file, format=format)
 
@@ -94,15 +98,22 @@ def _check_image(image: Tensor, channels: tuple[int, ...], wrong_channels: str) 
         raise ValueError(wrong_channels)
 
 
-def _to_pil(image: Tensor) -> Image.Image:
+def _drawing() -> ModuleType:
+    """The package PIL, with the modules that drawing takes loaded."""
+    pillow("to draw")
+    import PIL.ImageColor
+    import PIL.ImageDraw
+    import PIL.ImageFont
+    return PIL
+
+
+def _to_pil(image: Tensor) -> Any:
     """(3, H, W) -> a Pillow image. Floats 0..1 become whole numbers as in torchvision: 1 is 255, equal steps below."""
-    if image.is_floating_point():
-        image = image.mul(255.0 + 1.0 - 1e-3).to(torch.uint8)
-    return Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+    return to_pil_image(to_dtype(image.as_subclass(Tensor), torch.uint8, scale=True))
 
 
-def _from_pil(image: Image.Image, dtype: torch.dtype) -> Tensor:
-    tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+def _from_pil(image: Any, dtype: torch.dtype) -> Tensor:
+    tensor = pil_to_tensor(image)
     return tensor.to(dtype).mul_(1.0 / 255) if dtype.is_floating_point else tensor
 
 
@@ -120,7 +131,7 @@ def _parse_colours(colours: Colours, count: int, dtype: torch.dtype = torch.uint
         raise ValueError(f"If passed as tuple, colors should be an RGB triplet, but got {colours}.")
     else:
         colours = [colours] * count
-    triples = [ImageColor.getrgb(c) if isinstance(c, str) else c for c in colours]
+    triples = [_drawing().ImageColor.getrgb(c) if isinstance(c, str) else c for c in colours]
     return [tuple(v / 255 for v in c) for c in triples] if dtype.is_floating_point else triples
 
 
@@ -139,7 +150,7 @@ def _dashes(start: tuple[float, float], end: tuple[float, float], length: float 
     return dashes
 
 
-def _oriented_rectangle(draw: ImageDraw.ImageDraw, corners: list[float], fill, outline, width: int) -> None:
+def _oriented_rectangle(draw: Any, corners: list[float], fill, outline, width: int) -> None:
     """Four corners (x1, y1, ..., x4, y4); the first side is dashed, which shows the orientation."""
     points = list(zip(corners[::2], corners[1::2]))
     for dash in _dashes(points[0], points[1]):
@@ -173,14 +184,15 @@ def draw_bounding_boxes(image: Tensor, boxes: Tensor, labels: list[str] | None =
     box_colours = _parse_colours(colors, count)
     text_colours = _parse_colours(label_colors or "black", count) if label_colors or fill_labels else box_colours
     backgrounds = _parse_colours(label_background_colors, count) if fill_labels and label_background_colors else box_colours
+    fonts = _drawing().ImageFont
     if font is not None:
-        text_font = ImageFont.truetype(font=font, size=font_size or 10)
+        text_font = fonts.truetype(font=font, size=font_size or 10)
     else:
         if font_size is not None:
             warnings.warn("Argument 'font_size' will be ignored since 'font' is not set.")
-        text_font = ImageFont.load_default()
+        text_font = fonts.load_default()
     picture = _to_pil(image if image.size(0) == 3 else image.tile((3, 1, 1)))
-    draw = ImageDraw.Draw(picture, "RGBA" if fill else None)
+    draw = _drawing().ImageDraw.Draw(picture, "RGBA" if fill else None)
     for i, box in enumerate(boxes.to(torch.int64).tolist()):
         inside = (*box_colours[i], 100) if fill else None
         if len(box) > 4:
@@ -237,7 +249,7 @@ def draw_keypoints(image: Tensor, keypoints: Tensor, connectivity: list[tuple[in
         raise ValueError("keypoints and visibility must have the same dimensionality for num_instances and K. "
                          f"Got {visibility.shape=} and {keypoints.shape=}")
     picture = _to_pil(image)
-    draw = ImageDraw.Draw(picture)
+    draw = _drawing().ImageDraw.Draw(picture)
     for points, visible in zip(keypoints.to(torch.int64).tolist(), visibility.bool().tolist()):
         for (x, y), seen in zip(points, visible):
             if seen:

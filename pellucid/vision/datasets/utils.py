@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import fail
+from ...serialization.atomic import atomic_writer
 
 __all__ = ["calculate_md5", "check_integrity", "check_md5", "download_and_extract_archive", "download_url", "extract_archive", "list_dir",
            "list_files", "verify_str_arg"]
@@ -123,10 +124,8 @@ def extract_archive(from_path: _PathLike, to_path: _PathLike | None = None, remo
     suffix, archive, compression = _kind(from_path)
     if archive is None:
         folder = folder / os.path.basename(os.fspath(from_path)).removesuffix(suffix)
-        unfinished = folder.with_name(folder.name + ".part")
-        with _OPENERS[compression or ""](from_path, "rb") as source, open(unfinished, "wb") as target:
+        with _OPENERS[compression or ""](from_path, "rb") as source, atomic_writer(folder) as target:
             shutil.copyfileobj(source, target, 1 << 20)
-        os.replace(unfinished, folder)
     else:
         try:
             if archive == ".tar":

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pellucid as torch
 from pellucid import nn, serialization
 
 from ...core.errors import fail
@@ -97,15 +98,12 @@ class WeightsEnum(Enum):
 
 
 def checkpoint_folder() -> Path:
-    """Where PyTorch keeps downloaded checkpoints: $TORCH_HOME or $XDG_CACHE_HOME/torch or ~/.cache/torch, then hub/checkpoints."""
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))).expanduser() / "hub" / "checkpoints"
+    """Where PyTorch keeps downloaded checkpoints."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
     """The state dict in a .safetensors file, or in a file of `save` (or of torch.save)."""
-    if os.fspath(path).endswith(".safetensors"):
-        return serialization.safetensors.load_file(path)
     return serialization.load(path, map_location="cpu")
 
 

@@ -11,8 +11,6 @@ from pellucid import Tensor, nn
 
 __all__ = ["IntermediateLayerGetter"]
 
-Layer = Callable[..., nn.Module]
-
 
 def _make_divisible(v: float, divisor: int, min_value: int | None = None) -> int:
     """`v` rounded to a multiple of `divisor`, at least `min_value`, and not more than a tenth below `v`."""
@@ -37,6 +35,15 @@ def _initialise(model: nn.Module, linear: Callable[[nn.Linear], None] = _linear_
         elif isinstance(m, nn.Linear):
             linear(m)
             nn.init.zeros_(m.bias)
+
+
+def _initialise_mlp(mlp: nn.Module) -> None:
+    """The initial values of the two-layer network in a transformer's block."""
+    for m in mlp.modules():
+        if isinstance(m, nn.Linear):
+            nn.init.xavier_uniform_(m.weight)
+            if m.bias is not None:
+                nn.init.normal_(m.bias, std=1e-6)
 
 
 class IntermediateLayerGetter(nn.ModuleDict):

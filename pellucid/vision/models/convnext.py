@@ -12,10 +12,9 @@ import pellucid as torch
 from pellucid import Tensor, nn
 from pellucid.nn import functional as F
 
-from ..ops.misc import Conv2dNormActivation, Permute
+from ..ops.misc import Conv2dNormActivation, Layer, Permute
 from ..ops.stochastic_depth import StochasticDepth
 from ._api import register_model
-from ._utils import Layer
 from .weights import ConvNeXt_Base_Weights, ConvNeXt_Large_Weights, ConvNeXt_Small_Weights, ConvNeXt_Tiny_Weights
 
 __all__ = ["ConvNeXt", "ConvNeXt_Base_Weights", "ConvNeXt_Large_Weights", "ConvNeXt_Small_Weights", "ConvNeXt_Tiny_Weights",

@@ -13,10 +13,10 @@ from typing import Any
 
 from pellucid import Tensor, nn
 
-from ..ops.misc import Conv2dNormActivation, SqueezeExcitation
+from ..ops.misc import Conv2dNormActivation, Layer, SqueezeExcitation
 from ..ops.stochastic_depth import StochasticDepth
 from ._api import register_model
-from ._utils import Layer, _initialise, _make_divisible
+from ._utils import _initialise, _make_divisible
 from .weights import (EfficientNet_B0_Weights, EfficientNet_B1_Weights, EfficientNet_B2_Weights, EfficientNet_B3_Weights,
                       EfficientNet_B4_Weights, EfficientNet_B5_Weights, EfficientNet_B6_Weights, EfficientNet_B7_Weights,
                       EfficientNet_V2_L_Weights, EfficientNet_V2_M_Weights, EfficientNet_V2_S_Weights)

@@ -12,8 +12,8 @@ import pellucid as torch
 from pellucid import Tensor, nn
 from pellucid.nn import functional as F
 
+from ..ops.misc import Layer
 from ._api import overwrite, register_model
-from ._utils import Layer
 from .weights import GoogLeNet_Weights
 
 __all__ = ["GoogLeNet", "GoogLeNetOutputs", "GoogLeNet_Weights", "googlenet"]

@@ -12,8 +12,8 @@ import pellucid as torch
 from pellucid import Tensor, nn
 from pellucid.nn import functional as F
 
+from ..ops.misc import Layer
 from ._api import overwrite, register_model
-from ._utils import Layer
 from .googlenet import BasicConv2d, initial_values, normalised_to_halves
 from .weights import Inception_V3_Weights
 

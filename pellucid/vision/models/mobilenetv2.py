@@ -9,9 +9,9 @@ from typing import Any
 from pellucid import Tensor, nn
 from pellucid.nn import functional as F
 
-from ..ops.misc import Conv2dNormActivation
+from ..ops.misc import Conv2dNormActivation, Layer
 from ._api import register_model
-from ._utils import Layer, _initialise, _make_divisible
+from ._utils import _initialise, _make_divisible
 from .weights import MobileNet_V2_Weights
 
 __all__ = ["MobileNetV2", "MobileNet_V2_Weights", "mobilenet_v2"]

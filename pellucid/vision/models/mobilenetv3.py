@@ -10,9 +10,9 @@ from typing import Any
 
 from pellucid import Tensor, nn
 
-from ..ops.misc import Conv2dNormActivation, SqueezeExcitation
+from ..ops.misc import Conv2dNormActivation, Layer, SqueezeExcitation
 from ._api import register_model
-from ._utils import Layer, _initialise, _make_divisible
+from ._utils import _initialise, _make_divisible
 from .weights import MobileNet_V3_Large_Weights, MobileNet_V3_Small_Weights
 
 __all__ = ["MobileNetV3", "MobileNet_V3_Large_Weights", "MobileNet_V3_Small_Weights", "mobilenet_v3_large", "mobilenet_v3_small"]

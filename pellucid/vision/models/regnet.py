@@ -13,9 +13,9 @@ from typing import Any
 import pellucid as torch
 from pellucid import Tensor, nn
 
-from ..ops.misc import Conv2dNormActivation, SqueezeExcitation
+from ..ops.misc import Conv2dNormActivation, Layer, SqueezeExcitation
 from ._api import register_model
-from ._utils import Layer, _make_divisible
+from ._utils import _make_divisible
 from .weights import (RegNet_X_1_6GF_Weights, RegNet_X_3_2GF_Weights, RegNet_X_8GF_Weights, RegNet_X_16GF_Weights, RegNet_X_32GF_Weights,
                       RegNet_X_400MF_Weights, RegNet_X_800MF_Weights, RegNet_Y_1_6GF_Weights, RegNet_Y_3_2GF_Weights,
                       RegNet_Y_8GF_Weights, RegNet_Y_16GF_Weights, RegNet_Y_32GF_Weights, RegNet_Y_128GF_Weights,

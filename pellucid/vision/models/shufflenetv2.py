@@ -9,8 +9,8 @@ from typing import Any
 import pellucid as torch
 from pellucid import Tensor, nn
 
+from ..ops.misc import Layer
 from ._api import register_model
-from ._utils import Layer
 from .weights import ShuffleNet_V2_X0_5_Weights, ShuffleNet_V2_X1_0_Weights, ShuffleNet_V2_X1_5_Weights, ShuffleNet_V2_X2_0_Weights
 
 __all__ = ["ShuffleNetV2", "ShuffleNet_V2_X0_5_Weights", "ShuffleNet_V2_X1_0_Weights", "ShuffleNet_V2_X1_5_Weights",

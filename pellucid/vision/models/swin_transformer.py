@@ -13,10 +13,10 @@ import pellucid as torch
 from pellucid import Tensor, nn
 from pellucid.nn import functional as F
 
-from ..ops.misc import MLP, Permute
+from ..ops.misc import MLP, Layer, Permute
 from ..ops.stochastic_depth import StochasticDepth
 from ._api import register_model
-from ._utils import Layer
+from ._utils import _initialise_mlp
 from .weights import Swin_B_Weights, Swin_S_Weights, Swin_T_Weights, Swin_V2_B_Weights, Swin_V2_S_Weights, Swin_V2_T_Weights
 
 __all__ = ["SwinTransformer", "Swin_B_Weights", "Swin_S_Weights", "Swin_T_Weights", "Swin_V2_B_Weights", "Swin_V2_S_Weights",
@@ -196,11 +196,7 @@ class SwinTransformerBlock(nn.Module):
         self.stochastic_depth = StochasticDepth(stochastic_depth_prob, "row")
         self.norm2 = norm_layer(dim)
         self.mlp = MLP(dim, [int(dim * mlp_ratio), dim], activation_layer=nn.GELU, inplace=None, dropout=dropout)
-        for m in self.mlp.modules():
-            if isinstance(m, nn.Linear):
-                nn.init.xavier_uniform_(m.weight)
-                if m.bias is not None:
-                    nn.init.normal_(m.bias, std=1e-6)
+        _initialise_mlp(self.mlp)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.stochastic_depth(self.attn(self.norm1(x)))

@@ -14,9 +14,9 @@ import pellucid as torch
 from pellucid import Tensor, nn
 from pellucid.nn import functional as F
 
-from ..ops.misc import MLP, Conv2dNormActivation
+from ..ops.misc import MLP, Conv2dNormActivation, Layer
 from ._api import overwrite, register_model
-from ._utils import Layer
+from ._utils import _initialise_mlp
 from .weights import ViT_B_16_Weights, ViT_B_32_Weights, ViT_H_14_Weights, ViT_L_16_Weights, ViT_L_32_Weights
 
 __all__ = ["ViT_B_16_Weights", "ViT_B_32_Weights", "ViT_H_14_Weights", "ViT_L_16_Weights", "ViT_L_32_Weights", "VisionTransformer",
@@ -38,11 +38,7 @@ class MLPBlock(MLP):
 
     def __init__(self, in_dim: int, mlp_dim: int, dropout: float) -> None:
         super().__init__(in_dim, [mlp_dim, in_dim], activation_layer=nn.GELU, inplace=None, dropout=dropout)
-        for m in self.modules():
-            if isinstance(m, nn.Linear):
-                nn.init.xavier_uniform_(m.weight)
-                if m.bias is not None:
-                    nn.init.normal_(m.bias, std=1e-6)
+        _initialise_mlp(self)
 
     def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest) -> None:
         if (local_metadata.get("version") or 1) < 2:                # the first layers' names: linear_1, linear_2

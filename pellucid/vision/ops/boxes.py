@@ -139,14 +139,20 @@ def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     return inter / union - (around - union) / around
 
 
-def distance_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tensor:
-    """`box_iou` less the squared distance of the centres, in units of the diagonal around both (https://arxiv.org/abs/1911.08287)."""
+def _distance_iou(boxes1: Tensor, boxes2: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """`distance_box_iou`, and the `box_iou` in it."""
     boxes1, boxes2 = upcast(boxes1), upcast(boxes2)
     sides = torch.max(boxes1[:, None, 2:], boxes2[:, 2:]) - torch.min(boxes1[:, None, :2], boxes2[:, :2])
     diagonal = (sides.clamp(min=0) ** 2).sum(-1) + eps
     centres1, centres2 = (boxes1[:, :2] + boxes1[:, 2:]) / 2, (boxes2[:, :2] + boxes2[:, 2:]) / 2
     distance = (upcast(centres1[:, None] - centres2) ** 2).sum(-1)
-    return box_iou(boxes1, boxes2) - distance / diagonal
+    iou = box_iou(boxes1, boxes2)
+    return iou - distance / diagonal, iou
+
+
+def distance_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tensor:
+    """`box_iou` less the squared distance of the centres, in units of the diagonal around both (https://arxiv.org/abs/1911.08287)."""
+    return _distance_iou(boxes1, boxes2, eps)[0]
 
 
 def _aspect(boxes: Tensor) -> Tensor:
@@ -156,10 +162,11 @@ def _aspect(boxes: Tensor) -> Tensor:
 def complete_box_iou(boxes1: Tensor, boxes2: Tensor, eps: float = 1e-7) -> Tensor:
     """`distance_box_iou` less a term for different aspect ratios (https://arxiv.org/abs/1911.08287)."""
     boxes1, boxes2 = upcast(boxes1), upcast(boxes2)
+    distance_iou, iou = _distance_iou(boxes1, boxes2, eps)
     v = (4 / torch.pi**2) * (_aspect(boxes1)[:, None] - _aspect(boxes2)) ** 2
     with torch.no_grad():
-        alpha = v / (1 - box_iou(boxes1, boxes2) + v + eps)
-    return distance_box_iou(boxes1, boxes2, eps) - alpha * v
+        alpha = v / (1 - iou + v + eps)
+    return distance_iou - alpha * v
 
 
 def masks_to_boxes(masks: Tensor) -> Tensor:

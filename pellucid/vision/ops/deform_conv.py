@@ -10,8 +10,9 @@ import math
 
 import pellucid as torch
 from pellucid import Tensor, nn
+from pellucid.nn.modules.utils import _pair
 
-from .rois import _pair, bilinear
+from .rois import bilinear
 
 __all__ = ["DeformConv2d", "deform_conv2d"]
 

@@ -11,6 +11,7 @@ from collections import OrderedDict
 import pellucid as torch
 from pellucid import Tensor, nn
 from pellucid.nn import functional as F
+from pellucid.nn.modules.utils import _pair
 
 from .boxes import box_area
 from .misc import Conv2dNormActivation, Layer
@@ -108,7 +109,7 @@ class MultiScaleRoIAlign(nn.Module):
         super().__init__()
         self.featmap_names = featmap_names
         self.sampling_ratio = sampling_ratio
-        self.output_size = (output_size, output_size) if isinstance(output_size, int) else tuple(output_size)
+        self.output_size = _pair(output_size)
         self.scales: list[float] | None = None
         self.canonical_scale = canonical_scale
         self.canonical_level = canonical_level

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import pellucid as torch
 from pellucid import Tensor, nn
+from pellucid.nn.modules.utils import _ntuple
 
 __all__ = ["Conv2dNormActivation", "Conv3dNormActivation", "ConvNormActivation", "FrozenBatchNorm2d", "MLP", "Permute", "SqueezeExcitation"]
 
@@ -40,10 +41,6 @@ class FrozenBatchNorm2d(nn.Module):
         return f"{type(self).__name__}({self.weight.shape[0]}, eps={self.eps})"
 
 
-def _tuple(value, n: int) -> tuple:
-    return tuple(value) if isinstance(value, Sequence) else (value,) * n
-
-
 class ConvNormActivation(nn.Sequential):
     """A convolution, then normalisation and activation where they are given. `padding` None keeps the size (at stride 1);
     `bias` None has a bias only without normalisation."""
@@ -57,7 +54,7 @@ class ConvNormActivation(nn.Sequential):
                 padding = (kernel_size - 1) // 2 * dilation
             else:
                 n = len(kernel_size) if isinstance(kernel_size, Sequence) else len(dilation)
-                kernel_size, dilation = _tuple(kernel_size, n), _tuple(dilation, n)
+                kernel_size, dilation = _ntuple(n)(kernel_size), _ntuple(n)(dilation)
                 padding = tuple((k - 1) // 2 * d for k, d in zip(kernel_size, dilation))
         if bias is None:
             bias = norm_layer is None

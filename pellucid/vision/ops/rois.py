@@ -10,15 +10,12 @@ import math
 
 import pellucid as torch
 from pellucid import Tensor, nn
+from pellucid.nn.modules.utils import _pair
 
 __all__ = ["PSRoIAlign", "PSRoIPool", "RoIAlign", "RoIPool", "bilinear", "boxes_with_image", "ps_roi_align", "ps_roi_pool", "roi_align",
            "roi_pool"]
 
 Size = int | tuple[int, int]
-
-
-def _pair(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
 
 
 def boxes_with_image(boxes: Tensor | list[Tensor]) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,12 @@ from ..pillow import is_pil
 from . import functional as F
 from .functional.convert import max_value
 from .functional.geometry import interpolation_of
-from .transform import Transform, check_fill, check_type, fill_of, flattened, integer, unflattened
+from .transform import Transform, chance, check_fill, check_type, fill_of, flattened, integer, unflattened
 
-_SIGNED = {"ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast", "Sharpness"}
-_ALL = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast", "Sharpness", "Posterize", "Solarize",
-        "AutoContrast", "Equalize")
-_GEOMETRY = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Posterize", "Solarize", "AutoContrast", "Equalize")
+_MOVES = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+_ADJUSTMENTS = ("Brightness", "Color", "Contrast", "Sharpness")
+_TONES = ("Posterize", "Solarize", "AutoContrast", "Equalize")
+_SIGNED = {*_MOVES, *_ADJUSTMENTS}
 
 
 class AutoAugmentPolicy(Enum):
@@ -132,6 +133,7 @@ def _policies(policy: AutoAugmentPolicy) -> list[list[tuple[str, float, int | No
     return [[step(text) for text in line.split(",")] for line in _POLICIES[policy].strip().splitlines()]
 
 
+@lru_cache(maxsize=64)         # the same for each image of a size
 def _spaced(start: float, end: float, bins: int) -> list[float]:
     """`torch.linspace` to the bit, as PyTorch's vectors compute it: from both ends, each product and sum rounded once. Where a
     magnitude is cut to a whole number of pixels, the last bit decides."""
@@ -144,7 +146,7 @@ class _Augment(Transform):
     """What the four share: the steps, their magnitudes, and finding the one image of a sample."""
 
     _first = False                      # draws of torchvision's first version
-    _names: tuple[str, ...] = ("Identity", *_ALL)
+    _names: tuple[str, ...] = ("Identity", *_MOVES, *_ADJUSTMENTS, *_TONES)
     _shear, _rotate, _enhance = 0.3, 30.0, 0.9
     _posterize = (8, 4)                 # bits at the weakest step, how many fewer at the strongest
 
@@ -168,7 +170,7 @@ class _Augment(Transform):
         return _spaced(0.0, most.get(name, self._enhance), bins) if name in _SIGNED else None
 
     def _negative(self) -> bool:
-        return integer(0, 2) == 1 if self._first else float(torch.rand(())) <= 0.5
+        return integer(0, 2) == 1 if self._first else chance() <= 0.5
 
     def _drawn(self, names: tuple[str, ...], bins: int, size: list[int], choose: Callable[[], int]) -> tuple[str, float]:
         """A random step, and its magnitude: the one `choose` says, with a random sign."""
@@ -248,7 +250,7 @@ class AutoAugment(_Augment):
         else:
             chosen = integer(0, len(self.policies))
         for name, p, index in self.policies[chosen]:
-            drawn, minus = (next(chances), next(negative)) if self._first else (float(torch.rand(())), None)
+            drawn, minus = (next(chances), next(negative)) if self._first else (chance(), None)
             if drawn > p:
                 continue
             magnitudes = self._magnitudes(name, 10, *size)
@@ -309,7 +311,7 @@ class AugMix(_Augment):
         return size / 3.0
 
     def _augment(self, original: Any) -> Any:
-        names = _GEOMETRY + (("Brightness", "Color", "Contrast", "Sharpness") if self.all_ops else ())
+        names = _MOVES + _TONES + (_ADJUSTMENTS if self.all_ops else ())
         size = F.get_size(original)
         image = F.pil_to_tensor(original) if is_pil(original) else original.as_subclass(Tensor)
         dimensions = 5 if isinstance(original, tv_tensors.Video) else 4

@@ -98,11 +98,8 @@ class RandomResizedCrop(_EachPart):
 
     @staticmethod
     def _draw(height: int, width: int, scale: Any, ratio: Any) -> tuple[int, int, int, int]:
-        low, high = _log(ratio)
         for _ in range(10):
-            area = height * width * uniform(scale[0], scale[1])
-            aspect = float(np.exp(get_default_dtype().np.type(uniform(low, high))))
-            w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            w, h = _sides(height * width, scale, ratio)
             if 0 < w <= width and 0 < h <= height:
                 return integer(0, height - h + 1), integer(0, width - w + 1), h, w
         shape = width / height
@@ -118,6 +115,13 @@ class RandomResizedCrop(_EachPart):
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         return self._call(F.resized_crop, inpt, **params, size=self.size, interpolation=self.interpolation, antialias=self.antialias)
+
+
+def _sides(area: int, scale: Any, ratio: Any) -> tuple[int, int]:
+    """The sides of a random part of `area` with a random ratio of the first to the second."""
+    part = area * uniform(scale[0], scale[1])
+    aspect = float(np.exp(get_default_dtype().np.type(uniform(*_log(ratio)))))
+    return round(math.sqrt(part * aspect)), round(math.sqrt(part / aspect))
 
 
 def _log(ratio: Any) -> list[float]:
@@ -423,7 +427,14 @@ class RandomIoUCrop(Transform):
         return output
 
 
-class ScaleJitter(Transform):
+class _RandomSize(Transform):
+    """Resized to the "size" of `make_params`; subclasses have `interpolation` and `antialias`."""
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        return self._call_kernel(F.resize, inpt, params["size"], interpolation=self.interpolation, antialias=self.antialias)
+
+
+class ScaleJitter(_RandomSize):
     """Resized by a random factor of `target_size`, aspect ratio kept."""
 
     def __init__(self, target_size: tuple[int, int], scale_range: tuple[float, float] = (0.1, 2.0), interpolation: Any = "bilinear",
@@ -439,15 +450,12 @@ class ScaleJitter(Transform):
         r = min(self.target_size[1] / height, self.target_size[0] / width) * (low + torch.rand(1) * (high - low))
         return {"size": (int(height * r), int(width * r))}
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return self._call_kernel(F.resize, inpt, params["size"], interpolation=self.interpolation, antialias=self.antialias)
 
-
-class RandomShortestSize(ScaleJitter):
+class RandomShortestSize(_RandomSize):
     """Resized so that the shorter side is one of `min_size`, the longer one at most `max_size`."""
 
     def __init__(self, min_size: Any, max_size: int | None = None, interpolation: Any = "bilinear", antialias: bool | None = True) -> None:
-        Transform.__init__(self)
+        super().__init__()
         self.min_size = [min_size] if isinstance(min_size, int) else list(min_size)
         self.max_size = max_size
         self.interpolation = interpolation_of(interpolation)
@@ -460,11 +468,11 @@ class RandomShortestSize(ScaleJitter):
         return {"size": (int(height * r), int(width * r))}
 
 
-class RandomResize(ScaleJitter):
+class RandomResize(_RandomSize):
     """Resized so that the shorter side is from `min_size` to `max_size` - 1."""
 
     def __init__(self, min_size: int, max_size: int, interpolation: Any = "bilinear", antialias: bool | None = True) -> None:
-        Transform.__init__(self)
+        super().__init__()
         self.min_size, self.max_size = min_size, max_size
         self.interpolation = interpolation_of(interpolation)
         self.antialias = antialias
@@ -496,11 +504,8 @@ class RandomErasing(RandomApplied):
     @staticmethod
     def _draw(chw: Any, scale: Any, ratio: Any, value: Any) -> tuple | None:
         channels, height, width = chw
-        low, high = _log(ratio)
         for _ in range(10):
-            area = height * width * uniform(scale[0], scale[1])
-            aspect = float(np.exp(get_default_dtype().np.type(uniform(low, high))))
-            h, w = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            h, w = _sides(height * width, scale, ratio)
             if h < height and w < width:
                 v = torch.empty([channels, h, w]).normal_() if value is None else torch.tensor(value)[:, None, None]
                 return integer(0, height - h + 1), integer(0, width - w + 1), h, w, v

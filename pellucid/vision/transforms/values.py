@@ -21,9 +21,8 @@ from . import functional as F
 from .functional.boxes import valid_boxes
 from .functional.dispatch import is_pure_tensor
 from .functional.geometry import size_of
-from .transform import (RandomApplied, Transform, chance, check_type, flattened, get_bounding_boxes, has_any, labels_getter_of, pair,
-                        query_chw,
-                        sequence, unflattened, uniform)
+from .transform import (RandomApplied, Transform, chance, check_type, flattened, get_bounding_boxes, has_any, integer, labels_getter_of,
+                        pair, query_chw, sequence, unflattened, uniform)
 
 
 class Grayscale(Transform):
@@ -248,7 +247,7 @@ class JPEG(Transform):
             fail(ValueError, "P5446", f"quality must be an integer from 1 to 100, got quality ={quality!r}", fix="90, or (50, 90)")
 
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        return {"quality": int(torch.randint(self.quality[0], self.quality[1] + 1, ()))}
+        return {"quality": integer(self.quality[0], self.quality[1] + 1)}
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         return self._call_kernel(F.jpeg, inpt, **params)
@@ -299,14 +298,15 @@ class PILToTensor(Transform):
         return F.pil_to_tensor(inpt)
 
 
-def _is_array(x: Any) -> bool:
+def is_array(x: Any) -> bool:
+    """Whether `x` is a NumPy array (a scalar is none)."""
     return isinstance(x, np.ndarray)
 
 
 class ToImage(Transform):
     """Pillow images, arrays and plain tensors as `tv_tensors.Image`, values as they are."""
 
-    _transformed_types = (is_pure_tensor, is_pil, _is_array)
+    _transformed_types = (is_pure_tensor, is_pil, is_array)
 
     def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
         return F.to_image(inpt)
@@ -315,7 +315,7 @@ class ToImage(Transform):
 class ToPILImage(Transform):
     """Tensors and arrays as Pillow images."""
 
-    _transformed_types = (is_pure_tensor, tv_tensors.Image, _is_array)
+    _transformed_types = (is_pure_tensor, tv_tensors.Image, is_array)
 
     def __init__(self, mode: str | None = None) -> None:
         super().__init__()
@@ -516,7 +516,7 @@ class CutMix(_Mixed):
     def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
         weight = float(self._beta.sample(()))
         height, width = query_chw(flat_inputs)[1:]
-        x, y = int(torch.randint(width, (1,))), int(torch.randint(height, (1,)))
+        x, y = integer(0, width), integer(0, height)
         r = 0.5 * (1.0 - weight) ** 0.5
         half_w, half_h = int(r * width), int(r * height)
         x1, y1, x2, y2 = max(x - half_w, 0), max(y - half_h, 0), min(x + half_w, width), min(y + half_h, height)

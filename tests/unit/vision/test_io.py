@@ -68,17 +68,23 @@ def test_without_pillow() -> None:
 import sys
 sys.modules["PIL"] = None
 import pellucid as torch
-from pellucid.vision import datasets, io, transforms
+from pellucid.vision import datasets, io, transforms, utils
 from pellucid.vision.transforms import v2
 assert transforms.Compose([transforms.RandomCrop(3), transforms.RandomHorizontalFlip()])(torch.rand(3, 5, 5)).shape == (3, 3, 3)
-try:
-    io.encode_png(torch.zeros(1, 2, 2, dtype=torch.uint8))
-except ImportError as e:
-    print(e)
+assert utils.make_grid(torch.rand(4, 3, 5, 5)).shape == (3, 9, 30) and utils.flow_to_image(torch.rand(2, 5, 5)).shape == (3, 5, 5)
+black = torch.zeros(3, 8, 8, dtype=torch.uint8)
+for call in (lambda: io.encode_png(black), lambda: utils.draw_bounding_boxes(black, torch.tensor([[1, 1, 4, 4]])),
+             lambda: utils.save_image(torch.zeros(3, 2, 2), "a.png")):
+    try:
+        call()
+    except ImportError as e:
+        print(e)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(Path(__file__).parents[3])})
-    assert "Pillow is needed to write a PNG" in done.stdout and "pellucid[vision]" in done.stdout, done.stderr
-    loaded = "import sys, pellucid.vision.transforms, pellucid.vision.datasets, pellucid.vision.io; print('PIL' in sys.modules)"
+    for said in ("to write a PNG", "to draw", "to make an image of an array"):
+        assert f"Pillow is needed {said}" in done.stdout and done.stdout.count("pellucid[vision]") == 3, done.stderr
+    loaded = ("import sys, pellucid.vision.transforms, pellucid.vision.datasets, pellucid.vision.io, pellucid.vision.utils; "
+              "print('PIL' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True,
                           env={"PYTHONPATH": str(Path(__file__).parents[3])})
     assert done.stdout.strip() == "False", done.stderr

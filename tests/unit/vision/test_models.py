@@ -101,6 +101,15 @@ def cache(tmp_path, monkeypatch) -> Path:
     return folder
 
 
+def test_weights_lie_where_the_hub_keeps_its_own(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(pellucid.hub, "_dir", None)
+    pellucid.hub.set_dir(tmp_path)
+    assert _api.checkpoint_folder() == tmp_path / "checkpoints"
+    with pytest.raises(FileNotFoundError, match="put it there") as caught:
+        models.squeezenet1_1(weights="DEFAULT")
+    assert str(tmp_path / "checkpoints") in str(caught.value)
+
+
 def test_weights_of_a_file(tmp_path) -> None:
     trained = models.squeezenet1_1(num_classes=5)
     serialization.save(trained.state_dict(), tmp_path / "a.pth")
@@ -263,7 +272,6 @@ def test_preset_says_what_it_does() -> None:
 
 
 def test_preset_prepares_an_image() -> None:
-    pytest.importorskip("pellucid.vision.transforms")
     image = pytest.importorskip("PIL.Image").new("RGB", (40, 60), (255, 0, 0))
     out = models.ResNet50_Weights.IMAGENET1K_V2.transforms(crop_size=24, resize_size=32)(image)
     assert out.shape == (3, 24, 24)

@@ -14,10 +14,11 @@ pytest.importorskip("PIL")
 from PIL import Image  # noqa: E402
 
 import pellucid as torch  # noqa: E402
+from pellucid.core.rng import default_engine  # noqa: E402
 from pellucid.vision import transforms as T  # noqa: E402
 from pellucid.vision import tv_tensors as tv  # noqa: E402
 from pellucid.vision.transforms import functional as F  # noqa: E402
-from pellucid.vision.transforms.transform import chance, uniform  # noqa: E402
+from pellucid.vision.transforms.transform import chance, integer, uniform  # noqa: E402
 from pellucid.vision.transforms import v2 as V  # noqa: E402
 
 from . import transform_cases as cases  # noqa: E402
@@ -56,8 +57,6 @@ def image(height: int = 12, width: int = 15) -> Image.Image:
 
 def test_single_draws_are_those_of_tensors() -> None:
     """Transforms draw numbers without making tensors: the same ones."""
-    from pellucid.core.rng import default_engine
-    from pellucid.vision.transforms.transform import chance, integer, uniform
     for low, high in ((0.0, 1.0), (0.08, 1.0), (-0.28768208622932434, 0.28768208622932434), (-3.5, 1e6)):
         torch.manual_seed(5)
         expected = [torch.empty(1).uniform_(low, high).item() for _ in range(200)]
@@ -162,7 +161,10 @@ def test_first_and_second_version() -> None:
     whitening = T.LinearTransformation(torch.eye(12) * 2, torch.ones(12))
     assert torch.allclose(whitening(torch.ones(3, 2, 2)), torch.zeros(3, 2, 2))
     with pytest.warns(UserWarning, match="deprecated"):
-        assert V.ToTensor()(image()).shape == (3, 12, 15)
+        to_tensor = V.ToTensor()
+    assert to_tensor(image()).shape == (3, 12, 15)
+    array, label = to_tensor((np.zeros((4, 5, 3), np.uint8), np.int64(3)))
+    assert array.shape == (3, 4, 5) and type(label) is np.int64 and label == 3          # a scalar is no image
     text = repr(T.Compose([T.Resize((3, 4)), T.RandomApply([T.RandomInvert()], p=0.3)]))
     assert "Resize(size=[3, 4], interpolation=bilinear" in text and "p=0.3" in text
     again = pickle.loads(pickle.dumps(T.Compose([T.RandAugment(), T.RandomOrder([T.Pad(1)]), T.ToTensor()])))

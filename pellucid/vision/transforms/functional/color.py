@@ -56,19 +56,22 @@ def _grey(image: Tensor) -> Tensor:
     return grey if image.is_floating_point() else grey.floor()
 
 
+def _check_output_channels(count: int) -> None:
+    if count not in (1, 3):
+        fail(ValueError, "P5343", f"num_output_channels should be either 1 or 3, got {count}", fix="pass 1 or 3")
+
+
 @functional
 def rgb_to_grayscale(inpt: Tensor, num_output_channels: int = 1) -> Tensor:
     """Grey of the same brightness, with 1 channel or 3 equal ones."""
-    if num_output_channels not in (1, 3):
-        fail(ValueError, "P5343", f"num_output_channels should be either 1 or 3, got {num_output_channels}", fix="pass 1 or 3")
+    _check_output_channels(num_output_channels)
     grey = inpt.clone() if _check(inpt) == 1 else _grey(inpt).to(inpt.dtype)
     return grey.expand(*inpt.shape[:-3], 3, *inpt.shape[-2:]) if num_output_channels == 3 else grey
 
 
 @rgb_to_grayscale.on(PIL)
 def _(image: Any, num_output_channels: int = 1) -> Any:
-    if num_output_channels not in (1, 3):
-        fail(ValueError, "P5343", f"num_output_channels should be either 1 or 3, got {num_output_channels}", fix="pass 1 or 3")
+    _check_output_channels(num_output_channels)
     grey = image.convert("L")
     return grey if num_output_channels == 1 else grey.convert("RGB")
 

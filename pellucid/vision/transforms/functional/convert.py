@@ -16,7 +16,7 @@ import pellucid as torch
 from ....core.errors import fail
 from ....tensor import Tensor
 from ... import tv_tensors
-from ...pillow import from_array, is_pil
+from ...pillow import from_array, is_pil, to_array
 from .dispatch import PIL, functional
 
 _MODES = {"I": np.int32, "I;16" if sys.byteorder == "little" else "I;16B": np.int16, "F": np.float32}
@@ -124,8 +124,7 @@ def pil_to_tensor(pic: Any) -> Tensor:
     """A Pillow image as (channels, height, width), values and dtype as they are."""
     if not is_pil(pic):
         fail(TypeError, "P5324", f"pic should be PIL Image. Got {type(pic)}", fix="arrays: torch.from_numpy")
-    array = np.array(pic)
-    return torch.from_numpy(array[None] if array.ndim == 2 else array.transpose(2, 0, 1))
+    return torch.from_numpy(to_array(pic))
 
 
 def to_image(inpt: Any) -> tv_tensors.Image:
@@ -146,17 +145,15 @@ _GREY = {"uint8": "L", "int16": "I;16" if sys.byteorder == "little" else "I;16B"
 
 def to_pil_image(pic: Any, mode: str | None = None) -> Any:
     """A tensor (channels, height, width) or an array (height, width, channels) as a Pillow image; floats are of 0 to 1."""
-    if isinstance(pic, Tensor):
-        if pic.ndim not in (2, 3):
-            fail(ValueError, "P5326", f"pic should be 2/3 dimensional. Got {pic.ndim} dimensions.", fix="take one image of the batch")
-        array = pic.detach().as_subclass(Tensor).numpy()
-        array = array.transpose(1, 2, 0) if array.ndim == 3 else array[..., None]
-    elif isinstance(pic, np.ndarray):
-        if pic.ndim not in (2, 3):
-            fail(ValueError, "P5326", f"pic should be 2/3 dimensional. Got {pic.ndim} dimensions.", fix="take one image of the batch")
-        array = pic if pic.ndim == 3 else pic[..., None]
-    else:
+    if not isinstance(pic, (Tensor, np.ndarray)):
         fail(TypeError, "P5327", f"pic should be Tensor or ndarray. Got {type(pic)}.", fix="pass a tensor or an array")
+    if pic.ndim not in (2, 3):
+        fail(ValueError, "P5326", f"pic should be 2/3 dimensional. Got {pic.ndim} dimensions.", fix="take one image of the batch")
+    array = pic.detach().as_subclass(Tensor).numpy() if isinstance(pic, Tensor) else pic
+    if array.ndim == 2:
+        array = array[..., None]
+    elif isinstance(pic, Tensor):
+        array = array.transpose(1, 2, 0)
     channels = array.shape[2]
     if channels not in _MODES_OF:
         fail(ValueError, "P5328", f"pic should not have > 4 channels. Got {channels} channels.",

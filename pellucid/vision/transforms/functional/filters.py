@@ -9,8 +9,6 @@ import math
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 import pellucid as torch
 
 from ....core.errors import fail
@@ -130,6 +128,5 @@ def _jpeg(image: Any, quality: int) -> Any:
 
 def uniform_temporal_subsample(inpt: Tensor, num_samples: int) -> Tensor:
     """`num_samples` frames at equal distances, of a video (..., time, channels, height, width)."""
-    frames = np.asarray(torch.linspace(0, inpt.shape[-4] - 1, num_samples).numpy()).astype(np.int64)
-    output = inpt.index_select(-4, torch.from_numpy(frames))
+    output = inpt.index_select(-4, torch.linspace(0, inpt.shape[-4] - 1, num_samples).long())
     return tv_tensors.wrap(output, like=inpt) if isinstance(inpt, tv_tensors.Video) else output

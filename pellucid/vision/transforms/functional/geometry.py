@@ -20,6 +20,7 @@ from ....nn.functional import grid_sample, interpolate
 from ....nn.functional import pad as pad_tensor
 from ....tensor import Tensor
 from ... import tv_tensors
+from ...pillow import from_array
 from .convert import get_size, pil_to_tensor, to_pil_image, working_dtype
 from .dispatch import PIL, functional
 
@@ -151,7 +152,7 @@ def pad(inpt: Tensor, padding: Any, fill: Any = 0, padding_mode: str = "constant
 
 
 @pad.on(PIL)
-def pad_pil(image: Any, padding: Any, fill: Any = 0, padding_mode: str = "constant") -> Any:
+def _(image: Any, padding: Any, fill: Any = 0, padding_mode: str = "constant") -> Any:
     left, top, right, bottom = padding_of(padding)
     check_padding_mode(padding_mode)
     palette = image.getpalette() if image.mode == "P" else None
@@ -164,8 +165,7 @@ def pad_pil(image: Any, padding: Any, fill: Any = 0, padding_mode: str = "consta
             image = image.crop((cut[0], cut[1], image.width - cut[2], image.height - cut[3]))
         borders = [(max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0)), (0, 0)]
         array = np.asarray(image)
-        from PIL import Image
-        output = Image.fromarray(np.pad(array, borders[:array.ndim], mode=padding_mode))
+        output = from_array(np.pad(array, borders[:array.ndim], mode=padding_mode))
     if palette is not None:
         output.putpalette(palette)
     return output

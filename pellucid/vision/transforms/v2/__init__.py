@@ -25,6 +25,7 @@ from ..values import (JPEG, RGB, ClampBoundingBoxes, ColorJitter, ConvertBoundin
                       RandomChannelPermutation, RandomEqualize, RandomGrayscale, RandomInvert, RandomPhotometricDistort, RandomPosterize,
                       RandomSolarize, SanitizeBoundingBoxes, SetClampingMode, ToDtype, ToImage, ToPILImage, ToPureTensor,
                       UniformTemporalSubsample)
+from ..values import is_array as _is_array
 from . import functional
 
 
@@ -37,7 +38,7 @@ class RandomCrop(_RandomCrop):
 class ToTensor(Transform):
     """Pillow images and arrays as float tensors of 0 to 1; `ToImage` and `ToDtype(torch.float32, scale=True)` are preferred."""
 
-    _transformed_types = (_is_pil, lambda x: type(x).__module__ == "numpy" and hasattr(x, "ndim"))
+    _transformed_types = (_is_pil, _is_array)
 
     def __init__(self) -> None:
         _warnings.warn("The transform `ToTensor()` is deprecated. Instead, please use `v2.Compose([v2.ToImage(), "
