@@ -25,6 +25,7 @@ from typing import Any
 from pellucid import nn, serialization
 
 from ...core.errors import fail
+from ...hub import get_dir
 from ._presets import ImageClassification
 
 __all__ = ["Weights", "WeightsEnum", "get_model", "get_model_builder", "get_model_weights", "get_weight", "list_models", "register_model"]
@@ -97,9 +98,8 @@ class WeightsEnum(Enum):
 
 
 def checkpoint_folder() -> Path:
-    """Where PyTorch keeps downloaded checkpoints: $TORCH_HOME or $XDG_CACHE_HOME/torch or ~/.cache/torch, then hub/checkpoints."""
-    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))).expanduser() / "hub" / "checkpoints"
+    """Where downloaded checkpoints are: the same as those of `hub`."""
+    return Path(get_dir()) / "checkpoints"
 
 
 def read_checkpoint(path: str | os.PathLike) -> dict[str, Any]:
