@@ -151,7 +151,10 @@ def load_bare(f: Any, *, encoding: str = "utf-8", limits: Limits | None = None) 
     """What one pickle describes that is not a checkpoint: plain containers, numbers, strings, NumPy arrays of numbers."""
     with Source(f) as source:
         cursor = Cursor(lambda place, length: source.read(place, length, "the pickle"), 0, source.size, source.name)
-        return _interpreter(cursor, LegacyStorages(source, restorer(None, source.name)), limits or Limits(), source, encoding).run()
+        storages = LegacyStorages(source, restorer(None, source.name))
+        result = _interpreter(cursor, storages, limits or Limits(), source, encoding).run()
+        storages.fill([], cursor.place)                   # there are none, or they would be left without their bytes
+        return result
 
 
 def _interpreter(cursor: Cursor, storages: Any, limits: Limits, source: Source, encoding: str) -> Interpreter:
