@@ -2,7 +2,8 @@
 
 In: a path or file-like object holding a `.pt` file (zip, or the format before PyTorch 1.6) or a `.safetensors` file.
 Out: the object that was saved, built of tensors, plain containers, modules of `nn` and what the caller allowed with
-`safe_globals`. True always: nothing named in the file is imported, or called unless it was allowed; memory is bounded by the file's size; whatever is wrong with the file raises a `CheckpointError`.
+`safe_globals`. True always: nothing named in the file is imported, or called unless it was allowed; memory is bounded by
+the file's size; whatever is wrong with the file raises a `CheckpointError`.
 Formats: https://pytorch.org/docs/stable/notes/serialization.html
 """
 
