@@ -59,7 +59,7 @@ class Emitter:
         self._open: set[int] = set()                      # objects being written
 
     def dump(self, obj: Any) -> bytes:
-        """The stream for `obj`. Raises TypeError for what is outside the closed set, ValueError for cycles."""
+        """The stream for `obj`. Raises TypeError for what no name leads to, ValueError for cycles."""
         self.out += b"\x80\x02"
         self.save(obj)
         self.out += b"."
@@ -84,7 +84,7 @@ class Emitter:
     # -- dispatch --------------------------------------------------------------------------------------------------
 
     def save(self, obj: Any) -> None:
-        """Emit any object of the closed set."""
+        """Emit any object."""
         writer = _WRITERS.get(type(obj))
         if writer is None:
             writer = self._other_writer(obj)
