@@ -7,18 +7,9 @@ from __future__ import annotations
 from typing import NoReturn
 
 from .core.device import device as Device
+from .core.no_device import device_count, is_available
 
 __all__ = ["current_accelerator", "current_device_index", "device_count", "is_available", "set_device_index", "synchronize"]
-
-
-def is_available() -> bool:
-    """False: this build computes on the CPU."""
-    return False
-
-
-def device_count() -> int:
-    """0."""
-    return 0
 
 
 def current_accelerator(check_available: bool = False) -> Device | None:

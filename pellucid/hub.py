@@ -14,6 +14,7 @@ import re
 import shutil
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,9 @@ from .core.errors import fail, nearest
 from .serialization import load as _load
 
 __all__ = ["download_url_to_file", "get_dir", "help", "list", "load", "load_state_dict_from_url", "set_dir"]
+
+USER_AGENT = "pellucid"
+TIMEOUT = 30                    # seconds without any answer
 
 _dir: str | None = None
 
@@ -131,15 +135,35 @@ def load_state_dict_from_url(url: str, model_dir: str | None = None, map_locatio
 def download_url_to_file(url: str, dst: str, hash_prefix: str | None = None, progress: bool = True) -> None:
     """Fetch `url` into the file `dst`. RuntimeError if its SHA-256 does not begin with `hash_prefix`; OSError if it cannot be fetched."""
     folder = os.path.dirname(os.path.abspath(dst))
-    part = tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False)
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as made:
+        part = Path(made.name)
     try:
-        with part, urllib.request.urlopen(urllib.request.Request(url, headers={"User-Agent": "pellucid.hub"})) as source:
-            shutil.copyfileobj(source, part)
-        with open(part.name, "rb") as file:
+        fetch(url, part)
+        with open(part, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         if hash_prefix and not digest.startswith(hash_prefix):
             fail(RuntimeError, "P4105", f'invalid hash value (expected "{hash_prefix}", got "{digest}")', fix="fetch it again, or from another place")
-        os.replace(part.name, dst)
+        os.replace(part, dst)
     finally:
-        if os.path.exists(part.name):
-            os.unlink(part.name)
+        part.unlink(missing_ok=True)
+
+
+def fetch(url: str, part: Path) -> bool:
+    """Append what is missing of `url` to `part`; whether there was something to go on with. OSError if it does not come to its end."""
+    have = part.stat().st_size if part.exists() else 0
+    headers = {"User-Agent": USER_AGENT} | ({"Range": f"bytes={have}-"} if have else {})
+    try:
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if have and error.code == 416:                       # nothing is missing
+            return True
+        raise
+    with response:
+        resumed = have > 0 and response.status == 206
+        length = getattr(response, "length", None)           # there is none where the address is that of a file
+        with open(part, "ab" if resumed else "wb") as file:
+            shutil.copyfileobj(response, file, 1 << 18)
+            written = file.tell() - (have if resumed else 0)
+        if length is not None and written != length:
+            raise OSError(f"the connection ended after {written:,} of {length:,} bytes")
+    return resumed

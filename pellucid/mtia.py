@@ -1,22 +1,6 @@
 """`pellucid.mtia`: Meta's accelerators: none in this build, which computes on the CPU."""
 from __future__ import annotations
 
+from .core.no_device import device_count, empty_cache, is_available, manual_seed
+
 __all__ = ["device_count", "empty_cache", "is_available", "manual_seed"]
-
-
-def is_available() -> bool:
-    """False: this build computes on the CPU."""
-    return False
-
-
-def device_count() -> int:
-    """0."""
-    return 0
-
-
-def empty_cache() -> None:
-    """Nothing is cached."""
-
-
-def manual_seed(seed: int) -> None:
-    """Nothing to seed."""

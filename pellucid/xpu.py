@@ -3,19 +3,14 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from .core.no_device import (
+    device_count, empty_cache, get_rng_state_all, is_available, is_bf16_supported, manual_seed, manual_seed_all,
+    max_memory_allocated, memory_allocated, reset_peak_memory_stats,
+)
+
 __all__ = ["current_device", "device_count", "empty_cache", "get_device_name", "get_rng_state", "get_rng_state_all", "is_available",
            "is_bf16_supported", "manual_seed", "manual_seed_all", "max_memory_allocated", "mem_get_info", "memory_allocated",
            "reset_peak_memory_stats", "set_device", "set_rng_state", "set_rng_state_all", "synchronize"]
-
-
-def is_available() -> bool:
-    """False: this build computes on the CPU."""
-    return False
-
-
-def device_count() -> int:
-    """0."""
-    return 0
 
 
 def _none(what: str) -> NoReturn:
@@ -43,37 +38,6 @@ def synchronize(device=None) -> None:
     _none("synchronize()")
 
 
-def is_bf16_supported(including_emulation: bool = True) -> bool:
-    """False: there is no device. (The CPU computes bfloat16.)"""
-    return False
-
-
-def empty_cache() -> None:
-    """Nothing is cached."""
-
-
-def manual_seed(seed: int) -> None:
-    """Nothing to seed."""
-
-
-def manual_seed_all(seed: int) -> None:
-    """Nothing to seed."""
-
-
-def memory_allocated(device=None) -> int:
-    """0 bytes."""
-    return 0
-
-
-def max_memory_allocated(device=None) -> int:
-    """0 bytes."""
-    return 0
-
-
-def reset_peak_memory_stats(device=None) -> None:
-    """Nothing to reset."""
-
-
 def mem_get_info(device=None) -> tuple[int, int]:
     """Raises RuntimeError: there is no device."""
     _none("mem_get_info()")
@@ -82,11 +46,6 @@ def mem_get_info(device=None) -> tuple[int, int]:
 def get_rng_state(device="xpu"):
     """Raises RuntimeError: there is no device."""
     _none("get_rng_state()")
-
-
-def get_rng_state_all() -> list:
-    """One state for each device: none."""
-    return []
 
 
 def set_rng_state(new_state, device="xpu") -> None:

@@ -15,8 +15,8 @@ from .anomaly_mode import is_anomaly_check_nan_enabled, is_anomaly_enabled
 
 __all__ = ["Function", "FunctionCtx", "SavedTensor", "Variable", "backward", "detect_anomaly", "enable_grad", "forward_ad", "function", "functional",
            "grad", "grad_mode", "gradcheck", "gradgradcheck", "graph", "inference_mode", "is_anomaly_check_nan_enabled",
-           "is_anomaly_enabled", "is_multithreading_enabled", "kineto_available", "no_grad", "profiler", "profiler_util", "set_detect_anomaly", "set_grad_enabled",
-           "set_multithreading_enabled", "variable"]
+           "is_anomaly_enabled", "is_multithreading_enabled", "kineto_available", "no_grad", "profiler", "profiler_util",
+           "set_detect_anomaly", "set_grad_enabled", "set_multithreading_enabled", "variable"]
 
 __getattr__ = lazily(__name__, ("forward_ad", "functional", "profiler", "profiler_util"), {"kineto_available": "profiler"})
 

@@ -17,8 +17,8 @@ __all__ = ["EventList", "FunctionEvent", "emit_itt", "emit_nvtx", "kineto_availa
 class profile:
     """Record the operators that run inside the block; with `enabled=False` nothing is done.
 
-    Args as those of `pellucid.profiler.profile`; `use_kineto` and `use_cpu` choose PyTorch's way of recording: here there is one. The events are in `function_events`; `table`, `key_averages`, `total_average`,
-    `export_chrome_trace` and `export_stacks` are theirs.
+    Args as those of `pellucid.profiler.profile`; `use_kineto` and `use_cpu` choose PyTorch's way of recording: here there is one. The
+    events are in `function_events`; `table`, `key_averages`, `total_average`, `export_chrome_trace` and `export_stacks` are theirs.
     """
 
     def __init__(self, enabled: bool = True, *, record_shapes: bool = False, with_flops: bool = False, profile_memory: bool = False,

@@ -2,6 +2,10 @@
 from __future__ import annotations
 
 from ..core.lazy import lazily as _lazily
+from ..core.no_device import (
+    device_count, empty_cache, get_rng_state_all, is_available, is_bf16_supported, manual_seed, manual_seed_all,
+    max_memory_allocated, memory_allocated, reset_peak_memory_stats,
+)
 
 __all__ = ["current_device", "device_count", "empty_cache", "get_arch_list", "get_device_capability", "get_device_name",
            "get_device_properties", "get_rng_state", "get_rng_state_all", "is_available", "is_bf16_supported", "is_initialized",
@@ -10,18 +14,8 @@ __all__ = ["current_device", "device_count", "empty_cache", "get_arch_list", "ge
            "set_rng_state", "set_rng_state_all", "synchronize"]
 
 
-def is_available() -> bool:
-    """False: this build computes on the CPU."""
-    return False
-
-
 def is_initialized() -> bool:
     return False
-
-
-def device_count() -> int:
-    """0."""
-    return 0
 
 
 def _none(what: str):
@@ -44,25 +38,8 @@ def synchronize(device=None) -> None:
     _none("synchronize()")
 
 
-def manual_seed(seed: int) -> None:
-    """Nothing to seed."""
-
-
-def manual_seed_all(seed: int) -> None:
-    """Nothing to seed."""
-
-
 def seed_all() -> None:
     """Nothing to seed."""
-
-
-def empty_cache() -> None:
-    """Nothing is cached."""
-
-
-def is_bf16_supported(including_emulation: bool = True) -> bool:
-    """False: there is no device. (The CPU computes bfloat16.)"""
-    return False
 
 
 def is_tf32_supported() -> bool:
@@ -95,16 +72,6 @@ def mem_get_info(device=None) -> tuple[int, int]:
     _none("mem_get_info()")
 
 
-def memory_allocated(device=None) -> int:
-    """0 bytes."""
-    return 0
-
-
-def max_memory_allocated(device=None) -> int:
-    """0 bytes."""
-    return 0
-
-
 def memory_reserved(device=None) -> int:
     """0 bytes."""
     return 0
@@ -120,18 +87,9 @@ def memory_stats(device=None) -> dict[str, int]:
     return {}
 
 
-def reset_peak_memory_stats(device=None) -> None:
-    """Nothing to reset."""
-
-
 def get_rng_state(device="cuda"):
     """Raises RuntimeError: there is no device."""
     _none("get_rng_state()")
-
-
-def get_rng_state_all() -> list:
-    """One state for each device: none."""
-    return []
 
 
 def set_rng_state(new_state, device="cuda") -> None:

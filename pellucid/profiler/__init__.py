@@ -13,8 +13,8 @@ from . import itt
 from .annotate import record_function
 from .profiler import DeviceType, ProfilerAction, ProfilerActivity, profile, schedule, supported_activities, tensorboard_trace_handler
 
-__all__ = ["DeviceType", "ProfilerAction", "ProfilerActivity", "itt", "kineto_available", "profile", "record_function", "schedule", "supported_activities",
-           "tensorboard_trace_handler"]
+__all__ = ["DeviceType", "ProfilerAction", "ProfilerActivity", "itt", "kineto_available", "profile", "record_function", "schedule",
+           "supported_activities", "tensorboard_trace_handler"]
 
 
 def kineto_available() -> bool:

@@ -17,7 +17,7 @@ from ..kernel.plan import KernelCall, LibCall, lines
 from ..native.build import make_plan
 from ..native.program import operations
 from ..ops.op import Op
-from .recorder import BACKWARD, KERNEL, OPERATOR, Record, Session
+from .recorder import ANNOTATION, BACKWARD, KERNEL, OPERATOR, Record, Session
 
 __all__ = ["DeviceType", "EventList", "FormattedTimesMixin", "FunctionEvent", "FunctionEventAvg", "Interval", "Kernel"]
 
@@ -265,8 +265,8 @@ def events_of(session: Session, base_ns: int) -> EventList:
             e.cpu_parent.cpu_children.append(e)
         made[id(r)] = e
         out.append(e)
-    for r, e in zip(records, list(out)):
-        if session.flops:
+    if session.flops:
+        for r, e in zip(records, out):
             e.flops = flops_of(r, e, cost)
     for e in reversed(out):                                         # memory of what ran within
         if e.cpu_parent is not None:
@@ -278,7 +278,7 @@ def events_of(session: Session, base_ns: int) -> EventList:
 
 def event_of(r: Record, id: int, base_ns: int) -> FunctionEvent:
     e = FunctionEvent(id, r.name, r.thread, (r.start + base_ns) / 1e3, (r.end + base_ns) / 1e3, kind=r.kind, sequence_nr=r.sequence,
-                      cpu_memory_usage=r.bytes, scope=int(r.kind == BACKWARD), is_user_annotation=r.kind == "user_annotation")
+                      cpu_memory_usage=r.bytes, scope=int(r.kind == BACKWARD), is_user_annotation=r.kind == ANNOTATION)
     if r.name.startswith("ProfilerStep#"):
         e.name = "ProfilerStep*"
     if r.shapes is not None:
@@ -359,8 +359,7 @@ def _without_repeats(events: EventList) -> EventList:
             for child in e.cpu_children:
                 child.cpu_parent = parent
             gone.add(id(e))
-    kept = EventList([e for e in events if id(e) not in gone], profile_memory=events.profile_memory, with_flops=events.with_flops)
-    return kept
+    return EventList([e for e in events if id(e) not in gone], profile_memory=events.profile_memory, with_flops=events.with_flops)
 
 
 # ---------------------------------------------------------------------------------------------------- the table

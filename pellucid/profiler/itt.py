@@ -1,4 +1,4 @@
-"""`pellucid.profiler.itt`: marks for Intel's VTune. This build has no such library: `is_available()` says so, the rest raises RuntimeError."""
+"""`pellucid.profiler.itt`: marks for Intel's VTune. This build has none: `is_available()` says so, the rest raises RuntimeError."""
 from __future__ import annotations
 
 from contextlib import contextmanager

@@ -131,7 +131,8 @@ class profile:
                 self.activities.add(ProfilerActivity.CUDA)
         for activity in sorted(self.activities - supported_activities(), key=lambda a: a.value):
             warnings.warn(f"{activity.name} is not available, disabling {activity.name} profiling", stacklevel=2)
-        self.activities &= supported_activities() if len(self.activities) > 1 or not self.activities else self.activities
+        if len(self.activities) > 1:                # one alone that is not available records nothing
+            self.activities &= supported_activities()
         if not self.activities:
             raise AssertionError("No valid profiler activities found")
         self.record_shapes, self.profile_memory, self.with_stack = record_shapes, profile_memory, with_stack

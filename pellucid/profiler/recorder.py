@@ -53,17 +53,15 @@ class Session:
     def __init__(self, shapes: bool = False, memory: bool = False, stacks: bool = False, flops: bool = False, modules: bool = False):
         self.shapes, self.memory, self.stacks, self.flops, self.modules = shapes, memory, stacks, flops, modules
         self.records: list[Record] = []
-        self.began = self.ended = 0
         self.open = False
 
     def start(self) -> None:
-        self.began = perf_counter_ns()
         _recorder.add(self)
         self.open = True
 
     def stop(self) -> None:
         if self.open:
-            self.open, self.ended = False, perf_counter_ns()
+            self.open = False
             _recorder.remove(self)
 
 

@@ -23,14 +23,13 @@ from ..core.dtype import dtype
 from ..core.errors import fail
 from . import bridge
 from .limits import Limits
-from .names import STORAGE_NAMES, UNTYPED
-from .objects import canonical
+from .names import FACTORIES, STORAGE_NAMES, UNTYPED
+from .objects import OLD_MODULES, canonical
 
 __all__ = ["Emitter", "StoredArray"]
 
 _BATCH = 1000                                             # items an APPENDS or SETITEMS takes, as in Python's pickle
-_OLD_NAMES = {"builtins": "__builtin__", "copyreg": "copy_reg"}      # as protocol 2 spells them
-_FACTORIES = (list, dict, set, int, float, str, tuple, bool)
+_OLD_NAMES = {new: old for old, new in OLD_MODULES.items()}         # as protocol 2 spells them
 
 
 class StoredArray:
@@ -60,7 +59,7 @@ class Emitter:
         self._open: set[int] = set()                      # objects being written
 
     def dump(self, obj: Any) -> bytes:
-        """The stream for `obj`. Raises TypeError for what is outside the closed set, ValueError for cycles."""
+        """The stream for `obj`. Raises TypeError for what no name leads to, ValueError for cycles."""
         self.out += b"\x80\x02"
         self.save(obj)
         self.out += b"."
@@ -85,7 +84,7 @@ class Emitter:
     # -- dispatch --------------------------------------------------------------------------------------------------
 
     def save(self, obj: Any) -> None:
-        """Emit any object of the closed set."""
+        """Emit any object."""
         writer = _WRITERS.get(type(obj))
         if writer is None:
             writer = self._other_writer(obj)
@@ -220,9 +219,9 @@ class Emitter:
 
     def save_default_dict(self, obj: defaultdict) -> None:
         factory = obj.default_factory
-        if factory is not None and not any(factory is kind for kind in _FACTORIES):
+        if factory is not None and not any(factory is kind for kind in FACTORIES):
             fail(TypeError, "P514", f"cannot save a defaultdict whose factory is {factory!r}: only the builtin types "
-                 f"{', '.join(kind.__name__ for kind in _FACTORIES)} are restored", fix="save dict(d)")
+                 f"{', '.join(kind.__name__ for kind in FACTORIES)} are restored", fix="save dict(d)")
         self._global("collections", "defaultdict")
         if factory is None:
             self.out += b")"
@@ -306,7 +305,7 @@ class Emitter:
     # -- tensors ---------------------------------------------------------------------------------------------------
 
     def save_tensor(self, obj: Any) -> None:
-        attributes = {name: value for name, value in vars(obj).items()}
+        attributes = dict(vars(obj))
         if attributes:
             self._global("torch._tensor", "_rebuild_from_type_v2")
             self.out += b"("

@@ -23,7 +23,7 @@ from .interpreter import Builder, Interpreter, plain_attributes
 from .objects import Objects, canonical
 from .storages import LoadedStorage, strided_view
 
-__all__ = ["STORAGE_NAMES", "UNTYPED", "find", "persistent"]
+__all__ = ["FACTORIES", "STORAGE_NAMES", "UNTYPED", "find", "persistent"]
 
 UNTYPED = "UntypedStorage"
 STORAGE_NAMES: dict[dtype, str] = {d: f"{d.type_name}Storage" for d in ALL if d not in bridge.WITHOUT_CLASS}
@@ -52,7 +52,7 @@ def _fill(s: Interpreter, out: Any, pairs: Any) -> None:
 
 
 def _default_dict(s: Interpreter, factory: Any = None, pairs: Any = ()) -> defaultdict:
-    if factory is not None and (type(factory) is not Builder or not any(factory.value is kind for kind in _FACTORIES)):
+    if factory is not None and (type(factory) is not Builder or not any(factory.value is kind for kind in FACTORIES)):
         raise s.unsafe("Only the plain builtin types may be a defaultdict's factory.", _name(factory))
     out = s.register(defaultdict(factory and factory.value), s.contain())
     _fill(s, out, pairs)
@@ -206,6 +206,9 @@ def _rebuild_sparse_tensor(s: Interpreter, layout: Any, data: Any) -> Any:
     indices, values, size, coalesced = (*data, False)[:4]
     if any(type(t) is not bridge.Tensor for t in (indices, values)) or indices.dtype is not int64 or indices.ndim != 2 or values.ndim < 1:
         raise ValueError("indices and values must be tensors")
+    if indices.is_meta or values.is_meta:
+        raise UnsupportedCheckpointError("the checkpoint holds a sparse tensor, which has no form on the meta device", file=s.file,
+                                         mend="load it to the CPU")
     n, count = indices.shape
     if type(size) is not bridge.Size or type(coalesced) not in (bool, type(None)) or values.shape[0] != count \
             or min(size, default=0) < 0 or tuple(size[n:]) != tuple(values.shape[1:]) or len(size) < n \
@@ -268,7 +271,7 @@ def _with_attributes(s: Interpreter, tensor: Any, state: Any) -> Any:
 # -- the table -------------------------------------------------------------------------------------------------------
 
 _TENSOR, _PARAMETER = "torch._tensor.Tensor", "torch.nn.parameter.Parameter"
-_FACTORIES = (list, dict, set, int, float, str, tuple, bool)
+FACTORIES = (list, dict, set, int, float, str, tuple, bool)
 
 
 def _table() -> dict[tuple[str, str], Any]:
@@ -277,7 +280,7 @@ def _table() -> dict[tuple[str, str], Any]:
     def add(module: str, name: str, build: Any, value: Any = None) -> None:
         table[module, name] = Builder(f"{module}.{name}", build, value)
 
-    for kind in _FACTORIES:
+    for kind in FACTORIES:
         add("builtins", kind.__name__, _set if kind is set else None, kind)
     add("builtins", "frozenset", _frozenset)
     add("builtins", "bytes", _bytes)

@@ -17,7 +17,7 @@ from .interpreter import Interpreter
 
 __all__ = ["Noting", "Objects", "add_safe_globals", "canonical", "clear_safe_globals", "get_safe_globals", "safe_globals"]
 
-_OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
+OLD_MODULES = {"__builtin__": "builtins", "copy_reg": "copyreg"}
 _NAMES = (("pellucid.vision", "torchvision"), ("pellucid", "torch"))
 _FUNCTIONAL = "torch.nn.functional"
 _allowed: set[Any] = set()
@@ -25,7 +25,7 @@ _allowed: set[Any] = set()
 
 def canonical(module: str) -> str:
     """The one spelling of a module's name: PyTorch's and Python 3's."""
-    module = "torch.nn.functional" if module == "torch._C._nn" else _OLD_MODULES.get(module, module)
+    module = "torch.nn.functional" if module == "torch._C._nn" else OLD_MODULES.get(module, module)
     for own, theirs in _NAMES:
         if module == own or module.startswith(own + "."):
             return theirs + module[len(own):]

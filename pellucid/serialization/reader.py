@@ -2,7 +2,8 @@
 
 In: a path or file-like object holding a `.pt` file (zip, or the format before PyTorch 1.6) or a `.safetensors` file.
 Out: the object that was saved, built of tensors, plain containers, modules of `nn` and what the caller allowed with
-`safe_globals`. True always: nothing named in the file is imported, or called unless it was allowed; memory is bounded by the file's size; whatever is wrong with the file raises a `CheckpointError`.
+`safe_globals`. True always: nothing named in the file is imported, or called unless it was allowed; memory is bounded by
+the file's size; whatever is wrong with the file raises a `CheckpointError`.
 Formats: https://pytorch.org/docs/stable/notes/serialization.html
 """
 
@@ -151,7 +152,10 @@ def load_bare(f: Any, *, encoding: str = "utf-8", limits: Limits | None = None) 
     """What one pickle describes that is not a checkpoint: plain containers, numbers, strings, NumPy arrays of numbers."""
     with Source(f) as source:
         cursor = Cursor(lambda place, length: source.read(place, length, "the pickle"), 0, source.size, source.name)
-        return _interpreter(cursor, LegacyStorages(source, restorer(None, source.name)), limits or Limits(), source, encoding).run()
+        storages = LegacyStorages(source, restorer(None, source.name))
+        result = _interpreter(cursor, storages, limits or Limits(), source, encoding).run()
+        storages.fill([], cursor.place)                   # there are none, or they would be left without their bytes
+        return result
 
 
 def _interpreter(cursor: Cursor, storages: Any, limits: Limits, source: Source, encoding: str) -> Interpreter:

@@ -46,8 +46,8 @@ def save(
 
     Views are saved with the whole storage they look at; save `t.clone()` to keep only the view.
 
-    Raises TypeError for what no name leads to (lambdas, classes defined in functions) and what has no state to save, ValueError for objects that contain themselves, RuntimeError where one storage
-    is seen with two dtypes, OSError where the file cannot be written.
+    Raises TypeError for what no name leads to (lambdas, classes defined in functions) and what has no state to save, ValueError
+    for objects that contain themselves, RuntimeError where one storage is seen with two dtypes, OSError where the file cannot be written.
     """
     if pickle_module is not None and getattr(pickle_module, "__name__", None) != "pickle":
         raise TypeError(f"pickle_module {brief(pickle_module)} is not used: pellucid writes a closed set of types by itself")

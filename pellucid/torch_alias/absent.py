@@ -33,11 +33,12 @@ def absent(script: Path) -> list[Absent]:
     todo = [script]
     while todo:
         path = todo.pop()
-        if path in found:
+        place = path.resolve()                      # as `beside` has it: a module may import the script
+        if place in found:
             continue
         uses = _Uses(path, script.parent)
         uses.visit(ast.parse(path.read_bytes(), str(path)))
-        found[path] = list(dict.fromkeys(uses.absent()))
+        found[place] = list(dict.fromkeys(uses.absent()))
         todo += uses.beside
     return sorted((a for each in found.values() for a in each), key=lambda a: (a.file != script, a.file, a.line))
 

@@ -15,20 +15,18 @@ import shutil
 import sys
 import tarfile
 import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from ...core.errors import fail
+from ...hub import fetch
 from ...serialization.atomic import atomic_writer
 
 __all__ = ["calculate_md5", "check_integrity", "check_md5", "download_and_extract_archive", "download_url", "extract_archive", "list_dir",
            "list_files", "verify_str_arg"]
 
-USER_AGENT = "pellucid"
-TIMEOUT = 30                    # seconds without any answer
 _PathLike = str | os.PathLike
 
 
@@ -59,10 +57,10 @@ def download_url(url: str, root: _PathLike, filename: _PathLike | None = None, m
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     try:
-        resumed = _fetch(url, part)
+        resumed = fetch(url, part)
         if resumed and md5 is not None and not check_md5(part, md5):       # what was there belonged to something else
             part.unlink()
-            _fetch(url, part)
+            fetch(url, part)
     except (urllib.error.URLError, OSError) as error:
         fail(urllib.error.URLError if isinstance(error, urllib.error.URLError) else RuntimeError, "P5510",
              f"could not download {url}: {error}",
@@ -74,27 +72,6 @@ def download_url(url: str, root: _PathLike, filename: _PathLike | None = None, m
         fail(RuntimeError, "P5511", f"File not found or corrupted: {url}", got=f"MD5 {got}, expected {md5}",
              fix=f"try again, or put the right file at {target}")
     os.replace(part, target)
-
-
-def _fetch(url: str, part: Path) -> bool:
-    """Append what is missing of `url` to `part`; whether there was something to go on with."""
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"User-Agent": USER_AGENT} | ({"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if have and error.code == 416:                       # nothing is missing
-            return True
-        raise
-    with response:
-        resumed = have > 0 and response.status == 206
-        length = response.length
-        with open(part, "ab" if resumed else "wb") as file:
-            shutil.copyfileobj(response, file, 1 << 18)
-            written = file.tell() - (have if resumed else 0)
-        if length is not None and written != length:
-            raise OSError(f"the connection ended after {written:,} of {length:,} bytes")
-    return resumed
 
 
 # ----------------------------------------------------------------------------------------------------- archives

@@ -98,7 +98,7 @@ class WeightsEnum(Enum):
 
 
 def checkpoint_folder() -> Path:
-    """Where PyTorch keeps downloaded checkpoints."""
+    """Where downloaded checkpoints are: the same as those of `hub`."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 

@@ -28,6 +28,7 @@ from pellucid.serialization import (
     load,
 )
 from pellucid.serialization import safetensors
+from pellucid.serialization.reader import load_bare
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "pt"
 MiB = 1 << 20
@@ -651,6 +652,22 @@ def without_checksums(data: bytes) -> bytes:
             out[at + field : at + field + 4] = bytes(4)
             at += 4
     return bytes(out)
+
+
+def test_a_sparse_tensor_has_data() -> None:
+    indices = call("torch._utils", "_rebuild_meta_tensor_no_storage", g("torch", "int64"), ints(1, 6), ints(6, 1), b"\x89")
+    data = pt(call("torch._utils", "_rebuild_sparse_tensor", call("torch.serialization", "_get_layout", u("torch.sparse_coo")),
+                   t(indices, tensor(), call("torch", "Size", ints(9)))))
+    with pytest.raises(UnsupportedCheckpointError, match="no form on the meta device"):
+        load(io.BytesIO(data))
+
+
+def test_a_bare_pickle_has_no_storages() -> None:
+    """Their bytes would be nowhere: a tensor of memory that nobody wrote to."""
+    bare = b"\x80\x02" + t(i(1), u("a")) + b"."
+    assert load_bare(io.BytesIO(bare)) == (1, "a")
+    with pytest.raises(CorruptCheckpointError):
+        load_bare(io.BytesIO(b"\x80\x02" + tensor(legacy=True) + b"." + bytes(64)))
 
 
 @pytest.mark.parametrize("name", ["model.zip.pt", "containers.zip.pt", "model.legacy.pt", "containers.legacy.pt", "tensor", "safetensors"])

@@ -166,7 +166,7 @@ def test_what_is_missing_can_be_asked_for(script) -> None:
 
 
 def test_missing_names_are_listed_without_running(tmp_path: Path) -> None:
-    (tmp_path / "layers.py").write_text("from torch import nn\n\ndef make():\n    return nn.Linaer(1, 1)\n")
+    (tmp_path / "layers.py").write_text("from torch import nn\n\ndef make():\n    return nn.Linaer(1, 1)\n\nimport train\n")
     (tmp_path / "train.py").write_text(textwrap.dedent("""
         import torch
         import torch.nn.functional as F

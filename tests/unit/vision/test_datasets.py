@@ -20,6 +20,7 @@ pytest.importorskip("PIL")
 from PIL import Image  # noqa: E402
 
 import pellucid as torch  # noqa: E402
+from pellucid import hub  # noqa: E402
 from pellucid.serialization import UnsafeCheckpointError  # noqa: E402
 from pellucid.utils.data import DataLoader  # noqa: E402
 from pellucid.vision import datasets, transforms  # noqa: E402
@@ -256,6 +257,15 @@ def test_a_download_goes_on_where_it_was_cut_off(server: str, tmp_path: Path, ra
     count = len(Handler.asked)
     utils.download_url(server + "a.bin", tmp_path, md5=md5(data))              # there and whole: nothing is asked
     assert len(Handler.asked) == count
+
+
+def test_weights_that_were_cut_off_are_not_kept(server: str, tmp_path: Path) -> None:
+    Handler.files, Handler.cuts = {"a.pt": bytes(1000)}, {"a.pt": 1}
+    with pytest.raises(OSError, match="the connection ended after 500 of 1,000 bytes"):
+        hub.download_url_to_file(server + "a.pt", str(tmp_path / "a.pt"))
+    assert list(tmp_path.iterdir()) == []
+    hub.download_url_to_file(server + "a.pt", str(tmp_path / "a.pt"))
+    assert (tmp_path / "a.pt").read_bytes() == bytes(1000) and len(list(tmp_path.iterdir())) == 1
 
 
 def test_what_was_left_over_of_another_file_is_not_kept(server: str, tmp_path: Path) -> None:
