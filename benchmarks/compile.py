@@ -6,7 +6,7 @@ Processes of 2 threads take turns round by round; the idle ones sleep. Printed: 
 ratios peer / pellucid (above 1: pellucid is faster) with the goal in brackets; a row below its goal is marked. torch runs in
 its best layout (channels_last for images) and torch.compile in its better way (optimizer compiled too, or not). Then the first call
 of fresh processes (the model is made and the compiler imported before), with an empty cache and with a filled one, what ours takes beside
-a step, and peak memory. The same model code runs on all sides.
+a step, what the system takes of it, and peak memory. The same model code runs on all sides.
 """
 from __future__ import annotations
 
@@ -102,9 +102,11 @@ def prepared(torch: Any, case: Case, way: str, work: Any = None) -> Callable[[],
 
 def serve(way: str, dropout: float) -> None:
     """Answers `NAME`: seconds per call in one round. `first NAME`: seconds of the first call, the model being made and the compiler
-    imported; `again NAME`: of a later one. `memory NAME`: MiB."""
+    imported; `system NAME`: what the system took of that, on all cores (it gives memory, page by page); `again NAME`: of a later one.
+    `memory NAME`: MiB."""
     torch = load(way.partition(".")[0])
     cases, made = table(dropout), {}
+    system = 0.0
 
     def ready(name: str) -> Callable[[], Any]:
         if name not in made:
@@ -118,12 +120,18 @@ def serve(way: str, dropout: float) -> None:
         return made[name]
 
     def answer(line: str) -> float | int:
+        nonlocal system
         what, _, name = line.partition(" ")
         if what == "first":
             work = cases[name].make(torch, way != "pellucid")
             if way != "torch":
                 torch.compile(lambda: None)                     # imports the compiler
-            return timed(lambda: made.__setitem__(name, prepared(torch, cases[name], way, work)) or made[name](), 1)
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_stime
+            seconds = timed(lambda: made.__setitem__(name, prepared(torch, cases[name], way, work)) or made[name](), 1)
+            system = resource.getrusage(resource.RUSAGE_SELF).ru_stime - before
+            return seconds
+        if what == "system":
+            return system
         if what == "again":
             return min(timed(made[name], 1) for _ in range(5))
         if what == "memory":
@@ -143,7 +151,8 @@ WARM = 0.2              # seconds: what a first call with a filled cache may tak
 
 
 def start(name: str, ways: list[str], dropout: float) -> dict[str, dict[str, float]]:
-    """For each way: seconds of the first call with an empty cache, with a filled one, of a later call, and the peak memory in MiB."""
+    """For each way: seconds of the first call with an empty cache, with a filled one, the system's in that one, of a later call, and the
+    peak memory in MiB."""
     found = {}
     for way in ways:
         with tempfile.TemporaryDirectory() as folder:
@@ -152,6 +161,7 @@ def start(name: str, ways: list[str], dropout: float) -> dict[str, dict[str, flo
             for temperature in ("cold", "warm"):
                 with Side(__file__, way, "--dropout", str(dropout), **caches) as side:
                     figures[temperature] = side.run(f"first {name}")
+                    figures["system"] = side.run(f"system {name}")
                     figures["later"] = side.run(f"again {name}")
                     figures["memory"] = side.run(f"memory {name}")
             found[way] = figures
@@ -190,7 +200,7 @@ def compare(figures: dict[str, dict], count: int, dropout: float) -> list[str]:
 def first_calls(figures: dict[str, dict], ways: list[str], dropout: float) -> list[str]:
     """Print what first calls take, and memory; the cases whose warm first call is slower than it should be."""
     missed = []
-    print(f"\n{'first call':22s} {'cold: ' + ', '.join(ways):40s} {'warm':34s} {'ours, less a step':18s} peak memory")
+    print(f"\n{'first call':22s} {'cold: ' + ', '.join(ways):40s} {'warm':34s} {'ours, less a step':18s} {'system':>8s}  peak memory")
     for name in figures:
         figures[name]["start"] = found = start(name, ways, dropout)
         columns = [" ".join(f"{found[way][key]:8.3f} s" for way in ways) for key in ("cold", "warm")]
@@ -198,7 +208,7 @@ def first_calls(figures: dict[str, dict], ways: list[str], dropout: float) -> li
         beyond = found[ways[0]]["warm"] - found[ways[0]]["later"]
         if beyond > WARM:
             missed.append(f"{name} (warm)")
-        print(f"{name:22s} {columns[0]:40s} {columns[1]:34s} {beyond:6.3f} [{WARM}]{'!' if beyond > WARM else ' ':5s} {peaks}", flush=True)
+        print(f"{name:22s} {columns[0]:40s} {columns[1]:34s} {beyond:6.3f} [{WARM}]{'!' if beyond > WARM else ' ':5s} {found[ways[0]]['system']:6.3f} s {peaks}", flush=True)
     return missed
 
 

@@ -15,6 +15,7 @@ from ..autograd import grad as gradients
 from ..capture.attempt import Attempt, Located
 from ..capture.breaks import Break
 from ..capture.sources import Source, evaluate
+from ..core.collecting import uncollected
 from ..core.errors import fail, message
 from ..core.layout import preserve_format
 from ..core.spec import Spec
@@ -38,6 +39,7 @@ __all__: list[str] = []
 LARGE = 1024                        # elements of a weight that is worth another memory layout
 
 
+@uncollected
 def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = frozenset(), apart: bool = True,
                themselves: frozenset = frozenset(), end: Located | None = None) -> Entry:
     """Capture the function and compile what it does. `paths`: where in the arguments run-time numbers are; `apart`: arguments may be

@@ -9,10 +9,10 @@ split into its roots; equal kernels are one object.
 """
 from __future__ import annotations
 
-import gc
 import time
 from dataclasses import replace
 
+from ..core.collecting import uncollected
 from ..core.spec import contiguous_strides, numel
 from ..graph.ir import Graph, Value
 from ..graph.keys import Unhashable, attrs_key, freeze
@@ -405,12 +405,7 @@ def needed(order: list[Group], roots: Roots) -> set[Value]:
     return out
 
 
+@uncollected
 def plan(graph: Graph, options: Options | None = None) -> Plan:
     """Schedule a graph."""
-    collecting = gc.isenabled()
-    gc.disable()                                    # thousands of objects that live on, looked through again and again
-    try:
-        return Planner(graph, options or Options()).build()
-    finally:
-        if collecting:
-            gc.enable()
+    return Planner(graph, options or Options()).build()

@@ -35,29 +35,22 @@ from .engine import Exec, Header, Patch, Slot, Step
 from .isa import isa_of
 
 ALIGNED, WRITEABLE, CONTIGUOUS = 0x100, 0x400, 0x1
-HUGE = 2 << 20
+MAPPED = 2 << 20
 QUICK_NS = 20_000           # a program this short keeps Python's lock: no thread would gain from having it meanwhile
 
 
 # ---------------------------------------------------------------------------------------------------- memory
 def aligned(nbytes: int) -> np.ndarray:
-    """Zeroed memory at a 64-byte boundary; at a huge page's where that pays."""
-    if nbytes < HUGE or not hasattr(mmap, "MAP_ANONYMOUS"):
+    """Zeroed memory at a 64-byte boundary; much of it comes straight from the system, and goes back there."""
+    if nbytes < MAPPED or not hasattr(mmap, "MAP_ANONYMOUS"):
         raw = np.zeros(nbytes + 64, np.uint8)
         start = -raw.__array_interface__["data"][0] % 64
         return raw[start:start + nbytes]
     try:
-        block = mmap.mmap(-1, nbytes + HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        block = mmap.mmap(-1, nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as error:
         raise MemoryError(f"no memory for {nbytes:,} bytes ({error})") from None
-    if hasattr(mmap, "MADV_HUGEPAGE"):
-        try:
-            block.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:
-            pass
-    raw = np.frombuffer(block, np.uint8)
-    start = -raw.__array_interface__["data"][0] % HUGE
-    return raw[start:start + nbytes]
+    return np.frombuffer(block, np.uint8)
 
 
 def place(a: np.ndarray) -> int:

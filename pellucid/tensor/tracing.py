@@ -8,7 +8,6 @@ True always: after a trace, also a failed one, every tensor is as it was before.
 """
 from __future__ import annotations
 
-import gc
 import os
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..core import dtype as dt
+from ..core.collecting import uncollected
 from ..core.errors import describe, message
 from ..core.late import late
 from ..core.spec import Spec
@@ -161,11 +161,10 @@ def trace(fn: Callable, args: tuple = (), kwargs: dict | None = None, *, name: s
         return _trace(fn, args, kwargs or {}, tracer or Tracer(name or getattr(fn, "__name__", "graph")), watch)
 
 
+@uncollected
 def _trace(fn: Callable, args: tuple, kwargs: dict, tracer: Tracer, watch: Iterable) -> Traced:
     leaves: list = []
     structure = flatten((args, kwargs), leaves)
-    collecting = gc.isenabled()
-    gc.disable()                            # thousands of objects that live on, looked through again and again
     try:
         for t in watch:
             tracer.touch(t)
@@ -176,8 +175,6 @@ def _trace(fn: Callable, args: tuple, kwargs: dict, tracer: Tracer, watch: Itera
             traced = finish(tracer, out)
     finally:
         tracer.restore()
-        if collecting:
-            gc.enable()
     traced.arguments = structure, len(leaves)
     places = {id(t): i for i, t in reversed(list(enumerate(leaves)))}
     for i in traced.inputs:
