@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import platform
-import runpy
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -113,16 +112,14 @@ def run_script(options: argparse.Namespace) -> int:
 
 
 def run_explain(options: argparse.Namespace) -> int:
-    """Run the script as `python` would; print what became of its compiled functions."""
+    """Run the script as `pellucid run` does; print what became of its compiled functions."""
     if not options.script.is_file():
         print(f"pellucid explain: there is no {options.script}", file=sys.stderr)
         return 2
     compiler = pellucid.compiler
-    sys.argv = [str(options.script), *options.arguments]
-    sys.path.insert(0, str(options.script.parent.resolve()))
     with compiler.explain_all() as explained:
         try:
-            runpy.run_path(str(options.script), run_name="__main__")
+            _later("torch_alias").run(options.script, options.arguments)
         except SystemExit as stopped:
             if stopped.code:
                 raise

@@ -61,7 +61,7 @@ def test_all_functions_of_a_block():
 
 def test_the_command(tmp_path):
     script, out = tmp_path / "script.py", tmp_path / "out.json"
-    script.write_text("import pellucid as torch\n@torch.compile(backend='eager')\ndef f(x):\n    return x * x.sum().item()\nf(torch.ones(2))\n")
+    script.write_text("import torch\n@torch.compile(backend='eager')\ndef f(x):\n    return x * x.sum().item()\nf(torch.ones(2))\n")
     for limit, status in ((0, 1), (1, 0)):
         command = [sys.executable, "-m", "pellucid", "explain", "--assert", f"max_breaks={limit}", "--json", str(out), str(script)]
         ran = subprocess.run(command, capture_output=True, text=True)
