@@ -49,7 +49,7 @@ _LATER = ("__config__", "__future__", "_foreach", "accelerator", "amp", "array_a
           "fft", "func", "futures", "fx", "hub", "jit", "linalg", "masked", "mps", "mtia", "multiprocessing", "onnx", "optim", "overrides", "profiler",
           "random", "serialization", "signal", "sparse", "special", "testing", "types", "vision", "xpu")
 _FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func", "GradScaler": "amp",
-         **dict.fromkeys(("hspmm", "smm", "sparse_coo_tensor", "sspaddmm"), "sparse")}
+         **dict.fromkeys(("hspmm", "smm", "sparse_coo_tensor", "spmm", "sspaddmm"), "sparse")}
 _stored = _lazily(__name__, _LATER, _FROM)
 
 

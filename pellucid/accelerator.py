@@ -9,7 +9,7 @@ from typing import NoReturn
 from .core.device import device as Device
 from .core.no_device import device_count, is_available
 
-__all__ = ["current_accelerator", "current_device_index", "device_count", "is_available", "set_device_index", "synchronize"]
+__all__ = ["current_accelerator", "current_device_index", "device_count", "device_index", "is_available", "set_device_index", "synchronize"]
 
 
 def current_accelerator(check_available: bool = False) -> Device | None:
@@ -30,6 +30,20 @@ def current_device_index() -> int:
 def set_device_index(device) -> None:
     """Raises RuntimeError: there is no accelerator."""
     _none()
+
+
+class device_index:
+    """A context in which another accelerator is current. Entering it raises RuntimeError: there is none; with None it does nothing."""
+
+    def __init__(self, device: int | None, /):
+        self.device = device
+
+    def __enter__(self) -> None:
+        if self.device is not None:
+            _none()
+
+    def __exit__(self, *exc: object) -> None:
+        """Nothing to put back."""
 
 
 def synchronize(device=None) -> None:

@@ -32,7 +32,7 @@ def addmm(mat: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1.0, alpha: 
     return F.addmm(mat, mat1, mat2, beta=beta, alpha=alpha)
 
 
-smm, hspmm, sspaddmm = _rules.sparse_product, _rules.rows_product, _rules.add_sparse_product      # pellucid.smm, ...
+spmm, smm, hspmm, sspaddmm = mm, _rules.sparse_product, _rules.rows_product, _rules.add_sparse_product      # pellucid.spmm, ...
 
 
 class check_sparse_tensor_invariants:

@@ -154,14 +154,15 @@ def main() -> None:
     counted: dict[str, tuple[int, int]] = {}
     for name in args.files or sorted(accepted):
         with tempfile.NamedTemporaryFile(suffix=".tsv") as tsv:
-            subprocess.run([sys.executable, __file__, "--tests", str(tests), "--parity", str(args.parity), "--serve", tsv.name, name],
-                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=1800, env=dict(os.environ, OMP_NUM_THREADS="1"))
+            done = subprocess.run([sys.executable, __file__, "--tests", str(tests), "--parity", str(args.parity), "--serve", tsv.name, name],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=1800, env=dict(os.environ, OMP_NUM_THREADS="1"))
             rows = [line.split("\t") for line in Path(tsv.name).read_text().splitlines()]
         wanted = accepted[name]
         good = {r[1] for r in rows if r[2] == "pass"} & wanted
         total, passed = total + len(wanted), passed + len(good)
         counted[name] = len(wanted), len(good)
-        print(f"{name:28s} {len(good):4d} of {len(wanted):4d} accepted tests pass ({100 * len(good) / max(len(wanted), 1):.1f}%)", flush=True)
+        print(f"{name:28s} {len(good):4d} of {len(wanted):4d} accepted tests pass ({100 * len(good) / max(len(wanted), 1):.1f}%)"
+              + f"; killed by signal {-done.returncode}" * (done.returncode < 0), flush=True)
         bad = [r for r in rows if r[2] not in ("pass", "skip") and (r[1] in wanted or r[2] == "import-error")]
         if args.fail:
             for r in bad:

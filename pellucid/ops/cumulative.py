@@ -127,7 +127,7 @@ def running(name: str, ufunc, word: str):
               infer=lambda s, *, dim: (s.like(), s.like(dtype=dt.int64)), doc=f"(values, indices) of `{name}`.")(front)
 
     def body(input, dim):
-        return result_type(name, "values indices")(getattr(F, f"{name}_lines")(input, dim))
+        return result_type(name)(getattr(F, f"{name}_lines")(input, dim))
     composite(body, name=name, forms="function method out", exact_out=EXACT, samples=_SAMPLES,
               doc=f"A named tuple (values, indices): the {word} element so far along `dim`, and where it was last seen.")
 

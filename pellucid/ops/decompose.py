@@ -94,14 +94,14 @@ def linalg_qr(A, mode="reduced"):
     need_matrix(A, "linalg.qr")
     if mode not in ("reduced", "complete", "r"):
         fail(RuntimeError, "P885", f"qr received unrecognized mode '{mode}' but expected one of 'reduced' (default), 'r', or 'complete'")
-    return result_type("linalg_qr", "Q R")(F.linalg_qr_factors(A, mode))
+    return result_type("linalg_qr")(F.linalg_qr_factors(A, mode))
 
 
 @composite(forms="function method out", samples=_QR)
 def qr(input, some=True):
     """Q and R with A = Q R, as `linalg.qr`; `some=False` gives the complete Q."""
     need_matrix(input, "qr", "input")
-    return result_type("qr", "Q R")(F.linalg_qr_factors(input, "reduced" if some else "complete"))
+    return result_type("qr")(F.linalg_qr_factors(input, "reduced" if some else "complete"))
 
 
 # ---------------------------------------------------------------------------------------------------- SVD
@@ -176,7 +176,7 @@ def linalg_svd(A, full_matrices=True, *, driver=None):
     need_matrix(A, "linalg.svd")
     if driver is not None:
         fail(RuntimeError, "P888", "torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend.")
-    return result_type("linalg_svd", "U S Vh")(F.linalg_svd_factors(A, full_matrices))
+    return result_type("linalg_svd")(F.linalg_svd_factors(A, full_matrices))
 
 
 @composite(forms="function method out", samples=lambda m: [((m.t(4, 3),), {}), ((m.t(2, 3, 3),), {"some": False}),
@@ -184,7 +184,7 @@ def linalg_svd(A, full_matrices=True, *, driver=None):
 def svd(input, some=True, compute_uv=True):
     """U, S, V with input = U diag(S) V^H; zeros for U and V without `compute_uv`. Prefer linalg.svd."""
     need_matrix(input, "linalg.svd", "A")
-    kind = result_type("svd", "U S V")
+    kind = result_type("svd")
     if not compute_uv:
         *lead, m, n = input.shape
         zeros = [F.zeros((*lead, size, size), dtype=input.dtype) for size in (m, n)]
@@ -255,7 +255,7 @@ _EIGH = lambda m: [((_hermitian(m, 3, 3),), {}), ((_hermitian(m, 2, 2, 2),), {"U
 def linalg_eigh(A, UPLO="L"):
     """The eigenvalues (rising) and eigenvectors of Hermitian matrices; only the lower (or upper) triangle is read."""
     need_square(A, "linalg.eigh")
-    return result_type("linalg_eigh", "eigenvalues eigenvectors")(F.linalg_eigh_factors(A, _uplo(UPLO, "linalg.eigh")))
+    return result_type("linalg_eigh")(F.linalg_eigh_factors(A, _uplo(UPLO, "linalg.eigh")))
 
 
 @composite(forms="function out", samples=_EIGH)
@@ -306,7 +306,7 @@ def linalg_eig_factors(A):
 def linalg_eig(A):
     """The complex eigenvalues and eigenvectors (columns of norm 1) of square matrices."""
     need_square(A, "linalg.eig")
-    return result_type("linalg_eig", "eigenvalues eigenvectors")(F.linalg_eig_factors(A))
+    return result_type("linalg_eig")(F.linalg_eig_factors(A))
 
 
 @composite(forms="function out", samples=lambda m: [((well(m, 3, 3),), {}), ((well(m, 2, 2, 2),), {}), ((m.t(0, 0),), {})])
@@ -491,7 +491,7 @@ def linalg_lstsq(A, B, rcond=None, *, driver=None):
     rank = F.zeros((0,), dtype=dt.int64) if driver == "gels" else rank
     s = s.detach() if driver in ("gelsd", "gelss") else F.zeros((0,), dtype=real)
     x = F.squeeze(x, -1) if vector else x
-    return result_type("linalg_lstsq", "solution residuals rank singular_values")((x, residuals, rank, s))
+    return result_type("linalg_lstsq")((x, residuals, rank, s))
 
 
 # ---------------------------------------------------------------------------------------------------- Householder
@@ -513,7 +513,7 @@ def geqrf_factors(input):
 def geqrf(input):
     """The QR factorisation as LAPACK stores it: R above Householder vectors, and their factors tau."""
     need_matrix(input, "geqrf", "input")
-    return result_type("geqrf", "a tau")(F.geqrf_factors(input))
+    return result_type("geqrf")(F.geqrf_factors(input))
 
 
 def reflector(A, i: int):

@@ -122,7 +122,7 @@ def extreme(name: str, ufunc, arg, pair: str, onnx: str, doc: str):
               doc=f"(values, indices) of the {name} along one dimension.")(lines_front)
 
     def named(input, dim, keepdim=False):
-        return result_type(name, "values indices")(getattr(F, name + "_lines")(input, dim, keepdim))
+        return result_type(name)(getattr(F, name + "_lines")(input, dim, keepdim))
     composite(named, name=f"{name}_named", forms="", exact_out=EXACT, doc=f"`{name}(input, dim)`: the named tuple (values, indices).",
               samples=lambda m: [((m.t(2, 3, 4), 1), {}), ((m.t(3, 2), -1, True), {}), ((m.t(3, 0), 0), {}), ((m.t(), 0), {})])
 
@@ -171,7 +171,7 @@ def aminmax(input, *, dim=None, keepdim=False):
         dim = ()
     elif input.ndim and input.shape[wrap_dim(dim, input.ndim)] == 0:
         fail(IndexError, "P2470", f"aminmax: Expected reduction dim {wrap_dim(dim, input.ndim)} to have non-zero size.")
-    return result_type("aminmax", "min max")((F.amin(input, dim, keepdim), F.amax(input, dim, keepdim)))
+    return result_type("aminmax")((F.amin(input, dim, keepdim), F.amax(input, dim, keepdim)))
 
 
 # ---------------------------------------------------------------------------------------------------- argmax, argmin

@@ -76,7 +76,7 @@ def triangular_solve(input, A, upper=True, transpose=False, unitriangular=False)
     lead = broadcast_shapes(tuple(A.shape[:-2]), tuple(input.shape[:-2]))
     a = mT(A) if transpose else A
     x = F.linalg_triangular(a, input, upper != transpose, unitriangular)
-    return result_type("triangular_solve", "solution cloned_coefficient")((x, F.clone(F.expand(A, (*lead, *A.shape[-2:])))))
+    return result_type("triangular_solve")((x, F.clone(F.expand(A, (*lead, *A.shape[-2:])))))
 
 
 # ---------------------------------------------------------------------------------------------------- Cholesky
@@ -136,7 +136,7 @@ def linalg_cholesky_ex(A, *, upper=False, check_errors=False):
     low, info = F.linalg_cholesky_factor(A, upper)
     if check_errors:
         raise_first(info, "linalg.cholesky_ex", not_positive)
-    return result_type("linalg_cholesky_ex", "L info")((low, info))
+    return result_type("linalg_cholesky_ex")((low, info))
 
 
 @composite(forms="function out", samples=_CHOL)
@@ -270,7 +270,7 @@ def linalg_lu_factor_ex(A, *, pivot=True, check_errors=False):
     lu, pivots, info = _lu("linalg.lu_factor_ex", A, pivot)
     if check_errors:
         raise_first(info, "torch.linalg.lu_factor_ex", zero_pivot)
-    return result_type("linalg_lu_factor_ex", "LU pivots info")((lu, pivots, info))
+    return result_type("linalg_lu_factor_ex")((lu, pivots, info))
 
 
 def zero_pivot(i: int) -> str:
@@ -283,14 +283,14 @@ def linalg_lu_factor(A, *, pivot=True):
     """The LU factorisation with row exchanges: both factors in one matrix, and the exchanges. Raises if U has a zero."""
     lu, pivots, info = _lu("linalg.lu_factor", A, pivot)
     raise_first(info, "torch.linalg.lu_factor", zero_pivot)
-    return result_type("linalg_lu_factor", "LU pivots")((lu, pivots))
+    return result_type("linalg_lu_factor")((lu, pivots))
 
 
 @composite(forms="function out", samples=_LU)
 def linalg_lu(A, *, pivot=True):
     """P, L, U with A = P L U: a permutation, a lower triangle with ones on its diagonal, an upper triangle."""
     lu, pivots, _ = _lu("linalg.lu", A, pivot)
-    return result_type("linalg_lu", "P L U")(unpack(lu, pivots))
+    return result_type("linalg_lu")(unpack(lu, pivots))
 
 
 def within(pivots, rows: int) -> bool:
@@ -323,7 +323,7 @@ def lu_unpack(LU_data, LU_pivots, unpack_data=True, unpack_pivots=True):
     empty = F.zeros((0,), dtype=LU_data.dtype)
     if not unpack_data:
         low = up = empty
-    return result_type("lu_unpack", "P L U")((p if unpack_pivots else empty, low, up))
+    return result_type("lu_unpack")((p if unpack_pivots else empty, low, up))
 
 
 @composite(forms="function method", samples=_LU)

@@ -189,7 +189,7 @@ def histogram(input, bins, *, range=None, weight=None, density=False):
                  f"excluding its innermost dimension, but got input with shape {list(x.shape)} and weight with shape {list(weight.shape)}")
         weight = F.reshape(weight, (-1,))
     counts, edges = histogram_parts("histogram", x, (bins,), None if range is None else tuple(range), weight, density, (x.shape[0],))
-    return result_type("histogram", "hist bin_edges")((counts, edges[0]))
+    return result_type("histogram")((counts, edges[0]))
 
 
 @composite(forms="function method", samples=lambda m: [((m.t(10, 2), [3, 4]), {}), ((m.t(2, 5, 2), 3), {"range": (-1.0, 1.0, -2.0, 2.0), "density": True}),
@@ -207,4 +207,4 @@ def histogramdd(input, bins, range=None, weight=None, density=False):
         bins = as_ints(bins)
     x = F.reshape(x, (math.prod(lead), count))
     counts, edges = histogram_parts("histogramdd", x, tuple(bins), None if range is None else tuple(range), weight, density, lead)
-    return result_type("histogramdd", "hist bin_edges")((counts, edges))
+    return result_type("histogramdd")((counts, edges))

@@ -106,7 +106,7 @@ def linalg_ldl_factor_ex(A, *, hermitian=False, check_errors=False):
     ld, pivots, info = F.linalg_ldl_packed(A, hermitian)
     if check_errors:
         raise_first(info, "torch.linalg.ldl_factor_ex", zero_block)
-    return result_type("linalg_ldl_factor_ex", "LD pivots info")((ld, pivots, info))
+    return result_type("linalg_ldl_factor_ex")((ld, pivots, info))
 
 
 def zero_block(i: int) -> str:
@@ -119,7 +119,7 @@ def linalg_ldl_factor(A, *, hermitian=False):
     need_square(A, "torch.linalg.ldl_factor")
     ld, pivots, info = F.linalg_ldl_packed(A, hermitian)
     raise_first(info, "torch.linalg.ldl_factor", zero_block)
-    return result_type("linalg_ldl_factor", "LD pivots")((ld, pivots))
+    return result_type("linalg_ldl_factor")((ld, pivots))
 
 
 def solve_one(ld, pivots, x, hermitian: bool) -> None:

@@ -106,7 +106,7 @@ def middle(name: str, drop_nan: bool, doc: str):
               samples=_ALL, doc=doc)(front)
 
     def named(input, dim, keepdim=False):
-        return result_type(name, "values indices")(getattr(F, f"{name}_lines")(input, dim, keepdim))
+        return result_type(name)(getattr(F, f"{name}_lines")(input, dim, keepdim))
     composite(named, name=f"{name}_named", forms="", exact_out=EXACT, samples=_LINES, doc=f"`{name}(input, dim)`: the named tuple (values, indices).")
 
 
@@ -126,13 +126,13 @@ def kthvalue(input, k, dim=-1, keepdim=False):
     if not 1 <= k <= n:
         fail(RuntimeError, "P2499", f"kthvalue(): selected number k out of range for dimension {d}", got=f"k={k} for {describe(input)}",
              fix=f"k is from 1 to {n}")
-    return result_type("kthvalue", "values indices")(F.kthvalue_lines(input, d, keepdim, k=int(k)))
+    return result_type("kthvalue")(F.kthvalue_lines(input, d, keepdim, k=int(k)))
 
 
 @composite(forms="function method out", exact_out="expected scalar type '{Want}' but got '{Have}' for {part}", samples=_ALL)
 def mode(input, dim=-1, keepdim=False):
     """A named tuple (values, indices): the most frequent value along `dim` (the smallest of several), and its last index."""
-    return result_type("mode", "values indices")(F.mode_lines(input, dim, keepdim))
+    return result_type("mode")(F.mode_lines(input, dim, keepdim))
 
 
 # ---------------------------------------------------------------------------------------------------- quantiles

@@ -272,7 +272,7 @@ def _positive(m):
     return [((m.t(3, 4, low=0.6, high=0.9),), {}), ((m.t(2, 0),), {}), ((m.t(5, low=1.1, high=1.9),), {})]
 
 
-frexp_result = result_type("frexp", "mantissa exponent")
+frexp_result = result_type("frexp")
 
 
 def frexp_ref(x):

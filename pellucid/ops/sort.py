@@ -66,7 +66,7 @@ _SORT_SAMPLES = lambda m: [((m.t(3, 4),), {}), ((m.t(2, 3, 4), 1, True), {}), ((
 def sort(input, dim=-1, descending=False, *, stable=None):
     """A named tuple (values, indices): the elements along `dim` in ascending (or descending) order. Always stable."""
     d = check_sort("sort", input, dim, descending, stable)
-    return result_type("sort", "values indices")(F.sort_lines(input, d, bool(descending)))
+    return result_type("sort")(F.sort_lines(input, d, bool(descending)))
 
 
 def order_ref(a, *, dim, descending):
@@ -144,7 +144,7 @@ def topk(input, k, dim=-1, largest=True, sorted=True):
     if not 0 <= k <= n:
         fail(RuntimeError, "P2488", "selected index k out of range", got=f"k={k} for {describe(input)} along dimension {d}",
              fix=f"take at most {n}")
-    return result_type("topk", "values indices")(F.topk_lines(input, k, d, bool(largest)))
+    return result_type("topk")(F.topk_lines(input, k, d, bool(largest)))
 
 
 # ---------------------------------------------------------------------------------------------------- distinct values

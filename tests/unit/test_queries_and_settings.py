@@ -159,3 +159,16 @@ def test_make_tensor_keeps_its_promises():
         assert_close(torch.ones(2), torch.ones(2, dtype=torch.float64))
     with pytest.raises(ValueError, match="rtol and atol"):
         assert_close(1.0, 1.0, rtol=0.1)
+
+
+def test_what_the_processor_can_do(monkeypatch):
+    assert backends.cpu.get_cpu_capability() in ("AVX512", "AVX2", "DEFAULT")
+    monkeypatch.setenv("PELLUCID_ISA", "baseline")
+    assert backends.cpu.get_cpu_capability() == "DEFAULT"
+
+
+def test_another_accelerator_cannot_become_current():
+    with torch.accelerator.device_index(None):
+        pass
+    with pytest.raises(RuntimeError, match="none is available"), torch.accelerator.device_index(0):
+        pass

@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 import math
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -24,6 +27,15 @@ def slope(fn, values):
 
 
 # ---------------------------------------------------------------------------------------------------- values
+def test_types_of_results_are_there_before_the_first_result():
+    """A result that was pickled can be read by a process that has made none."""
+    code = ("import sys, pickle, pellucid as torch; assert torch.return_types.linalg_qr.__name__ == 'linalg_qr'; "
+            "r = pickle.loads(bytes.fromhex(sys.argv[1])); assert isinstance(r, torch.return_types.max) and r.values == 4 and r.indices == 1")
+    made = pickle.dumps(pl.return_types.max((4, 1))).hex()
+    subprocess.run([sys.executable, "-c", code, made], check=True)
+    assert not hasattr(pl.return_types, "maximum") and "topk" in dir(pl.return_types)
+
+
 def test_named_results():
     r = pl.tensor([[1.0, 4.0], [3.0, 2.0]]).max(1)
     assert repr(r) == "torch.return_types.max(\nvalues=tensor([4., 3.]),\nindices=tensor([1, 0]))"

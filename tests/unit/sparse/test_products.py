@@ -110,3 +110,8 @@ def test_check_sparse_tensor_invariants():
     with twice, pytest.raises(RuntimeError, match="already activated"), twice:
         pass
     assert not check.is_enabled()
+
+
+def test_spmm_multiplies_sparse_and_dense_matrices():
+    d = torch.ones(3, 2)
+    assert torch.spmm(torch.eye(3).to_sparse(), d).equal(d) and torch.spmm(d.t(), d).equal(torch.full((2, 2), 3.0))
