@@ -245,6 +245,9 @@ def test_functions_of_forms() -> None:
         white = torch.full((1, 1, 1), 1 if a.is_floating_point else torch.iinfo(a).max, dtype=a)
         there = F.to_dtype(white, b, scale=True)
         assert there.dtype == b and F.convert_image_dtype(there, a).sub(white).abs().max() <= (0 if a != torch.int16 else 127)
+    three = torch.tensor([[[3]]], dtype=torch.uint8)               # as torchvision rounds: one multiplies, one divides
+    assert F.to_dtype(three, torch.float32, scale=True).item() == 0.011764707043766975
+    assert F.convert_image_dtype(three, torch.float32).item() == 0.0117647061124444
     with pytest.raises(RuntimeError, match="cannot be performed safely"):
         F.to_dtype(torch.zeros(1), torch.int64, scale=True)
     assert [c.shape[-1] for c in F.five_crop(x, 7)] == [7] * 5 and len(F.ten_crop(image, (5, 6))) == 10

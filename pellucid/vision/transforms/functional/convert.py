@@ -190,7 +190,7 @@ def to_dtype(inpt: Tensor, dtype: Any = torch.float32, scale: bool = False) -> T
                  fix="a float cannot hold all its values; convert to a narrower dtype")
         return inpt.mul(max_value(dtype) + 1.0 - 1e-3).to(dtype)
     if dtype.is_floating_point:
-        return inpt.to(dtype) / float(max_value(inpt.dtype))
+        return inpt.to(dtype).mul(1.0 / max_value(inpt.dtype))
     shift = num_value_bits(inpt.dtype) - num_value_bits(dtype)
     return torch.div(inpt, 1 << shift, rounding_mode="floor").to(dtype) if shift > 0 else inpt.to(dtype) * (1 << -shift)
 
@@ -201,5 +201,7 @@ def _(inpt: Any, dtype: Any = torch.float32, scale: bool = False) -> Any:
 
 
 def convert_image_dtype(image: Tensor, dtype: Any = torch.float32) -> Tensor:
-    """`to_dtype` with `scale=True`."""
+    """`to_dtype` with `scale=True`, the older function: it divides where that one multiplies, which is rounded otherwise."""
+    if dtype.is_floating_point and not image.is_floating_point():
+        return image.to(dtype) / float(max_value(image.dtype))
     return to_dtype(image, dtype, scale=True)
