@@ -15,7 +15,7 @@ import numpy as np
 from ..nn import Module
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
-from . import calls, choices, policy
+from . import calls, choices, groups, policy
 from .arrays import Array
 from .breaks import Break, refuse
 from .building import Building
@@ -266,6 +266,20 @@ class Relying(Building):
         self.rely(source, "keys", tuple(value))
         found = self.doubles[id(value)] = {k: self.get_item(value, k) for k in value}
         return found
+
+    # ------------------------------------------------------------------------------------------ except*
+    def divide(self, error: Any, kinds: Any) -> tuple:
+        self.see_group(error)
+        return super().divide(error, kinds)
+
+    def rejoin(self, whole: Any, left: list) -> Any:
+        self.see_group(whole)
+        return super().rejoin(whole, left)
+
+    def see_group(self, error: Any) -> None:
+        """Refuse to divide what nobody has noted the contents of, or what divides itself."""
+        if id(error) in self.sources or groups.foreign(error):
+            refuse("PX012", "except* of an exception from outside, or of a class of its own")
 
 
 def upwards(source: Source | None) -> Iterator[Source]:

@@ -181,6 +181,8 @@ class World(Relying):
             return frame_of(static.fget, (owner,), {})
         if isinstance(static, types.FunctionType) and policy.user_code(static):
             return types.MethodType(static, owner)
+        if name == "_version" and isinstance(static, property):
+            return self.version(owner, static.fget)
         if name in policy.FACTS and isinstance(static, property):
             return self.fact(owner, static.fget)
         if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources and name not in getattr(owner, "__dict__", ()):
@@ -189,7 +191,13 @@ class World(Relying):
             return self.admit(owner.__dict__[name], Source("field", name, self.sources[id(owner)][1]))
         return getattr(owner, name)
 
-    def fact(self, owner: Any, ask: Any) -> Any:
+    def version(self, owner: Any, ask: Any) -> int:
+        """How often a memory has been written: before the call, which is relied on, and in here."""
+        if id(owner) not in self.sources and owner._st is not None:     # a view of a tensor that was there has its memory
+            owner = next((v for v, _ in self.sources.values() if isinstance(v, Slots) and v._st is owner._st), owner)
+        return self.fact(owner, ask, counted=True)
+
+    def fact(self, owner: Any, ask: Any, counted: bool = False) -> Any:
         """What a function says of a tensor's history or place in memory, which no other guard knows."""
         found = self.sources.get(id(owner))
         if found is None:
@@ -197,14 +205,14 @@ class World(Relying):
         original = self.originals.get(id(owner), owner)
         if original is owner:
             original = self.tracer.untraced(owner)
-        if owner._fn is not None and original._fn is not owner._fn:
+        if owner._fn is not None and original._fn is not owner._fn and not counted:
             return ask(owner)                                   # it got its history in here
         with below(len(local.stack)):
             value = ask(original)
         if not policy.plain(value):
             refuse("PX006", "what a tensor was computed by")
         self.rely(found[1], "says", (ask, value))
-        return value
+        return value + self.tracer.writes(owner) if counted else value
 
     def class_attr(self, owner: type, name: str) -> Any:
         static = policy.lookup(type(owner), name)

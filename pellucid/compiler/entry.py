@@ -365,26 +365,27 @@ class Entry:
 
     def _written(self, w: Writer) -> None:
         """Move the versions of what was written."""
-        targets = {id(v) for v, _ in self.traced.graph.writebacks}
-        tensors = []
+        held = []
         for i in self.traced.inputs:
-            if id(i.value) not in targets:
+            if not i.writes:
                 continue
             if i.place is not None:
-                w.put(f"{self.variable(i.place)}._bump()")
+                w.put(f"{self.variable(i.place)}._bump({i.writes})")
             elif id(i.tensor) in self.grad_inputs:
-                w.put(f"{self.grad_inputs[id(i.tensor)]}._bump()")
+                w.put(f"{self.grad_inputs[id(i.tensor)]}._bump({i.writes})")
             else:
-                tensors.append(i.tensor)
-        if len(tensors) > FEW:
-            written = w.name(Written(tensors), "written")
+                held.append(i)
+        together = 0
+        if len(held) > FEW:
+            together = min([i.writes for i in held])
+            written = w.name(Written([i.tensor for i in held]), "written")
             w.put(f"if {written}.clock.whole and state.moves == {written}.moves:")
-            w.put(f"    {written}.clock.count += 1")
+            w.put(f"    {written}.clock.count += {together}")
             w.put("else:")
-            w.put(f"    {written}.bump()")
-        else:
-            for t in tensors:
-                w.put(f"{w.name(t, 'p')}._bump()")
+            w.put(f"    {written}.bump({together})")
+        for i in held:
+            if i.writes > together:
+                w.put(f"{w.name(i.tensor, 'p')}._bump({i.writes - together})")
 
     def _results(self, w: Writer) -> None:
         """Gradients to their tensors, results to the caller."""
@@ -437,6 +438,11 @@ class Entry:
                 if r.same is None:
                     w.put(f"{names[k]}._extras().inference = True")
         live = self.joint.live if self.joint is not None else ()
+        written = {r.index: (names[k], t._st.version) for k, (r, t) in enumerate(zip(traced.results[:len(names)], self.recipe.tensors))
+                   if r.same is None and r.index is not None and t._st is not None}
+        for name, writes in written.values():           # of memory made in here
+            if writes:
+                w.put(f"{name}._bump({writes})")
         for k, (r, t) in enumerate(zip(traced.results, self.recipe.tensors)):
             if r.requires_grad and r.same is None and k not in live:        # a leaf of the function's own, or used up
                 w.put(f"{names[k]}._rg = True" if t._fn is None else f"finished({names[k]})")

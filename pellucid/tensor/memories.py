@@ -207,6 +207,12 @@ class Memories(Interpreter):
             t._st = kept[1]
         return fake
 
+    def writes(self, t) -> int:
+        """How often the memory of a tensor was written in this trace, as its version counts it."""
+        saved = self.saved.get(id(t))
+        before = None if saved is None else saved.st
+        return (0 if t._st is None else t._st.version) - (0 if before is None else before.version)
+
     def view_of(self, base: Fake, chain: tuple) -> Fake:
         """The fake of a real tensor that is a known view of another."""
         for op, attrs in chain:
