@@ -438,9 +438,9 @@ class Entry:
                 if r.same is None:
                     w.put(f"{names[k]}._extras().inference = True")
         live = self.joint.live if self.joint is not None else ()
-        written = {r.index: (names[k], t._st.version) for k, (r, t) in enumerate(zip(traced.results[:len(names)], self.recipe.tensors))
+        written = {bases[r.index] if r.chain else name: t._st.version for r, t, name in zip(traced.results, self.recipe.tensors, names)
                    if r.same is None and r.index is not None and t._st is not None}
-        for name, writes in written.values():           # of memory made in here
+        for name, writes in written.items():            # to memory made in here
             if writes:
                 w.put(f"{name}._bump({writes})")
         for k, (r, t) in enumerate(zip(traced.results, self.recipe.tensors)):
