@@ -767,7 +767,12 @@ def _match_class(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     if run.domain.call(isinstance, [subject, kind], {}) is True:
         found = []
         if arg:
-            fields = getattr(kind, "__match_args__", None)
+            try:
+                fields = run.domain.get_attr(kind, "__match_args__")
+            except Raised as raised:
+                if not isinstance(raised.value, AttributeError):
+                    raise
+                fields = None
             if fields is None and kind in (bool, bytearray, bytes, dict, float, frozenset, int, list, set, str, tuple) and arg == 1:
                 found.append(subject)
                 fields = ()

@@ -285,7 +285,8 @@ class Entry:
         listings(w, self.listed, lifted)
         self._arrays_apart(w)
         listed = {t: t for m in self.listed for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
-        self.facts = Facts({**listed, **{t: t for t in lifted.values()}, **self.met})
+        looked_at = {c.what: c.what for c in self.checks if c.kind == "identity" and isinstance(c.what, Tensor)}
+        self.facts = Facts({**listed, **looked_at, **{t: t for t in lifted.values()}, **self.met})
         facts = w.name(self.facts, "facts")
         w.space["state"] = state
         w.miss_if(f"state.moves != {facts}.moves and not {facts}.hold()", "memory, requires_grad or hooks of a tensor")

@@ -171,7 +171,7 @@ def promoted(places: frozenset, given: tuple[tuple, dict]) -> tuple[tuple[Source
             value = evaluate(place, given)
         except Exception:
             continue
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and type(value._a) is np.ndarray:
             found[place] = value
     return tuple(found), tuple(found.values())
 

@@ -210,8 +210,9 @@ class Memories(Interpreter):
     def writes(self, t) -> int:
         """How often the memory of a tensor was written in this trace, as its version counts it."""
         saved = self.saved.get(id(t))
-        before = None if saved is None else saved.st
-        return (0 if t._st is None else t._st.version) - (0 if before is None else before.version)
+        if saved is None or t._st is None:
+            return 0
+        return t._st.version - (0 if saved.st is None else saved.st.version)
 
     def view_of(self, base: Fake, chain: tuple) -> Fake:
         """The fake of a real tensor that is a known view of another."""
