@@ -12,8 +12,8 @@ import types
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from . import forms, groups
-from .frame import DROPPED, Entering, Exhausted, Frame, Generator, Raised, chained, check_count, dropped, frame_of, free_name, unbound_local
+from . import forms
+from .frame import DROPPED, Entering, Exhausted, Frame, Generator, Raised, chained, check_count, dropped, frame_of, free_name, hang, unbound_local
 from .tables import NULL, UNBOUND
 
 __all__: list[str] = []
@@ -700,16 +700,6 @@ def _caused(value: BaseException, cause: Any) -> BaseException:
     if cause is not NULL:
         value.__cause__ = cause() if isinstance(cause, type) else cause
     return value
-
-
-def hang(value: BaseException, during: BaseException) -> None:
-    """An exception is raised while another is being handled: that is its context; no chain becomes a ring."""
-    at = during
-    while at.__context__ is not None and at.__context__ is not value:
-        at = at.__context__
-    if at.__context__ is value:
-        at.__context__ = None
-    value.__context__ = during
 
 
 def handled(run: Interpreter) -> BaseException | None:

@@ -61,12 +61,12 @@ MODULE_READS = frozenset(("parameters", "named_parameters", "buffers", "named_bu
                           "get_submodule", "get_parameter", "get_buffer", "state_dict", "zero_grad", "__repr__", "extra_repr", "forward", "__len__",
                           "__iter__", "__getitem__", "__contains__", "keys", "values", "items", "__call__", "_named_members"))
 # Python code of other packages that runs as it is.
-PURE = ("typing", "enum", "abc", "collections", "dataclasses", "re", "types", "numbers", "typing_extensions", "keyword", "inspect")
+PURE = ("typing", "enum", "abc", "collections", "dataclasses", "re", "types", "numbers", "typing_extensions", "keyword")
 # Modules whose functions act on the world outside, or look at more of it than can be followed.
 ACTING = frozenset(("logging", "warnings", "threading", "traceback", "importlib", "random", "copy", "pickle", "time", "datetime", "os",
                     "pathlib", "io", "subprocess", "socket", "tempfile", "shutil", "json", "csv", "queue", "multiprocessing", "unittest",
                     "unittest.mock", "asyncio", "linecache", "gc", "weakref", "copyreg", "glob", "pdb", "sys", "posixpath", "uuid", "secrets",
-                    "hashlib", "tqdm", "concurrent.futures", "_pytest", "ctypes"))
+                    "hashlib", "tqdm", "concurrent.futures", "_pytest", "ctypes", "inspect"))
 OUTPUT = frozenset(("logging", "warnings"))
 
 # Methods that put hooks on tensors and nodes.
@@ -249,7 +249,7 @@ def _decide(fn: types.FunctionType, file: str) -> str:
             not file.startswith(SCHEDULERS) or fn.__code__.co_qualname.startswith("_track_steps.")) else "inline"
     module = fn.__globals__.get("__name__") or ""
     head = module.partition(".")[0]
-    if module in ACTING or head in ACTING:
+    if module in ACTING or head in ACTING or fn.__name__ == "get_type_hints":
         return "refuse"
     if head in PURE and (module not in ("dataclasses", "collections", "collections.abc") or file.startswith("<") and module != "collections.abc"):
         return "native"

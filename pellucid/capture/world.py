@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from ..nn import Module
-from ..ops.dispatch import below, local
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from . import calls, choices, forms, later, policy
@@ -29,13 +28,12 @@ from .choices import Choice
 from .concrete import raising
 from .frame import Exhausted, Generator, Raised, frame_of
 from .later import Later
-from .relying import Relying
+from .relying import MISSING, Relying
 from .sources import Same, Source, known
 from .tables import UNBOUND
 
 __all__: list[str] = []
 
-MISSING = object()
 BUILTIN = Source("item", "", known(vars(builtins)))
 
 
@@ -89,6 +87,8 @@ class World(Relying):
                 self.expose(part, depth)
         elif id(value) in self.sources and hasattr(kind, "__next__"):
             refuse("PX005", f"a {kind.__name__}")
+        elif not handed and id(value) in self.sources and not isinstance(value, (*policy.METHODS, *calls.STAND_INS)) and not policy.numpy_array(value):
+            self.rely(self.sources[id(value)][1], "identity", value)        # a key, a Decimal, a Path: nobody sees into it
 
     def use_module(self, module: Module) -> None:
         """Framework code looks at a module: rely on its attributes, its parts, its mode."""
@@ -121,19 +121,6 @@ class World(Relying):
             self.rely(self.space_source(space), "missing", name)
             self.rely(BUILTIN._replace(key=name), "identity", found)
         return found
-
-    def space_source(self, space: dict) -> Source:
-        if id(space) not in self.sources:
-            self.sources[id(space)] = space, known(space)
-        return self.sources[id(space)][1]
-
-    def read_item(self, space: dict, name: Any, value: Any, source: Source) -> Any:
-        """An item of globals or of a __dict__ that was there before, unless it was set in here."""
-        if self.journal.was(space, name, MISSING) is not value:
-            return value
-        if policy.framework_space(space):
-            return value
-        return self.admit(value, Source("item", name, source))
 
     def delete_global(self, space: dict, name: str) -> None:
         if name not in space:
@@ -172,6 +159,8 @@ class World(Relying):
             return getattr(owner, name) if kind is not Generator else calls.GeneratorMethod(owner, name)
         if isinstance(owner, types.ModuleType):
             return self.module_attr(owner, name)
+        if kind is types.MethodType and not hasattr(kind, name):
+            return self.get_attr(owner.__func__, name)
         if isinstance(owner, type):
             return self.class_attr(owner, name)
         if (kind.__module__ or "").startswith("numpy.random"):
@@ -179,22 +168,6 @@ class World(Relying):
         if kind is super:
             return self.super_part(owner, name)
         return self.instance_attr(owner, kind, name)
-
-    def module_attr(self, owner: types.ModuleType, name: str) -> Any:
-        space = vars(owner)
-        if policy.framework_space(space):
-            return getattr(owner, name)
-        place = self.space_source(space)
-        if name in space:
-            return self.read_item(space, name, getattr(owner, name), place)
-        if name == "__dict__":
-            return space
-        self.rely(place, "missing", name)
-        getter = space.get("__getattr__")
-        if getter is None:
-            self.rely(place, "missing", "__getattr__")
-            return getattr(owner, name)
-        return calls.call(self, self.read_item(space, "__getattr__", getter, place), [name], {})
 
     def tensor_attr(self, owner: Any, name: str) -> Any:
         kind = type(owner)
@@ -214,29 +187,6 @@ class World(Relying):
         if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources and name in getattr(owner, "__dict__", ()):
             return self.admit(owner.__dict__[name], Source("field", name, self.sources[id(owner)][1]))
         return getattr(owner, name)
-
-    def version(self, owner: Any, ask: Any) -> int:
-        """How often a memory has been written: before the call, which is relied on, and in here."""
-        if id(owner) not in self.sources and owner._st is not None:     # a view of a tensor that was there has its memory
-            owner = next((v for v, _ in self.sources.values() if isinstance(v, Slots) and v._st is owner._st), owner)
-        return self.fact(owner, ask, counted=True)
-
-    def fact(self, owner: Any, ask: Any, counted: bool = False) -> Any:
-        """What a function says of a tensor's history or place in memory, which no other guard knows."""
-        found = self.sources.get(id(owner))
-        if found is None:
-            return ask(owner)
-        original = self.originals.get(id(owner), owner)
-        if original is owner:
-            original = self.tracer.untraced(owner)
-        if owner._fn is not None and original._fn is not owner._fn and not counted:
-            return ask(owner)                                   # it got its history in here
-        with below(len(local.stack)):
-            value = ask(original)
-        if not policy.plain(value):
-            refuse("PX006", "what a tensor was computed by")
-        self.rely(found[1], "says", (ask, value))
-        return value + self.tracer.writes(owner) if counted else value
 
     def class_attr(self, owner: type, name: str) -> Any:
         static = policy.lookup(type(owner), name)

@@ -6,7 +6,9 @@ run must show a difference (or the case shows nothing), unless the change is mar
 """
 from __future__ import annotations
 
+import importlib.util
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,9 @@ import pellucid
 from pellucid.compiler import standing
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*runs uncompiled")
+_spec = importlib.util.spec_from_file_location("soundness_cases", Path(__file__).with_name("soundness_cases.py"))
+further = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(further)
 
 PRELUDE = """
 import collections, dataclasses, enum, functools, math, types, warnings
@@ -1046,6 +1051,16 @@ MORE = {
 
 @cases(MORE)
 def test_more(case):
+    check(case)
+
+
+@cases(further.LOOKED_AT)
+def test_looked_at(case):
+    check(case)
+
+
+@cases(further.STATE)
+def test_state(case):
     check(case)
 
 
