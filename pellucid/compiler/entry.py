@@ -122,6 +122,7 @@ class Entry:
             if i.source is not None and i.source[0] is self.arguments:
                 i.source = None, i.source[1]
         self.arguments = self.given = self.recipe = self.sources = None
+        self.traced.arguments = None, 0             # the caller's objects among them
 
     def _write(self) -> str:
         w = self.writer = Writer()

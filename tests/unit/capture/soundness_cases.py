@@ -77,6 +77,7 @@ LOOKED_AT = {
     "device of a global": ("k = pellucid.ones(3)", "x * (2 if k.device.type == 'cpu' else 3)", "k = pellucid.ones(3, device='meta')"),
     "data_ptr equality": ("k = pellucid.ones(3); m = k[:]", "x * (2 if k.data_ptr() == m.data_ptr() else 3)", "m = pellucid.ones(3)"),
     "version read": ("k = pellucid.ones(3)", "x * (1 + k._version)", "k.add_(0)"),
+    "weak reference": ("import weakref\nt = Thing(); r = weakref.ref(t)", "x * (2 if r() is not None else 3)", "del t"),
     "weak dict": ("import weakref\nt = Thing(); d = weakref.WeakKeyDictionary({t: 2})", "x * d[t]", "d[t] = 5"),
     "context variable": ("import contextvars\nv = contextvars.ContextVar('v', default=2)", "x * v.get()", "v.set(5)"),
     "thread local": ("import threading\nv = threading.local(); v.k = 2", "x * v.k", "v.k = 5"),
