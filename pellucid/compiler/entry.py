@@ -435,10 +435,9 @@ class Entry:
                 w.put(f"{v} = views(b{r.index}, {w.name(r.chain, 'chain')})")
             else:
                 w.put(f"{v} = wrap(outs[{r.index}])")
-        if local.inference:
-            for k, r in enumerate(traced.results):
-                if r.same is None:
-                    w.put(f"{names[k]}._extras().inference = True")
+        for name, r, t in zip(names, traced.results, self.recipe.tensors):
+            if r.same is None and (local.inference or t._x is not None and t._x.inference):
+                w.put(f"{name}._extras().inference = True")
         live = self.joint.live if self.joint is not None else ()
         written = {bases[r.index] if r.chain else name: t._st.version for r, t, name in zip(traced.results, self.recipe.tensors, names)
                    if r.same is None and r.index is not None and t._st is not None}
