@@ -67,7 +67,8 @@ def leaves(error: BaseException) -> set[int]:
 
 def foreign(error: BaseException | None) -> bool:
     """Whether dividing an exception runs code of the user's."""
-    return isinstance(error, BaseExceptionGroup) and (type(error) not in (BaseExceptionGroup, ExceptionGroup) or any(map(foreign, error.exceptions)))
+    return isinstance(error, BaseExceptionGroup) and (
+        type(error) not in (BaseExceptionGroup, ExceptionGroup) or any(map(foreign, error.exceptions)))
 
 
 def taken_of(error: BaseException | None, kinds: Any) -> tuple[BaseException | None, BaseException | None]:

@@ -87,7 +87,8 @@ class World(Relying):
                 self.expose(part, depth)
         elif id(value) in self.sources and hasattr(kind, "__next__"):
             refuse("PX005", f"a {kind.__name__}")
-        elif not handed and id(value) in self.sources and not isinstance(value, (*policy.METHODS, *calls.STAND_INS)) and not policy.numpy_array(value):
+        elif not handed and id(value) in self.sources and not policy.numpy_array(value) and not isinstance(
+                value, (*policy.METHODS, *calls.STAND_INS)):
             self.rely(self.sources[id(value)][1], "identity", value)        # a key, a Decimal, a Path: nobody sees into it
 
     def use_module(self, module: Module) -> None:

@@ -64,6 +64,8 @@ LOOKED_AT = {
     "abstract registration": ("import abc\nclass A(abc.ABC): pass\nt = Thing()", "x if isinstance(t, A) else x * 2", "A.register(Thing)"),
     "__instancecheck__": ("class M(type):\n    def __instancecheck__(c, o): return c.yes\nclass A(metaclass=M): yes = False\nt = Thing()", "x if isinstance(t, A) else x * 2", "A.yes = True"),
     "protocol check": ("import typing\n@typing.runtime_checkable\nclass P(typing.Protocol):\n    def go(self): ...\nt = Thing()", "x if isinstance(t, P) else x * 2", "Thing.go = lambda s: 1"),
+    "union of abstract classes": ("import abc\nclass A(abc.ABC): pass\nt = Thing()", "x if isinstance(t, int | (A | str)) else x * 2", "A.register(Thing)"),
+    "classes in a nested tuple": ("import abc\nclass A(abc.ABC): pass\nt = Thing()", "x if isinstance(t, (int, (str, A))) else x * 2", "A.register(Thing)"),
     "issubclass registered": ("import abc\nclass A(abc.ABC): pass", "x if issubclass(Thing, A) else x * 2", "A.register(Thing)"),
     "match of a class": ("t = Point(1, 2)\ndef g(v):\n    match v:\n        case Point(a=1, b=k): return k\n        case _: return 9", "x * g(t)", "t = Point(1, 5)", "t = Point(2, 5)"),
     "match args": ("class C:\n    __match_args__ = ('a',)\n    a, b = 1, 2\nt = C()\ndef g(v):\n    match v:\n        case C(k): return k", "x * g(t)", "C.__match_args__ = ('b',)"),
