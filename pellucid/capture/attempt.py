@@ -12,7 +12,7 @@ from typing import Any
 
 from ..core import dtype as dt
 from ..core.errors import interpreted
-from ..ops.dispatch import local
+from ..ops.dispatch import add_slow, local
 from ..tensor.core import Slots
 from ..tensor.fake import TraceError
 from . import calls, policy
@@ -51,12 +51,14 @@ class Attempt:
 
     def __call__(self, args: tuple, kwargs: dict, extras: tuple) -> list:
         """Run; the tensors of the recipe. `extras`: what stands for the tensors at the `promoted` places."""
-        world, before = self.world, modes()
+        world, before, hooks = self.world, modes(), local.saved_hooks
         try:
             with self.watching():
                 return self.outcome(args, kwargs, extras, before)
         finally:
             set_modes(*before)
+            add_slow(len(hooks) - len(local.saved_hooks))
+            local.saved_hooks = hooks
             world.journal.restore()
 
     def outcome(self, args: tuple, kwargs: dict, extras: tuple, before: tuple) -> list:
@@ -73,7 +75,10 @@ class Attempt:
         for k, (place, value) in enumerate(zip(self.promoted, extras)):
             world.adopt(value, (2, k), self.given[2][k])
             world.standing[place] = value
+        hooks = local.saved_hooks
         value = self.run(tuple(args), kwargs)
+        if local.saved_hooks != hooks:
+            raise Unrepeatable(self.place(Break("PX016", "saved_tensors_hooks() around a break")))
         recipe = self.recipe
         world.changed_apart()
         changes = world.journal.changes()

@@ -1,7 +1,7 @@
 """What the functions of `blocks` call where an instruction has no counterpart in Python's syntax.
 
-What stays true: each does on plain values what the interpreter of CPython does, error messages included. Frames of this file are
-taken out of tracebacks by `tidy`.
+What stays true: each does on plain values what the interpreter of CPython does, error messages included. Frames of this file and of
+`groups` are taken out of tracebacks by `tidy`.
 """
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+from . import groups
 from .decode import Program
 from .frame import Frame, free_name
 from .tables import NULL
 
 __all__: list[str] = []
+
+HERE = frozenset((__file__, groups.__file__))
 
 
 def keep(error: BaseException) -> tuple:
@@ -28,21 +31,12 @@ def restore(error: BaseException, kept: tuple) -> None:
 
 
 def tidy(error: BaseException) -> None:
-    """Take the functions of this file out of a traceback."""
+    """Take the functions that written code calls out of a traceback."""
     place = error.__traceback__
     while place is not None:
-        while place.tb_next is not None and place.tb_next.tb_frame.f_code.co_filename == __file__:
+        while place.tb_next is not None and place.tb_next.tb_frame.f_code.co_filename in HERE:
             place.tb_next = place.tb_next.tb_next
         place = place.tb_next
-
-
-def matches(error: BaseException, kinds: Any) -> bool:
-    """Whether `except kinds` takes an exception: by inheritance, whatever a metaclass says."""
-    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-    for kind in kinds:
-        if not (isinstance(kind, type) and BaseException in kind.__mro__):
-            raise TypeError("catching classes that do not inherit from BaseException is not allowed")
-    return any([kind in type(error).__mro__ for kind in kinds])
 
 
 def manager(value: Any) -> tuple:

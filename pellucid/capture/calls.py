@@ -9,6 +9,7 @@ import builtins
 import collections
 import dataclasses
 import functools
+import inspect
 import reprlib
 import types
 from typing import Any
@@ -154,6 +155,8 @@ def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) 
     if fn.__code__ in RECURSIVE:
         return call_recursive(world, fn, args, kwargs)
     what = policy.decide(fn)
+    if what == "native" and "__wrapped__" in fn.__dict__ and policy.user_code(inspect.unwrap(fn)):
+        what = "inline"                                             # a decorator around the user's function
     if fn.__name__ == "step" and args and isinstance(args[0], LRScheduler) and policy.framework_file(fn.__code__.co_filename):
         return later.schedules(world, fn, args, kwargs)
     if what == "inline":
@@ -460,7 +463,7 @@ def construct(world: Any, cls: type, args: list, kwargs: dict) -> Any:
         return construct_builtin(world, cls, args, kwargs)
     method = policy.python_method(meta, "__call__")
     if method is not None and policy.inlined(method):
-        return frame_of(method, (cls, *args), kwargs)
+        return world.enter(method, (cls, *args), kwargs)
     if cls.__module__.partition(".")[0] == "numpy":
         return call_numpy(world, cls, args, kwargs)
     if issubclass(cls, LRScheduler):

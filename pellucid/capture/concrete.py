@@ -17,7 +17,7 @@ from typing import Any
 from ..native.execute import BeingTraced
 from ..optim._traced import FirstStep
 from ..tensor.fake import TraceError
-from . import forms
+from . import forms, groups
 from .breaks import Break
 from .frame import Exhausted, Frame, Generator, Raised, check_count, frame_of
 from .tables import UNBOUND
@@ -187,6 +187,9 @@ class Concrete:
             return next(it) if value is None else it.send(value)
         except StopIteration as stop:
             return Exhausted(stop.value)
+
+    divide = raising(lambda self, error, kinds: groups.divided(error, kinds))
+    rejoin = raising(lambda self, whole, left: groups.rejoined(whole, left, self.interpreter.raised_at, self.interpreter.part_of))
 
     def generator(self, frame: Frame) -> Generator:
         made = Generator(frame, frame.name, self.left)

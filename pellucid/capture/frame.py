@@ -243,3 +243,13 @@ def chained(error: BaseException, cause: BaseException) -> BaseException:
     error.__cause__ = error.__context__ = cause
     error.__suppress_context__ = True
     return error
+
+
+def hang(value: BaseException, during: BaseException) -> None:
+    """An exception is raised while another is being handled: that is its context; no chain becomes a ring."""
+    at = during
+    while at.__context__ is not None and at.__context__ is not value:
+        at = at.__context__
+    if at.__context__ is value:
+        at.__context__ = None
+    value.__context__ = during

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from . import forms
-from .frame import DROPPED, Entering, Exhausted, Frame, Generator, Raised, chained, check_count, dropped, frame_of, free_name, unbound_local
+from .frame import DROPPED, Entering, Exhausted, Frame, Generator, Raised, chained, check_count, dropped, frame_of, free_name, hang, unbound_local
 from .tables import NULL, UNBOUND
 
 __all__: list[str] = []
@@ -36,6 +36,7 @@ class Interpreter:
         self.seen: set[tuple] = set()               # (code, line) of what has run
         self.left: list[Frame] = domain.left        # those of generators that nobody can end any more
         self.origins: dict[int, tuple] = {}         # id of an exception -> (code, line) of where it was raised
+        self.raised: dict[int, tuple] = {}          # id of an exception -> (it, what stands for its traceback)
         domain.interpreter = self
 
     def run(self) -> Any:
@@ -79,16 +80,21 @@ class Interpreter:
     def unwind(self, value: BaseException) -> None:
         """Go to the handler of an exception, in the frame that has one."""
         frames, popped = self.frames, []
-        if frames[-1].program.ins[frames[-1].index - 1].op != "RERAISE":
+        raising = frames[-1].program.ins[frames[-1].index - 1]
+        if raising.op != "RERAISE":
             self.origins[id(value)] = frames[-1].program.code, frames[-1].line
+        if raising.op != "RERAISE" and (raising.op != "RAISE_VARARGS" or raising.arg):
+            self.raised[id(value)] = value, object()            # its traceback grows here, and in each frame that it leaves
+            during = handled(self)
+            if during is not None and during is not value and (value.__context__ is None or raising.op == "RAISE_VARARGS"):
+                hang(value, during)
         while True:
             frame = frames[-1]
-            if value.__context__ is None and frame.exc is not None and frame.exc is not value:
-                value.__context__ = frame.exc
             handler = frame.program.handler[frame.index - 1]
             if handler is not None:
                 break
             popped.append(frames.pop())
+            self.raised[id(value)] = value, object()
             if frame.awaits is not None and frame.owner is None and isinstance(value, StopIteration):
                 end_iteration(self, frame.awaits, value.value)      # a __next__ written in Python
                 return
@@ -106,6 +112,18 @@ class Interpreter:
             frame.stack.append(frame.index - 1)
         frame.stack.append(value)
         frame.index = target
+
+    def raised_at(self, value: BaseException) -> Any:
+        """What stands for the traceback of an exception."""
+        found = self.raised.get(id(value))
+        return value.__traceback__ if found is None else found[1]
+
+    def part_of(self, part: BaseException | None, whole: BaseException) -> None:
+        """A part of a group has come into being: it has the traceback of the whole."""
+        if isinstance(part, BaseExceptionGroup) and isinstance(whole, BaseExceptionGroup) and part is not whole:
+            self.raised[id(part)] = part, self.raised_at(whole)
+            if id(whole) in self.origins:
+                self.origins[id(part)] = self.origins[id(whole)]
 
     def give(self, frame: Frame, result: Any) -> None:
         """The result of a call: a value, a frame that will make it, nothing, or a generator to be entered."""
@@ -637,6 +655,17 @@ def _check_exc_match(run: Interpreter, frame: Frame, stack: list, arg: Any) -> N
     stack.append(isinstance(stack[-1], kinds))
 
 
+@handler_of("CHECK_EG_MATCH")
+def _check_eg_match(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
+    whole = stack[-2]
+    rest, taken = run.domain.divide(whole, stack[-1])
+    run.part_of(rest, whole)
+    run.part_of(taken, whole)
+    stack[-2:] = [rest, taken]
+    if taken is not None:
+        frame.exc = taken
+
+
 @handler_of("RERAISE")
 def _reraise(run: Interpreter, frame: Frame, stack: list, arg: Any) -> None:
     raise Raised(stack.pop())
@@ -728,7 +757,12 @@ def _match_class(run: Interpreter, frame: Frame, stack: list, arg: int) -> None:
     if run.domain.call(isinstance, [subject, kind], {}) is True:
         found = []
         if arg:
-            fields = getattr(kind, "__match_args__", None)
+            try:
+                fields = run.domain.get_attr(kind, "__match_args__")
+            except Raised as raised:
+                if not isinstance(raised.value, AttributeError):
+                    raise
+                fields = None
             if fields is None and kind in (bool, bytearray, bytes, dict, float, frozenset, int, list, set, str, tuple) and arg == 1:
                 found.append(subject)
                 fields = ()
@@ -760,7 +794,10 @@ def _intrinsic_1(run: Interpreter, frame: Frame, stack: list, arg: str) -> None:
 
 @handler_of("INTRINSIC_2")
 def _intrinsic_2(run: Interpreter, frame: Frame, stack: list, arg: str) -> None:
-    run.domain.refuse("PX019", arg.lower())
+    if arg != "PREP_RERAISE_STAR":
+        run.domain.refuse("PX019", arg.lower())
+    whole, left = stack[-2:]
+    stack[-2:] = [run.domain.rejoin(whole, left)]
 
 
 def _unknown(name: str, number: str, what: str) -> None:
@@ -774,7 +811,6 @@ for _name in ("GET_AWAITABLE", "GET_AITER", "GET_ANEXT", "BEFORE_ASYNC_WITH", "E
 for _name in ("LOAD_NAME", "STORE_NAME", "DELETE_NAME", "LOAD_LOCALS", "LOAD_FROM_DICT_OR_GLOBALS",
               "LOAD_FROM_DICT_OR_DEREF", "SETUP_ANNOTATIONS"):
     _unknown(_name, "PX019", "the body of a class")
-_unknown("CHECK_EG_MATCH", "PX019", "except*")
 
 
 @handler_of("LOAD_BUILD_CLASS")

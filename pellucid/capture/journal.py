@@ -105,7 +105,10 @@ class Journal:
         """Whether an item of a dict is another now."""
         if id(space) in self.contents:
             return self.contents[id(space)][1].get(name, ABSENT) is not space.get(name, ABSENT)
-        found = self.items.get((id(space), name))
+        owner = self.spaces.get(id(space))
+        found = self.items.get((id(space), name)) if owner is None else self.fields.get((id(owner), name))
+        if found is None and owner is not None and id(owner) in self.contents:
+            found = owner, ABSENT                                   # it was kept whole, without this
         return found is not None and found[1] is not space.get(name, ABSENT)
 
     def append(self, owner: list, value: Any) -> None:

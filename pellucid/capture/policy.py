@@ -61,12 +61,12 @@ MODULE_READS = frozenset(("parameters", "named_parameters", "buffers", "named_bu
                           "get_submodule", "get_parameter", "get_buffer", "state_dict", "zero_grad", "__repr__", "extra_repr", "forward", "__len__",
                           "__iter__", "__getitem__", "__contains__", "keys", "values", "items", "__call__", "_named_members"))
 # Python code of other packages that runs as it is.
-PURE = ("typing", "enum", "abc", "collections", "dataclasses", "re", "types", "numbers", "typing_extensions", "string", "keyword", "inspect")
+PURE = ("typing", "enum", "abc", "collections", "dataclasses", "re", "types", "numbers", "typing_extensions", "keyword")
 # Modules whose functions act on the world outside, or look at more of it than can be followed.
 ACTING = frozenset(("logging", "warnings", "threading", "traceback", "importlib", "random", "copy", "pickle", "time", "datetime", "os",
                     "pathlib", "io", "subprocess", "socket", "tempfile", "shutil", "json", "csv", "queue", "multiprocessing", "unittest",
                     "unittest.mock", "asyncio", "linecache", "gc", "weakref", "copyreg", "glob", "pdb", "sys", "posixpath", "uuid", "secrets",
-                    "hashlib", "tqdm", "concurrent.futures", "_pytest", "ctypes"))
+                    "hashlib", "tqdm", "concurrent.futures", "_pytest", "ctypes", "inspect"))
 OUTPUT = frozenset(("logging", "warnings"))
 
 # Methods that put hooks on tensors and nodes.
@@ -105,7 +105,7 @@ ITERATE = frozenset(("join", "extend", "extendleft", "update", "union", "interse
                      "fsum", "prod", "dist", "sumprod", "heapify", "nlargest", "nsmallest", "from_iterable"))
 C_MODULES = frozenset(("math", "cmath", "_operator", "itertools", "_functools", "_collections", "_abc", "_struct", "_bisect", "_heapq", "_stat",
                        "_typing", "_string", "_sre", "unicodedata", "binascii"))
-PURE_FUNCTIONS = {sys.intern, sys.getrecursionlimit, sys.getdefaultencoding, np.dtype, np.finfo, np.iinfo, id}
+PURE_FUNCTIONS = {sys.intern, sys.getdefaultencoding, np.dtype, np.finfo, np.iinfo, id}
 
 # Functions of NumPy, and methods of arrays, that write into an array.
 ARRAY_WRITES = frozenset(("fill", "sort", "put", "resize", "partition", "setfield", "byteswap", "copyto", "place", "putmask", "fill_diagonal", "at",
@@ -133,7 +133,7 @@ _STABLE = (type, types.FunctionType, types.BuiltinFunctionType, types.ModuleType
            re.Pattern, type(np.sum), types.MethodWrapperType, operator.itemgetter, operator.attrgetter, operator.methodcaller, types.GenericAlias)
 
 
-KNOWN = (Module, types.ModuleType, type, types.FunctionType, Optimizer, LRScheduler)      # always named by identity
+KNOWN = (Module, types.ModuleType, type, types.FunctionType, Optimizer, LRScheduler, enum.Enum)      # always named by identity
 
 
 def stable(x: Any) -> bool:
@@ -177,6 +177,13 @@ def data_descriptor(x: Any) -> bool:
 def python_class(kind: type) -> bool:
     """Whether a class is made by a class statement: on the heap, as some of Python's own are from 3.12 on, and not immutable, as those are."""
     return kind.__flags__ & (1 << 9 | 1 << 8) == 1 << 9
+
+
+@functools.lru_cache(None)
+def users_class(kind: type) -> bool:
+    """Whether a class is made by a class statement that is neither pellucid's nor in Python's own library."""
+    head = (kind.__module__ or "").partition(".")[0]
+    return python_class(kind) and not framework_class(kind) and (head == "__main__" or head not in sys.stdlib_module_names)
 
 
 @functools.lru_cache(None)
@@ -242,7 +249,7 @@ def _decide(fn: types.FunctionType, file: str) -> str:
             not file.startswith(SCHEDULERS) or fn.__code__.co_qualname.startswith("_track_steps.")) else "inline"
     module = fn.__globals__.get("__name__") or ""
     head = module.partition(".")[0]
-    if module in ACTING or head in ACTING:
+    if module in ACTING or head in ACTING or fn.__name__ == "get_type_hints":
         return "refuse"
     if head in PURE and (module not in ("dataclasses", "collections", "collections.abc") or file.startswith("<") and module != "collections.abc"):
         return "native"

@@ -58,6 +58,7 @@ class Recipe:
         self.steps: list[Step] = []
         self.writes: list[Step] = []
         self.parts: dict[int, Part] = {}
+        self.raised: dict[int, Part] = {}           # id of what stands for a traceback -> an exception that has it
         self.keep: list[Any] = []                   # so that ids stay taken
         self.waiting: list[tuple[Part, Any]] = []   # cells that are to be filled
         self.count = 0
@@ -307,12 +308,18 @@ class Recipe:
         self.then("{}.args = {}", made, self.part(tuple(value.args)))
         if value.__dict__:
             self.then("{}.__dict__.update({})", made, self.part(dict(value.__dict__)))
-        origin = self.world.interpreter.origins.get(id(value))
-        if origin is not None:
+        run = self.world.interpreter
+        origin, raised = run.origins.get(id(value)), run.raised_at(value)
+        if raised is not None and id(raised) in self.raised:            # parts of a group have one traceback, and are known by it
+            self.then("{}.__traceback__ = {}.__traceback__", made, self.raised[id(raised)])
+        elif origin is not None:
             self.then("at_line({}, {}, {})", made, Part("object", origin[0]), Part("object", origin[1]))
+            self.raised[id(raised)] = made
         for name in ("__cause__", "__context__"):
             if getattr(value, name) is not None:
                 self.then(f"{{}}.{name} = {{}}", made, self.part(getattr(value, name)))
+        if value.__suppress_context__ != (value.__cause__ is not None):             # `from None`
+            self.then("{}.__suppress_context__ = {}", made, Part("object", value.__suppress_context__))
         return made
 
     # ------------------------------------------------------------------------------------------ writes

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from ..nn import Module
+from ..ops.dispatch import below, local
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
-from . import calls, choices, policy
+from . import calls, choices, groups, policy
 from .arrays import Array
 from .breaks import Break, refuse
 from .building import Building
@@ -23,6 +24,8 @@ from .journal import Journal
 from .sources import Check, Same, Source, known
 
 __all__: list[str] = []
+
+MISSING = object()
 
 
 class Relying(Building):
@@ -266,6 +269,73 @@ class Relying(Building):
         self.rely(source, "keys", tuple(value))
         found = self.doubles[id(value)] = {k: self.get_item(value, k) for k in value}
         return found
+
+    # ------------------------------------------------------------------------------------------ names of modules, facts of tensors
+    def space_source(self, space: dict) -> Source:
+        if id(space) not in self.sources:
+            self.sources[id(space)] = space, known(space)
+        return self.sources[id(space)][1]
+
+    def read_item(self, space: dict, name: Any, value: Any, source: Source) -> Any:
+        """An item of globals or of a __dict__ that was there before, unless it was set in here."""
+        if self.journal.was(space, name, MISSING) is not value:
+            return value
+        if policy.framework_space(space):
+            return value
+        return self.admit(value, Source("item", name, source))
+
+    def module_attr(self, owner: types.ModuleType, name: str) -> Any:
+        space = vars(owner)
+        if policy.framework_space(space):
+            return getattr(owner, name)
+        place = self.space_source(space)
+        if name in space:
+            return self.read_item(space, name, getattr(owner, name), place)
+        if name == "__dict__":
+            return space
+        self.rely(place, "missing", name)
+        getter = space.get("__getattr__")
+        if getter is None:
+            self.rely(place, "missing", "__getattr__")
+            return getattr(owner, name)
+        return calls.call(self, self.read_item(space, "__getattr__", getter, place), [name], {})
+
+    def version(self, owner: Any, ask: Any) -> int:
+        """How often a memory has been written: before the call, which is relied on, and in here."""
+        if id(owner) not in self.sources and owner._st is not None:     # a view of a tensor that was there has its memory
+            owner = next((v for v, _ in self.sources.values() if isinstance(v, Slots) and v._st is owner._st), owner)
+        return self.fact(owner, ask, counted=True)
+
+    def fact(self, owner: Any, ask: Any, counted: bool = False) -> Any:
+        """What a function says of a tensor's history or place in memory, which no other guard knows."""
+        found = self.sources.get(id(owner))
+        if found is None:
+            return ask(owner)
+        original = self.originals.get(id(owner), owner)
+        if original is owner:
+            original = self.tracer.untraced(owner)
+        if owner._fn is not None and original._fn is not owner._fn and not counted:
+            return ask(owner)                                   # it got its history in here
+        with below(len(local.stack)):
+            value = ask(original)
+        if not policy.plain(value):
+            refuse("PX006", "what a tensor was computed by")
+        self.rely(found[1], "says", (ask, value))
+        return value + self.tracer.writes(owner) if counted else value
+
+    # ------------------------------------------------------------------------------------------ except*
+    def divide(self, error: Any, kinds: Any) -> tuple:
+        self.see_group(error)
+        return super().divide(error, kinds)
+
+    def rejoin(self, whole: Any, left: list) -> Any:
+        self.see_group(whole)
+        return super().rejoin(whole, left)
+
+    def see_group(self, error: Any) -> None:
+        """Refuse to divide what nobody has noted the contents of, or what divides itself."""
+        if id(error) in self.sources or groups.foreign(error):
+            refuse("PX012", "except* of an exception from outside, or of a class of its own")
 
 
 def upwards(source: Source | None) -> Iterator[Source]:

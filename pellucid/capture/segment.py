@@ -175,6 +175,8 @@ class Stop:
             self.caller(HANDLERS[instruction.op], (run, frame, frame.stack, instruction.arg), {})
         except Raised as raised:
             error = raised.value
+        finally:
+            run.domain.interpreter = None           # else they hold each other, and the values, until Python looks for such rings
         if error is not None:
             return self.raised(frame, error, values)
         if not run.frames:

@@ -197,7 +197,11 @@ class SourceWriter:
         elif kind == "length":
             w.miss_if(f"len({v}) != {what}", check.where)
         elif kind == "keys":
-            w.miss_if(f"tuple({v}) != {w.name(what, 'K')}", check.where)
+            if all([type(key) is str or not isinstance(key, (int, float, complex, str, tuple)) for key in what]):
+                w.miss_if(f"tuple({v}) != {w.name(what, 'K')}", check.where)
+            else:                                       # 1 == 1.0 == True
+                w.space["alike"] = alike
+                w.miss_if(f"not alike(tuple({v}), {w.name(what, 'K')})", check.where)
         elif kind == "members":
             w.space["alike"] = alike
             w.miss_if(f"{v} != {w.name(what, 'K')} or not alike(sorted(map(repr, {v})), {w.name(sorted(map(repr, what)), 'K')})", check.where)

@@ -5,11 +5,14 @@ stays true: what they look at of what was there before is noted.
 """
 from __future__ import annotations
 
+import abc
 import collections
 import copy
+import functools
 import itertools
 import os
 import sys
+import types
 from typing import Any
 
 from ..nn import Module
@@ -114,7 +117,7 @@ def _len(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if type(args[0]) in STAND_INS:
         return performed(issubclass, seen_type(args[0]), args[1])
-    kinds = args[1] if isinstance(args[1], tuple) else (args[1],)
+    kinds = _classes(args[1])
     for cls in kinds:
         method = policy.python_method(type(cls), "__instancecheck__") if isinstance(cls, type) else None
         if method is not None and policy.user_code(method) and policy.inlined(method):
@@ -123,7 +126,48 @@ def _isinstance(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
                 frame.then = bool
                 return frame
             refuse("PX012", "isinstance() with a class that decides it in Python")
-    return performed(isinstance, *args)
+    found = performed(isinstance, *args)
+    _judged(world, type(args[0]), kinds, args[0])
+    return found
+
+
+def _issubclass(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
+    found = performed(issubclass, *args)
+    kinds = _classes(args[1])
+    if any([policy.user_code(policy.python_method(type(cls), "__subclasscheck__")) for cls in kinds if not isinstance(cls, abc.ABCMeta)]):
+        refuse("PX012", "issubclass() with a class that decides it in Python")
+    _judged(world, args[0], kinds)
+    return found
+
+
+def _classes(of: Any) -> tuple:
+    """The classes that isinstance() and issubclass() are asked about: tuples, and unions, may hold more of them."""
+    if isinstance(of, types.UnionType):
+        of = of.__args__
+    return tuple([cls for part in of for cls in _classes(part)]) if isinstance(of, tuple) else (of,)
+
+
+def _judged(world: Any, kind: type, kinds: tuple, owner: Any = None) -> None:
+    """Rely on what abstract classes and protocols say of a class, or of an object: more may be registered, or have their methods."""
+    for cls in kinds:
+        if isinstance(cls, abc.ABCMeta) and (policy.users_class(cls) or policy.users_class(kind)):
+            if getattr(cls, "_is_protocol", False) and owner is not None:
+                place = world.source_of(owner)
+                if place is not None:
+                    world.rely(place, "says", (instance_of(cls), isinstance(owner, cls)))
+            else:
+                world.rely(Source("call", pair_of(kind, cls), known(issubclass)), "value", issubclass(kind, cls))
+
+
+@functools.lru_cache(1000)
+def pair_of(kind: type, cls: type) -> Same:
+    """The arguments of issubclass(), each time the same."""
+    return Same(((kind, cls), {}))
+
+
+@functools.lru_cache(1000)
+def instance_of(cls: type) -> Any:
+    return lambda value: isinstance(value, cls)
 
 
 def _callable(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
@@ -214,7 +258,8 @@ def _chain_from(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
 
 
 SPECIAL |= {getattr: _getattr, hasattr: _hasattr, setattr: _setattr, delattr: _delattr, object.__setattr__: _object_setattr,
-           object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance, callable: _callable, id: _id, hash: _hash,
+           object.__getattribute__: _object_getattribute, iter: _iter, next: _next, len: _len, isinstance: _isinstance,
+           issubclass: _issubclass, callable: _callable, id: _id, hash: _hash,
            print: later.prints, round: _round, vars: _vars, repr: _repr, format: _format, globals: _globals,
            locals: _locals, eval: _only_python, exec: _only_python,
            dir: _only_python, sys.exc_info: _exc_info, sys.exception: _exception, itertools.chain.from_iterable: _chain_from, object.__delattr__: _delattr}

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import blockwork as work
+from . import groups
 from .tables import NULL, UNBOUND
 
 __all__: list[str] = []
@@ -460,7 +461,22 @@ def _with_except_start(w: Any, arg: Any, following: Any, k: int, depth: int) -> 
 @writes("CHECK_EXC_MATCH")
 def _check_exc_match(w: Any, arg: Any, following: Any, k: int, depth: int) -> None:
     kinds = w.pop()
-    w.push(w.called(work.matches, w.stack[-1], kinds))
+    w.push(w.called(groups.matches, w.stack[-1], kinds))
+
+
+@writes("CHECK_EG_MATCH")
+def _check_eg_match(w: Any, arg: Any, following: Any, k: int, depth: int) -> None:
+    w.settle(2)
+    error, kinds = w.popped(2)
+    held = [w.name(w.hold(), ast.Store), w.name(w.hold(), ast.Store)]
+    w.statement(w.make(ast.Assign, [w.make(ast.Tuple, held, ast.Store())], w.called(groups.taken_of, error, kinds)))
+
+
+@writes("INTRINSIC_2")
+def _intrinsic_2(w: Any, arg: str, following: Any, k: int, depth: int) -> None:
+    if arg != "PREP_RERAISE_STAR":
+        raise Unsupported(f"the instruction {arg.lower()}")
+    w.push(w.called(groups.raised_again, *w.popped(2)))
 
 
 @writes("PUSH_EXC_INFO")
@@ -537,5 +553,4 @@ def _refused(w: Any, arg: Any, following: Any, k: int, depth: int) -> None:
 
 WRITERS |= dict.fromkeys((
     "GET_AWAITABLE", "GET_AITER", "GET_ANEXT", "BEFORE_ASYNC_WITH", "END_ASYNC_FOR", "LOAD_NAME", "STORE_NAME", "DELETE_NAME",
-    "LOAD_LOCALS", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF", "SETUP_ANNOTATIONS", "CHECK_EG_MATCH", "CLEANUP_THROW",
-    "INTRINSIC_2"), _refused)
+    "LOAD_LOCALS", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF", "SETUP_ANNOTATIONS", "CLEANUP_THROW"), _refused)

@@ -7,6 +7,7 @@ seen through raises `Break` before it has an effect.
 """
 from __future__ import annotations
 
+import builtins
 import collections
 import functools
 import os
@@ -18,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from ..nn import Module
-from ..ops.dispatch import below, local
 from ..tensor.core import Slots
 from ..tensor.symbolic import SymNumber
 from . import calls, choices, forms, later, policy
@@ -28,13 +28,19 @@ from .choices import Choice
 from .concrete import raising
 from .frame import Exhausted, Generator, Raised, frame_of
 from .later import Later
-from .relying import Relying
+from .relying import MISSING, Relying
 from .sources import Same, Source, known
 from .tables import UNBOUND
 
 __all__: list[str] = []
 
-MISSING = object()
+BUILTIN = Source("item", "", known(vars(builtins)))
+
+
+@functools.lru_cache(1000)
+def arguments(*args: Any) -> Same:
+    """The arguments of a call that guards make, each time the same."""
+    return Same((args, {}))
 
 
 def as_bool(found: Any) -> bool:
@@ -81,6 +87,9 @@ class World(Relying):
                 self.expose(part, depth)
         elif id(value) in self.sources and hasattr(kind, "__next__"):
             refuse("PX005", f"a {kind.__name__}")
+        elif not handed and id(value) in self.sources and not policy.numpy_array(value) and not isinstance(
+                value, (*policy.METHODS, *calls.STAND_INS)):
+            self.rely(self.sources[id(value)][1], "identity", value)        # a key, a Decimal, a Path: nobody sees into it
 
     def use_module(self, module: Module) -> None:
         """Framework code looks at a module: rely on its attributes, its parts, its mode."""
@@ -111,20 +120,8 @@ class World(Relying):
         found = self.builtin(name)
         if not policy.framework_space(space):
             self.rely(self.space_source(space), "missing", name)
+            self.rely(BUILTIN._replace(key=name), "identity", found)
         return found
-
-    def space_source(self, space: dict) -> Source:
-        if id(space) not in self.sources:
-            self.sources[id(space)] = space, known(space)
-        return self.sources[id(space)][1]
-
-    def read_item(self, space: dict, name: Any, value: Any, source: Source) -> Any:
-        """An item of globals or of a __dict__ that was there before, unless it was set in here."""
-        if self.journal.was(space, name, MISSING) is not value:
-            return value
-        if policy.framework_space(space):
-            return value
-        return self.admit(value, Source("item", name, source))
 
     def delete_global(self, space: dict, name: str) -> None:
         if name not in space:
@@ -161,12 +158,10 @@ class World(Relying):
             return calls.seen_type(owner)
         if kind in policy.ATOMS or kind is Generator:
             return getattr(owner, name) if kind is not Generator else calls.GeneratorMethod(owner, name)
-        if kind is types.ModuleType or isinstance(owner, types.ModuleType):
-            value = getattr(owner, name)
-            space = vars(owner)
-            if name in space and not policy.framework_space(space):
-                return self.read_item(space, name, value, self.space_source(space))
-            return value
+        if isinstance(owner, types.ModuleType):
+            return self.module_attr(owner, name)
+        if kind is types.MethodType and not hasattr(kind, name):
+            return self.get_attr(owner.__func__, name)
         if isinstance(owner, type):
             return self.class_attr(owner, name)
         if (kind.__module__ or "").startswith("numpy.random"):
@@ -176,11 +171,16 @@ class World(Relying):
         return self.instance_attr(owner, kind, name)
 
     def tensor_attr(self, owner: Any, name: str) -> Any:
-        static = policy.lookup(type(owner), name)
+        kind = type(owner)
+        static = policy.lookup(kind, name)
+        if static is not None and policy.python_class(kind) and not policy.framework_class(kind):
+            self.rely(Source("call", arguments(kind, name), known(policy.lookup)), "identity", static)
         if isinstance(static, property) and policy.user_code(static.fget):
             return frame_of(static.fget, (owner,), {})
         if isinstance(static, types.FunctionType) and policy.user_code(static):
             return types.MethodType(static, owner)
+        if name == "_version" and isinstance(static, property):
+            return self.version(owner, static.fget)
         if name in policy.FACTS and isinstance(static, property):
             return self.fact(owner, static.fget)
         if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources and name not in getattr(owner, "__dict__", ()):
@@ -188,23 +188,6 @@ class World(Relying):
         if static is None and not isinstance(owner, SymNumber) and id(owner) in self.sources and name in getattr(owner, "__dict__", ()):
             return self.admit(owner.__dict__[name], Source("field", name, self.sources[id(owner)][1]))
         return getattr(owner, name)
-
-    def fact(self, owner: Any, ask: Any) -> Any:
-        """What a function says of a tensor's history or place in memory, which no other guard knows."""
-        found = self.sources.get(id(owner))
-        if found is None:
-            return ask(owner)
-        original = self.originals.get(id(owner), owner)
-        if original is owner:
-            original = self.tracer.untraced(owner)
-        if owner._fn is not None and original._fn is not owner._fn:
-            return ask(owner)                                   # it got its history in here
-        with below(len(local.stack)):
-            value = ask(original)
-        if not policy.plain(value):
-            refuse("PX006", "what a tensor was computed by")
-        self.rely(found[1], "says", (ask, value))
-        return value
 
     def class_attr(self, owner: type, name: str) -> Any:
         static = policy.lookup(type(owner), name)
@@ -227,6 +210,8 @@ class World(Relying):
         base, instance = owner.__thisclass__, owner.__self__
         kind = owner.__self_class__
         mro = kind.__mro__
+        if policy.python_class(kind) and not policy.framework_class(kind) and id(kind) not in self.fresh:
+            self.rely(Source("attribute", "__mro__", known(kind)), "identity", mro)
         for cls in mro[mro.index(base) + 1:]:
             if name in vars(cls):
                 static = vars(cls)[name]
@@ -252,6 +237,15 @@ class World(Relying):
             if isinstance(getter, types.FunctionType) and policy.user_code(getter):
                 return self.enter(getter, (owner, name), {})
         static = policy.lookup(kind, name)
+        if isinstance(owner, threading.local) and static is None:
+            source = self.source_of(owner)
+            if source is not None and not hasattr(owner, name):
+                self.rely(source, "lacks", name)
+            return getattr(owner, name) if source is None else self.admit(getattr(owner, name), Source("attribute", name, source))
+        absent = static is None and not any([name in cls.__dict__ for cls in kind.__mro__])     # it may be None
+        if static is not None and policy.users_class(type(static)):
+            for part in ("__get__", "__set__", "__delete__"):
+                self.method_of(type(static), part)
         if static is not None and policy.data_descriptor(static):
             return self.through(static, owner, kind, name)
         space = policy.space_of(owner)
@@ -263,10 +257,12 @@ class World(Relying):
             if isinstance(owner, Module) and name in ("_parameters", "_buffers", "_modules"):
                 self.sources.setdefault(id(value), (value, Source("field", name, source)))
                 return value
-            if static is None:
+            if absent:
                 self.class_lacks(kind, name)
+            elif policy.users_class(kind) and not isinstance(owner, Module):        # it may become a property
+                self.rely(Source("call", arguments(kind, name), known(policy.lookup)), "identity", static)
             return self.admit(value, Source("field", name, source))
-        if static is not None:
+        if not absent:
             if source is not None and space is not None and not (isinstance(owner, Module) and policy.framework_class(kind)):
                 self.rely(source, "unset", name)
             return self.through(static, owner, kind, name)
@@ -353,6 +349,8 @@ class World(Relying):
                 return self.admit(static, Source("attribute", name, known(kind)))
             return static
         value = getattr(owner, name)
+        if cls is types.GetSetDescriptorType and kind is types.FunctionType and id(owner) not in self.fresh:
+            return self.admit(value, Source("attribute", name, known(owner)))
         if cls is types.GetSetDescriptorType and id(owner) in self.sources and policy.plain(value):
             return self.admit(value, Source("attribute", name, self.sources[id(owner)][1]))
         if id(owner) in self.sources and policy.python_class(kind) and getattr(value, "__self__", None) is not owner and not isinstance(
@@ -840,7 +838,19 @@ class World(Relying):
     def import_name(self, name: str, space: dict, names: Any, level: int) -> Any:
         if level == 0 and name.partition(".")[0] not in sys.modules:
             refuse("PX002", f"import {name}")
-        return super().import_name(name, space, names, level)
+        module = super().import_name(name, space, names, level)
+        if not policy.framework_space(vars(module)):
+            whole = module.__name__ if level or names else name.partition(".")[0]
+            if sys.modules.get(whole) is not module:
+                refuse("PX002", f"import {name}")
+            self.rely(Source("item", whole, known(sys.modules)), "identity", module)
+        return module
+
+    @raising
+    def import_from(self, module: Any, name: str) -> Any:
+        if isinstance(module, types.ModuleType) and name in vars(module):
+            return self.module_attr(module, name)
+        return super().import_from(module, name)
 
     @raising
     def special(self, owner: Any, name: str) -> Any:

@@ -122,6 +122,7 @@ class Entry:
             if i.source is not None and i.source[0] is self.arguments:
                 i.source = None, i.source[1]
         self.arguments = self.given = self.recipe = self.sources = None
+        self.traced.arguments = None, 0             # the caller's objects among them
 
     def _write(self) -> str:
         w = self.writer = Writer()
@@ -285,7 +286,8 @@ class Entry:
         listings(w, self.listed, lifted)
         self._arrays_apart(w)
         listed = {t: t for m in self.listed for t in (*m._parameters.values(), *m._buffers.values()) if t is not None}
-        self.facts = Facts({**listed, **{t: t for t in lifted.values()}, **self.met})
+        looked_at = {c.what: c.what for c in self.checks if c.kind == "identity" and isinstance(c.what, Tensor)}
+        self.facts = Facts({**listed, **looked_at, **{t: t for t in lifted.values()}, **self.met})
         facts = w.name(self.facts, "facts")
         w.space["state"] = state
         w.miss_if(f"state.moves != {facts}.moves and not {facts}.hold()", "memory, requires_grad or hooks of a tensor")
@@ -365,26 +367,27 @@ class Entry:
 
     def _written(self, w: Writer) -> None:
         """Move the versions of what was written."""
-        targets = {id(v) for v, _ in self.traced.graph.writebacks}
-        tensors = []
+        held = []
         for i in self.traced.inputs:
-            if id(i.value) not in targets:
+            if not i.writes:
                 continue
             if i.place is not None:
-                w.put(f"{self.variable(i.place)}._bump()")
+                w.put(f"{self.variable(i.place)}._bump({i.writes})")
             elif id(i.tensor) in self.grad_inputs:
-                w.put(f"{self.grad_inputs[id(i.tensor)]}._bump()")
+                w.put(f"{self.grad_inputs[id(i.tensor)]}._bump({i.writes})")
             else:
-                tensors.append(i.tensor)
-        if len(tensors) > FEW:
-            written = w.name(Written(tensors), "written")
+                held.append(i)
+        together = 0
+        if len(held) > FEW:
+            together = min([i.writes for i in held])
+            written = w.name(Written([i.tensor for i in held]), "written")
             w.put(f"if {written}.clock.whole and state.moves == {written}.moves:")
-            w.put(f"    {written}.clock.count += 1")
+            w.put(f"    {written}.clock.count += {together}")
             w.put("else:")
-            w.put(f"    {written}.bump()")
-        else:
-            for t in tensors:
-                w.put(f"{w.name(t, 'p')}._bump()")
+            w.put(f"    {written}.bump({together})")
+        for i in held:
+            if i.writes > together:
+                w.put(f"{w.name(i.tensor, 'p')}._bump({i.writes - together})")
 
     def _results(self, w: Writer) -> None:
         """Gradients to their tensors, results to the caller."""
@@ -432,11 +435,15 @@ class Entry:
                 w.put(f"{v} = views(b{r.index}, {w.name(r.chain, 'chain')})")
             else:
                 w.put(f"{v} = wrap(outs[{r.index}])")
-        if local.inference:
-            for k, r in enumerate(traced.results):
-                if r.same is None:
-                    w.put(f"{names[k]}._extras().inference = True")
+        for name, r, t in zip(names, traced.results, self.recipe.tensors):
+            if r.same is None and (local.inference or t._x is not None and t._x.inference):
+                w.put(f"{name}._extras().inference = True")
         live = self.joint.live if self.joint is not None else ()
+        written = {bases[r.index] if r.chain else name: t._st.version for r, t, name in zip(traced.results, self.recipe.tensors, names)
+                   if r.same is None and r.index is not None and t._st is not None}
+        for name, writes in written.items():            # to memory made in here
+            if writes:
+                w.put(f"{name}._bump({writes})")
         for k, (r, t) in enumerate(zip(traced.results, self.recipe.tensors)):
             if r.requires_grad and r.same is None and k not in live:        # a leaf of the function's own, or used up
                 w.put(f"{names[k]}._rg = True" if t._fn is None else f"finished({names[k]})")

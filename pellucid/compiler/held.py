@@ -99,15 +99,15 @@ class Written:
                 s.join(clock)
         self.clock = clock
 
-    def bump(self) -> None:
-        """Count a write where the clock may not count for all of them any more."""
+    def bump(self, times: int) -> None:
+        """Count writes where the clock may not count for all of them any more."""
         moves, storages = state.moves, [t._storage() for t in self.tensors]
         if self.clock.whole and all(map(is_, storages, self.storages)):
-            self.clock.count += 1
+            self.clock.count += times
             self.moves = moves
             return
         for s in {id(s): s for s in storages}.values():
-            s.own += 1
+            s.own += times
         self.since += 1
         if self.since >> self.joins:                # seldom, where functions that write different ones of the same tensors take turns
             self.joins, self.since = min(self.joins + 1, JOINS), 0

@@ -173,7 +173,7 @@ def promoted(places: frozenset, given: tuple[tuple, dict]) -> tuple[tuple[Source
             value = evaluate(place, given)
         except Exception:
             continue
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor) and type(value._a) is np.ndarray:
             found[place] = value
     return tuple(found), tuple(found.values())
 
@@ -275,7 +275,9 @@ class Work:
         out = self.fn(args, kwargs, extras)
         leaves: list[Tensor] = []
         flatten(out, leaves)
-        self.live = [k for k, t in enumerate(leaves) if isinstance(t._fn, Node) and alive(t._fn)]
+        saved = self.tracer.saved
+        self.live = [k for k, t in enumerate(leaves) if isinstance(t._fn, Node) and alive(t._fn) and not (
+            type(t._a) is not Fake or id(t) in saved and saved[id(t)].fn is t._fn)]       # what was there before keeps its history
         world, stepped = self.fn.world, self.stepped()
         self.hooked = self.live and not stepped and world.hooked
         if not self.live or self.hooked:

@@ -260,6 +260,7 @@ class ElementwiseOptimizer(Optimizer):
             raise AssertionError("_foreach ops don't support autograd: leave foreach unset with differentiable=True")
         arrays = not (differentiable or watched()) and self._takes_arrays(group)
         kinds, repeated = self._plain_kinds, Repeated()
+        once = repeated.tracer is not None and not differentiable and self._takes_arrays(group)
         with np.errstate(all="ignore"), together([p._a for p, _, _ in work]):  # an infinity or a NaN is a value here, as in PyTorch
             for p, g, state in work:
                 if p._a.dtype.char not in kinds and p.is_complex():
@@ -267,8 +268,12 @@ class ElementwiseOptimizer(Optimizer):
                 if arrays and holds_values(p) and holds_values(g) and p._a.dtype.char in kinds and p._a.dtype == g._a.dtype:
                     self._update_arrays(p, g, state, group)
                 else:
+                    before = _versions(p, g, state) if once and p._a.dtype.char in kinds and p._a.dtype == g._a.dtype else []
                     with grad_mode(self.defaults.get("differentiable", False)):
                         repeated.run(lambda: self._update_tensors(p, g, state, group), lambda: _parts(p, g, state))
+                    for t, version in before:       # as `_update_arrays` counts its writes
+                        if t._storage().version > version:
+                            t._storage().version = version + 1
 
     def _takes_arrays(self, group: dict[str, Any]) -> bool:
         """Whether the group's options are numbers, or tensors that are as good as numbers."""
@@ -293,6 +298,11 @@ class ElementwiseOptimizer(Optimizer):
 def _parts(p: Tensor, g: Tensor, state: dict[str, Any]) -> tuple[list[Tensor], tuple]:
     """The tensors of a parameter's update, and the names and values of its state that are none."""
     return [p, g, *[v for v in state.values() if isinstance(v, Tensor)]], tuple([(k, None if isinstance(v, Tensor) else v) for k, v in state.items()])
+
+
+def _versions(p: Tensor, g: Tensor, state: dict[str, Any]) -> list[tuple[Tensor, int]]:
+    """The tensors of a parameter's update, and how often each has been written."""
+    return [(t, t._storage().version) for t in _parts(p, g, state)[0]]
 
 
 def _as_real(p: Tensor, g: Tensor, state: dict[str, Any]) -> tuple[Tensor, Tensor, dict[str, Any]]:

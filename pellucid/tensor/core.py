@@ -55,12 +55,12 @@ class Slots(TensorLike):
             st = self._st = Storage(self._a)
         return st
 
-    def _bump(self) -> None:
+    def _bump(self, times: int = 1) -> None:
         """Say that the memory was written in place."""
         st = self._st
         if st is None:
             st = self._st = Storage(self._a)
-        st.own += 1
+        st.own += times
 
     def _extras(self) -> Extras:
         x = self._x

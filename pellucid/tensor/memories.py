@@ -207,6 +207,13 @@ class Memories(Interpreter):
             t._st = kept[1]
         return fake
 
+    def writes(self, t) -> int:
+        """How often the memory of a tensor was written in this trace, as its version counts it."""
+        saved = self.saved.get(id(t))
+        if saved is None or t._st is None:
+            return 0
+        return t._st.version - (0 if saved.st is None else saved.st.version)
+
     def view_of(self, base: Fake, chain: tuple) -> Fake:
         """The fake of a real tensor that is a known view of another."""
         for op, attrs in chain:

@@ -24,11 +24,12 @@ COPIES = ("clone", "copy")          # go element by element too
 
 
 class Work(NamedTuple):
-    """What a function recorded: nodes, and of each tensor the value before and after."""
+    """What a function recorded: nodes, and of each tensor the value before and after, and how often it was written."""
 
     nodes: list[Node]
     before: list[Value]
     after: list[Value]
+    writes: list[int]
 
 
 class Repeated:
@@ -51,11 +52,12 @@ class Repeated:
         key = told, shape == (), *[(t._a.dtype, t._a.ndim == 0) for t in tensors]
         before = [self.value(t) for t in tensors]
         if key not in self.known:
-            start = len(tracer.graph.nodes)
+            start, versions = len(tracer.graph.nodes), [t._storage().version for t in tensors]
             fn()
             now, told_now = parts()
             same = told_now == told and len(now) == len(tensors) and all(map(is_, now, tensors))
-            work = Work(tracer.graph.nodes[start:], before, [self.value(t) for t in tensors])
+            writes = [t._storage().version - version for t, version in zip(tensors, versions)]
+            work = Work(tracer.graph.nodes[start:], before, [self.value(t) for t in tensors], writes)
             self.known[key] = needed(work, shape) if same else None
             return
         work = self.known[key]
@@ -67,9 +69,10 @@ class Repeated:
             args = tuple([new.get(a, a) if type(a) is Value else a for a in node.args])
             specs = tuple([Spec(shape if v.spec.shape else (), v.spec.dtype) for v in node.outs])
             new.update(zip(node.outs, tracer.graph.add(node.op, args, node.attrs, specs, node.loc).outs))
-        for t, old, value in zip(tensors, work.before, work.after):
+        for t, old, value, writes in zip(tensors, *work[1:]):
             if value is not old:
                 write(t, tracer.tensor(new.get(value, value)), "copy_")
+                t._bump(writes - 1)
 
     def value(self, t: Any) -> Value:
         """The graph's value of what a tensor holds now."""
@@ -102,4 +105,4 @@ def needed(work: Work, shape: tuple) -> Work | None:
         nodes.append(node)
     if len(set(work.before)) < len(work.before) or any([v not in known and v.spec.shape for v in work.after]):
         return None
-    return Work(nodes, work.before, work.after)
+    return work._replace(nodes=nodes)

@@ -100,13 +100,15 @@ def _make(like: Any, parts: Any) -> Any:
 @dataclass(eq=False)
 class Input:
     """One input of the graph. `tensor`: the real tensor whose memory it is (None for a scalar). `place`: for an argument, its
-    number among the tensors of (args, kwargs). `source`: for a scalar, (container, path) it is read from, or None."""
+    number among the tensors of (args, kwargs). `source`: for a scalar, (container, path) it is read from, or None. `writes`: how often
+    the program wrote to the memory."""
 
     value: Value
     role: str
     tensor: Any = None
     place: int | None = None
     source: tuple | None = None
+    writes: int = 0
 
 
 @dataclass(eq=False)
@@ -255,7 +257,12 @@ def finish(tracer: Tracer, out: Any) -> Traced:
                 g.writebacks.append((cell.input, cell.value))
     name_gradients(tracer)
     prune(g)
-    inputs = [Input(v, g.roles[v], tracer.lifted.get(v), None, tracer.sources.get(v)) for v in g.inputs]
+    targets = {id(v) for v, _ in g.writebacks}
+    inputs = []
+    for v in g.inputs:
+        t = tracer.lifted.get(v)
+        writes = 0 if t is None else max(tracer.writes(t), id(v) in targets)        # `.data` counts its writes apart: one at least
+        inputs.append(Input(v, g.roles[v], t, None, tracer.sources.get(v), int(writes)))
     return Traced(g, inputs, (None, 0), template, results, values, grad_at, flags, tracer.guards, list(tracer.items.values()))
 
 

@@ -165,17 +165,10 @@ async def async_generator():
     yield 1
 
 
-def grouped(fn):
-    try:
-        fn()
-    except* ValueError:
-        pass
-
-
 @pytest.mark.parametrize("code", [
-    coroutine.__code__, async_generator.__code__, grouped.__code__,
+    coroutine.__code__, async_generator.__code__,
     next(c for c in compile("class A:\n x = 1", "a", "exec").co_consts if hasattr(c, "co_code")),
-], ids=["coroutine", "async generator", "except*", "class body"])
+], ids=["coroutine", "async generator", "class body"])
 def test_what_cannot_be_expressed_is_refused(code):
     with pytest.raises(Unsupported):
         continuation(decode(code), 0, {})

@@ -128,13 +128,9 @@ def numpy_values(x):
     return pellucid.from_numpy(np.sort(x))
 
 
-def exception_group(x):
-    y = x
-    try:
-        raise ExceptionGroup("several", [ValueError()])
-    except* ValueError:
-        y = x * 2
-    return y
+def evaluated(x):
+    k = 3
+    return x * eval("k + 1")
 
 
 def hooked(x):
@@ -146,7 +142,7 @@ def hooked(x):
 WEIGHT = pellucid.ones(3, requires_grad=True)
 TRIGGERS = {"PX001": value, "PX002": foreign, "PX003": output, "PX004": disabled, "PX005": iterator, "PX006": unseen, "PX007": class_written,
             "PX008": deep, "PX009": continued_backward, "PX010": local_class, "PX011": asynchronous, "PX012": uncaptured, "PX013": raises, "PX014": fails, "PX015": drawn,
-            "PX016": unrepeatable, "PX017": identity, "PX018": numpy_values, "PX019": exception_group, "PX020": hooked, "PX021": scheduled}
+            "PX016": unrepeatable, "PX017": identity, "PX018": numpy_values, "PX019": evaluated, "PX020": hooked, "PX021": scheduled}
 
 
 def outcome(fn, x):

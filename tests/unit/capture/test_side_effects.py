@@ -27,10 +27,6 @@ CUT: set = set()
 SPACE = globals()
 total = 0
 log: list = []
-BROKEN: dict[str, str] = {
-    "tensor_written": "_version moves once a call",
-    "exception_groups": "PX019: the whole function runs as plain Python",
-}
 
 
 def whole(case):
@@ -397,6 +393,56 @@ def tensor_written(run):
         return w + x
     f, x = run(g), ones()
     return [seen(f(x)) for _ in range(3)], seen(w), seen(x), w._version, x._version
+
+
+@whole
+def versions(run):
+    """As many writes as plain Python counts: through views, in modules, by optimizers, into gradients."""
+    nn, optim = pellucid.nn, pellucid.optim
+
+    def written(x, w):
+        w[0].mul_(2)
+        w[1:].add_(x[1:]).mul_(x[1:])
+        x.zero_()
+        x.copy_(w)
+        pellucid.add(x, 1, out=x)
+        y = w * 2
+        y[0] = 1
+        y.mul_(2)
+        return y, y[1:]
+
+    def step(net, o, x, clip):
+        o.zero_grad()
+        net(x).pow(2).sum().backward()
+        if clip:
+            nn.utils.clip_grad_norm_(net.parameters(), 0.1)
+        o.step()
+    found = []
+    f, x, w = run(written), ones(), ones() * 3
+    for _ in range(3):
+        y, part = f(x, w)
+        found += [seen(y), seen(part), y._version, part._version, seen(x), x._version, w._version]
+    for clip, make in ((False, lambda p: optim.SGD(p, 0.1)), (True, lambda p: optim.SGD(p, 0.1, momentum=0.9)), (False, lambda p: optim.AdamW(p, 0.1)),
+                       (True, lambda p: optim.RMSprop(p, 0.1))):
+        pellucid.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Linear(3, 2))
+        o = make(net.parameters())
+        g = run(step)
+        for _ in range(4):
+            g(net, o, pellucid.arange(12.0).reshape(4, 3), clip)
+            found.append([t._version for t in (*net.parameters(), *net.buffers())])
+    return found
+
+
+@whole
+def versions_read(run):
+    def g(x, w):
+        before, part = w._version, w[1:]
+        w.add_(x)
+        part.mul_(2)
+        return w * 2, before, w._version, part._version, w.detach()._version
+    f, x, w = run(g), ones(), ones()
+    return [seen(f(x, w)) for _ in range(3)], seen(f(x, x)), w._version
 
 
 @whole
@@ -807,9 +853,6 @@ def exception_groups(run):
         return x
     f = run(g)
     return [seen(f(ones())) for _ in range(2)]
-
-
-CUT.add("exception_groups")
 
 
 @cut
@@ -1386,7 +1429,7 @@ def module_loops(run):
 COUNTED = {"nonlocal_tensor": 3, "attributes_of_an_object": 2, "global_statement": 2, "nonlocal_counter": 2, "module_buffers": 2, "augmented_list": 3}
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.xfail(strict=True, reason=BROKEN[n])] if n in BROKEN else []) for n in CASES])
+@pytest.mark.parametrize("name", CASES)
 def test_same_as_python(name, capsys):
     case = CASES[name]
     whole_graph = name not in CUT

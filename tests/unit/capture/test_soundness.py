@@ -6,15 +6,21 @@ run must show a difference (or the case shows nothing), unless the change is mar
 """
 from __future__ import annotations
 
+import importlib.util
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import pellucid
 from pellucid.compiler import standing
+from pellucid.ops import dispatch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*runs uncompiled")
+_spec = importlib.util.spec_from_file_location("soundness_cases", Path(__file__).with_name("soundness_cases.py"))
+further = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(further)
 
 PRELUDE = """
 import collections, dataclasses, enum, functools, math, types, warnings
@@ -1047,6 +1053,59 @@ MORE = {
 @cases(MORE)
 def test_more(case):
     check(case)
+
+
+@cases(further.LOOKED_AT)
+def test_looked_at(case):
+    check(case)
+
+
+@cases(further.STATE)
+def test_state(case):
+    check(case)
+
+
+@cases(further.ORDINARY)
+def test_ordinary(case):
+    check(case)
+
+
+@cases(further.CALLED_BACK)
+def test_called_back(case):
+    check(case)
+
+
+def test_saved_tensors_hooks_around_a_break():
+    """The function runs as plain Python, and no hook is left behind."""
+    w = pellucid.ones(3, requires_grad=True)
+
+    def f(x):
+        w.grad = None
+        with pellucid.autograd.graph.saved_tensors_hooks(lambda t: t, lambda t: t * 2):
+            y = (w * w).sum()
+            if x.sum() > 0:
+                y = y * 1
+        y.backward()
+        return w.grad.clone()
+    c = pellucid.compile(f, backend="eager")
+    assert [c(pellucid.ones(3)).tolist() for _ in range(2)] == [f(pellucid.ones(3)).tolist()] * 2
+    assert not dispatch.local.saved_hooks and (w * w).grad_fn._saved_self is w
+
+
+def test_a_tensor_from_outside_keeps_its_history():
+    w = pellucid.ones(3, requires_grad=True)
+    s = w * 2
+    fn = s.grad_fn
+
+    def f(x):
+        y = s
+        if x.sum() > 0:
+            return y, y is s
+        return x
+    c = pellucid.compile(f, backend="eager")
+    for _ in range(2):
+        y, same = c(pellucid.ones(3))
+        assert y is s and same and s.grad_fn is fn
 
 
 # ---------------------------------------------------------------------------------------------------- training steps
