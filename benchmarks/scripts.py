@@ -8,6 +8,7 @@ In: FOLDER holds the repositories as they were fetched (`FOLDER/examples`, `FOLD
   the words differ), also when one reads the checkpoint that the other wrote;
 - float32: the same difference between PyTorch with 2 threads and PyTorch with 1 thread and no more than AVX2 ("torch's own"), between
   PyTorch with 2 threads and pellucid ("ours"), and ours over torch's own (taken as one rounding, 1.2e-7, where it is less);
+- nudged, if asked for: the same difference between PyTorch and PyTorch with each parameter moved by one rounding before its first use;
 - time: of a step in float32: PyTorch's, pellucid's, and the ratio (above 1, pellucid is quicker). With `--compiled` the modules that the
   script itself calls are compiled on both sides.
 What stays true: each run is a process of its own in a fresh copy of the script's folder; both sides are seeded and watched by the same
@@ -44,7 +45,7 @@ from _side_by_side import ROOT, THREADS
 
 DATA = ROOT.parent / "shared" / "data"
 SIDES = ("torch", "pellucid")
-PARTS = ("float64", "float32", "time")
+PARTS = ("float64", "float32", "nudged", "time")
 ROUNDING = 2.0 ** -23      # of float32: no divergence is taken to be less
 NARROW = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
@@ -146,7 +147,8 @@ SCRIPTS = (
     Script("nanoGPT compile", "nanoGPT", (*GPT, "--dropout=0.0", "--compile=True"), prepare=characters),
     Script("sample", "nanoGPT", SAMPLE, prepare=characters, first=SAVED, text="-"),
     Script("minGPT adder", "minGPT", ("adder.py",), start="projects/adder"),
-    Script("minGPT chargpt", "minGPT", ("chargpt.py", "--model.model_type=gpt-micro"), start="projects/chargpt", prepare=play),
+    Script("minGPT chargpt", "minGPT", ("chargpt.py", "--model.model_type=gpt-micro", "--trainer.batch_size=16"),
+           start="projects/chargpt", prepare=play),
     Script("mnist", "examples/mnist", ("main.py", "--epochs", "1"), prepare=digits, vision=True),
     Script("mnist_rnn", "examples/mnist_rnn", ("main.py", "--epochs", "1"), prepare=digits, vision=True),
     Script("mnist_forward_forward", "examples/mnist_forward_forward", ("main.py", "--epochs", "25", "--no_accel"), prepare=digits,
@@ -185,17 +187,17 @@ def started(framework: str, wide: bool, shim: str) -> ModuleType:
     return torch
 
 
-def compile_outermost(torch: ModuleType) -> None:
-    """Each module compiles itself when it is first called from outside of all modules; what is captured is the class as it was."""
+def at_first_call(torch: ModuleType, act: Callable) -> None:
+    """`act` on each module before it is first called from outside of all modules. Inside, the class is as it was: only that is captured."""
     Module = torch.nn.Module
-    call, compiled = Module.__call__, weakref.WeakSet()
+    call, known = Module.__call__, weakref.WeakSet()
 
     def outermost(self, *args, **kwargs):
         Module.__call__ = call
         try:
-            if self not in compiled:
-                compiled.add(self)
-                self.compile()
+            if self not in known:
+                known.add(self)
+                act(self)
             return call(self, *args, **kwargs)
         finally:
             Module.__call__ = outermost
@@ -203,11 +205,18 @@ def compile_outermost(torch: ModuleType) -> None:
     Module.__call__ = outermost
 
 
-def side(framework: str, notes_file: str, steps: int, wide: bool, compiled: bool, shim: str, command: list[str]) -> None:
+def nudge(module) -> None:
+    signs = np.random.RandomState(0)
+    for p in module.parameters():
+        p.data *= 1 + np.finfo(str(p.dtype).partition(".")[2]).eps * p.data.new_tensor(signs.choice([-1.0, 1.0], tuple(p.shape)))
+
+
+def side(framework: str, notes_file: str, steps: int, how: list[str], shim: str, command: list[str]) -> None:
     """Run one script with `framework` as torch; write what every backward() saw: the loss, and when."""
-    torch = started(framework, wide, shim)
-    if compiled:
-        compile_outermost(torch)
+    torch = started(framework, "float64" in how, shim)
+    for word, act in (("compiled", lambda module: module.compile()), ("nudged", nudge)):
+        if word in how:
+            at_first_call(torch, act)
     notes: list[tuple[float, float]] = []
     backward = torch.Tensor.backward
 
@@ -242,9 +251,9 @@ def process(arguments: list[str], folder: Path, narrow: bool = False, tail: int 
     return done.stdout
 
 
-def run(script: Script, framework: str, options: argparse.Namespace, wide: bool = False, narrow: bool = False, compiled: bool = False,
-        first: str = "") -> list:
-    """The notes of one run, in a copy of the script's folder; or the words that it wrote, from what the framework `first` trained."""
+def run(script: Script, framework: str, options: argparse.Namespace, *how: str, first: str = "") -> list:
+    """The notes of one run, in a copy of the script's folder; or the words that it wrote, from what the framework `first` trained.
+    `how`: float64, narrow, compiled, nudged."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "repository" / "folder"
         shutil.copytree(options.folder / script.folder, folder, ignore=shutil.ignore_patterns(".git"))
@@ -254,10 +263,10 @@ def run(script: Script, framework: str, options: argparse.Namespace, wide: bool 
         printed = ""
         for by, command, steps in ((first or framework, script.first, 0), (framework, script.command, min(script.steps, options.steps))):
             if command:
-                arguments = [__file__, "--side", by, str(notes), str(steps), str(int(wide)), str(int(compiled)),
-                             options.shim if script.vision else "", *command]
+                arguments = [__file__, "--side", by, str(notes), str(steps), ",".join(how), options.shim if script.vision else "",
+                             *command]
                 try:
-                    printed = process(arguments, folder / script.start, narrow, options.tail, folder)
+                    printed = process(arguments, folder / script.start, "narrow" in how, options.tail, folder)
                 except RuntimeError as error:
                     raise RuntimeError(f"{command[0]} of {script.name} on {by} {error}") from None
         if script.text:
@@ -298,22 +307,26 @@ def row(script: Script, options: argparse.Namespace) -> tuple[str, float | None]
     """The line of the table, and the ratio of the times."""
     line, ratio = f"{script.name:30}", None
     if "float64" in options.parts:
-        peer, ours = (losses(run(script, framework, options, wide=True)) for framework in SIDES)
+        peer, ours = (losses(run(script, framework, options, "float64")) for framework in SIDES)
         apart = difference(peer, ours)
         if script.text:
-            apart = max(apart, difference(peer, losses(run(script, "torch", options, wide=True, first="pellucid"))))
+            apart = max(apart, difference(peer, losses(run(script, "torch", options, "float64", first="pellucid"))))
         line += f" {len(peer):5} {apart:9.1e}"
+    if {"float32", "nudged"} & set(options.parts) and not script.text:
+        peer = losses(run(script, "torch", options))
+        line += f" {len(peer):5}"
     if "float32" in options.parts and not script.text:
-        peer, nudged, ours = (losses(run(script, framework, options, narrow=narrow))
-                              for framework, narrow in (("torch", False), ("torch", True), ("pellucid", False)))
-        own, apart = difference(peer, nudged), difference(peer, ours)
-        line += f" {len(peer):5} {own:9.1e} {apart:9.1e} {apart / max(own, ROUNDING):6.2f}"
+        own = difference(peer, losses(run(script, "torch", options, "narrow")))
+        apart = difference(peer, losses(run(script, "pellucid", options)))
+        line += f" {own:9.1e} {apart:9.1e} {apart / max(own, ROUNDING):6.2f}"
+    if "nudged" in options.parts and not script.text:
+        line += f" {difference(peer, losses(run(script, 'torch', options, 'nudged'))):9.1e}"
     if "time" in options.parts and not script.text and options.rounds:
         taken: list[list[float]] = [[], []]
-        compiled = options.compiled and "--compile=True" not in script.command
+        how = ["compiled"] if options.compiled and "--compile=True" not in script.command else []
         for turn in range(options.rounds):
             for k in (turn % 2, 1 - turn % 2):
-                taken[k].append(seconds(run(script, SIDES[k], options, compiled=compiled)))
+                taken[k].append(seconds(run(script, SIDES[k], options, *how)))
         ratio = statistics.median(p / o for p, o in zip(*taken))
         line += f" {statistics.median(taken[0]):12.4f} {statistics.median(taken[1]):9.4f} {ratio:6.2f}"
     return line, ratio
@@ -322,10 +335,11 @@ def row(script: Script, options: argparse.Namespace) -> tuple[str, float | None]
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("folder", type=Path, help="holds the fetched repositories")
-    arguments.add_argument("names", nargs="*", metavar="NAME", help="only scripts whose name starts so")
+    arguments.add_argument("names", nargs="*", metavar="NAME", help="only scripts whose name starts so (\"mnist \": not mnist_rnn)")
     arguments.add_argument("--data", type=Path, default=DATA, help="holds tinyshakespeare.txt, mnist-small and cifar10-jpeg.tar.gz")
     arguments.add_argument("--steps", type=int, default=50)
-    arguments.add_argument("--parts", type=lambda text: text.split(","), default=PARTS, help="of " + ",".join(PARTS))
+    arguments.add_argument("--parts", type=lambda text: text.split(","), default=("float64", "float32", "time"),
+                           help="of " + ",".join(PARTS))
     arguments.add_argument("--rounds", type=int, default=3, help="of the timing")
     arguments.add_argument("--compiled", action="store_true", help="time the modules that the script calls compiled, on both sides")
     arguments.add_argument("--shim", default="", metavar="MODULE", help="imported first beside PyTorch by scripts that use torchvision")
@@ -333,10 +347,10 @@ def main() -> None:
     options = arguments.parse_intermixed_args()
     ratios = []
     heads = {"float64": f"{'steps':>5} {'float64':>9}", "float32": f"{'steps':>5} {'own':>9} {'ours':>9} {'ratio':>6}",
-             "time": f"{'torch s/step':>12} {'pellucid':>9} {'ratio':>6}"}
+             "nudged": f"{'nudged':>9}", "time": f"{'torch s/step':>12} {'pellucid':>9} {'ratio':>6}"}
     print(f"{'script':30}", *(heads[part] for part in PARTS if part in options.parts))
     for script in SCRIPTS:
-        if options.names and not script.name.startswith(tuple(options.names)):
+        if options.names and not f"{script.name} ".startswith(tuple(options.names)):
             continue
         try:
             line, ratio = row(script, options)
@@ -350,6 +364,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--side"]:
-        side(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5] == "1", sys.argv[6] == "1", sys.argv[7], sys.argv[8:])
+        side(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5].split(","), sys.argv[6], sys.argv[7:])
     else:
         main()

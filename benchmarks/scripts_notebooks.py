@@ -21,6 +21,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from unittest.mock import MagicMock
@@ -72,6 +73,7 @@ def side(framework: str, shim: str, notebook: str) -> None:
     cuda_is_cpu(torch)
     for name in DRAWING:
         sys.modules[name] = MagicMock()
+        sys.modules[name].__spec__ = ModuleSpec(name, None)
     sys.modules["matplotlib"].pyplot = sys.modules["matplotlib.pyplot"]
     sys.modules["matplotlib.pyplot"].subplots = subplots
     sys.modules["tqdm"].tqdm = iter
