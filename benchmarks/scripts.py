@@ -285,11 +285,11 @@ def words_of(text: str) -> list[str | float]:
     return found
 
 
-def difference(peer: list, ours: list) -> float:
-    """The largest |ours - peer| / |peer|; infinite if there are more of one, or words (texts compare their words too) are not equal."""
+def difference(peer: list, ours: list, least: float = 1e-12) -> float:
+    """The largest |ours - peer| / max(|peer|, least); infinite if there are more of one, or words (a text has words too) are not equal."""
     if len(peer) != len(ours) or not peer:
         return float("inf")
-    return max((float("inf") if isinstance(a, str) or isinstance(b, str) else abs(a - b) / max(abs(a), 1e-12)) if a != b else 0.0
+    return max((float("inf") if isinstance(a, str) or isinstance(b, str) else abs(a - b) / max(abs(a), least)) if a != b else 0.0
                for a, b in zip(peer, ours))
 
 
