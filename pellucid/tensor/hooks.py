@@ -29,6 +29,11 @@ class RemovableHandle:
                 del d[self.id]
                 state.moves += 1
 
+    def follow(self, old, new) -> None:
+        """The hooks of `old` are in `new` from now on."""
+        if self.hooks_dict_ref() is old:
+            self.hooks_dict_ref = weakref.ref(new)
+
     def __getstate__(self):
         return (self.hooks_dict_ref(), self.id, tuple(r() for r in self.extra_dict_ref))
 

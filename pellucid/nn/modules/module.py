@@ -410,6 +410,9 @@ class Module(ModuleTree, ModuleState, ModuleConvert, ModuleHooks):
         for name in CALL_HOOKS:
             if type(hooks := self.__dict__[name]) is not Hooks:
                 setattr(self, name, hooks)
+                for handle in self.__dict__.values():       # a lazy module takes its own hook away
+                    if isinstance(handle, RemovableHandle):
+                        handle.follow(hooks, self.__dict__[name])
         self.__dict__.setdefault("_non_persistent_buffers_set", set())
         self.__dict__.setdefault("_is_full_backward_hook", None)
 

@@ -1,6 +1,8 @@
 """Forward and backward hooks: order, what they see, what they may change, and who removes them."""
 
+import copy
 import gc
+import pickle
 import weakref
 
 import pytest
@@ -326,3 +328,12 @@ def test_handles_survive_pickling():
     twin = pickle.loads(pickle.dumps(handle))
     assert twin.id == handle.id
     twin.remove()
+
+
+@pytest.mark.parametrize("copied", [lambda m: pickle.loads(pickle.dumps(m)), copy.deepcopy])
+def test_a_copy_of_a_lazy_module_takes_its_hook_away(copied):
+    module = copied(pellucid.nn.LazyLinear(2))
+    module(pellucid.ones(1, 3))
+    assert not module._forward_pre_hooks and type(module) is pellucid.nn.Linear
+    again = copied(module)
+    assert type(again) is pellucid.nn.Linear and again.weight.equal(module.weight)
