@@ -21,7 +21,8 @@ from functools import cache
 
 MAGIC = b"pellucid1\n"
 HEAD = len(MAGIC) + 8 + 32          # magic, length, SHA-256 of the payload
-LIMIT = 1 << 30
+LIMIT, ENTRIES = 1 << 30, 16384
+ROOM = 0.75                         # what is left of either when the oldest are removed, so that it is long until the next time
 FRESH = 24 * 3600                   # an entry's time stamp is renewed at most once a day
 
 
@@ -44,10 +45,9 @@ def private(status: os.stat_result) -> bool:
 class Cache:
     """Entries in one directory. `hits`, `misses`, `broken` count what `get` met; `why` is set if the directory is unusable."""
 
-    def __init__(self, directory: str, limit: int = LIMIT):
-        self.directory, self.limit = directory, limit
+    def __init__(self, directory: str, limit: int = LIMIT, entries: int = ENTRIES):
+        self.directory, self.limit, self.entries = directory, limit, entries
         self.hits = self.misses = self.broken = 0
-        self._puts = 0
         self.why = self._open()
 
     def _open(self) -> str:
@@ -108,7 +108,8 @@ class Cache:
         """Keep `payload` under `key`. True if it is on disk now. Writers of the same key may race: one of them wins."""
         if self.why or len(payload) > self.limit // 4:
             return False
-        head = MAGIC + struct.pack("<Q32s", len(payload), hashlib.sha256(payload).digest())
+        digest = hashlib.sha256(payload).digest()
+        head = MAGIC + struct.pack("<Q32s", len(payload), digest)
         temporary = None
         try:
             fd, temporary = tempfile.mkstemp(prefix=".new-", dir=self.directory)     # mode 0600
@@ -122,8 +123,7 @@ class Cache:
             if temporary is not None:
                 _remove(temporary)
             return False
-        self._puts += 1
-        if self._puts % 64 == 1:
+        if digest[0] % 64 == 0:             # once in 64 entries, whichever process writes them
             self.trim()
         return True
 
@@ -133,7 +133,7 @@ class Cache:
             _remove(self.path(key))
 
     def trim(self) -> None:
-        """Remove the oldest entries beyond the limit, and what interrupted writers left behind."""
+        """Remove the oldest entries beyond the limits, and what interrupted writers left behind."""
         found, total, now = [], 0, time.time()
         try:
             with os.scandir(self.directory) as entries:
@@ -152,11 +152,14 @@ class Cache:
                     total += status.st_size
         except OSError:
             return
+        if total <= self.limit and len(found) <= self.entries:
+            return
+        left = len(found)
         for _, size, path in sorted(found):
-            if total <= self.limit:
+            if total <= self.limit * ROOM and left <= self.entries * ROOM:
                 break
             _remove(path)
-            total -= size
+            total, left = total - size, left - 1
 
 
 def _remove(path: str) -> None:
