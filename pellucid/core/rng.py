@@ -31,8 +31,8 @@ DEFAULT_SEED = 67280421310721  # torch.Generator()'s
 WORDS = 624                    # words in the state of MT19937
 MANY = 1 << 28                 # from this range on, an integer takes two words
 CHUNK = 16384                  # elements made at a time, so that temporaries stay in the cache
-NATIVE = 1 << 12               # numbers from which native code makes them,
-LOAD = 1 << 18                 # and from which it is worth loading
+NATIVE, NORMALS = 256, 16      # numbers, and normal ones, from which native code makes them;
+LOAD, CALL = 1 << 20, 2048     # how many must have been drawn without it before it is worth loading; a call takes as long as so many
 
 _LOW24, _ULP24 = np.array(0xFFFFFF, np.int32), np.array(2**-24, F32)      # 0-d: faster operands than NumPy's scalars
 _LOW53, _ULP53, _32 = np.array((1 << 53) - 1, np.uint64), np.array(2.0**-53), np.array(32, np.uint64)
@@ -66,14 +66,17 @@ class _Native:
 
     looked = False
     draws = None
+    drawn = 0                   # numbers without it
 
 
-def native(n: int):
-    """Native draws for n numbers, or None."""
-    if n < NATIVE or not config.kernels:
+def native(n: int, least: int = NATIVE):
+    """Native draws for n numbers, or None where they are fewer than `least`, or nobody has drawn many yet."""
+    if n < least or not config.kernels:
         return None
-    if not _Native.looked and n >= LOAD and late.draws is not None:
-        _Native.draws, _Native.looked = late.draws(), True
+    if not _Native.looked:
+        _Native.drawn += max(n, CALL)
+        if _Native.drawn >= LOAD and late.draws is not None:
+            _Native.draws, _Native.looked = late.draws(), True
     return _Native.draws
 
 
@@ -259,7 +262,7 @@ class Engine:
             else:
                 part[...] = normal_blocks64(self._uniform64(part.size), mean, std)
 
-        draws = native(whole)
+        draws = native(whole, NORMALS)
         if draws is None or dtype != F32 or not draws.normal(self._bits, out[:whole], mean, std):
             for i in range(0, whole, CHUNK):
                 fill(out[i:min(i + CHUNK, whole)])

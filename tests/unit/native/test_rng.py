@@ -16,7 +16,7 @@ from pellucid.native.isa import isa_of
 @pytest.fixture(params=["baseline", "avx2", ""])
 def draws(request, monkeypatch):
     """Draws for one instruction set; `core.rng` itself draws without native code meanwhile."""
-    monkeypatch.setattr(core, "native", lambda n: None)
+    monkeypatch.setattr(core, "native", lambda n, least=0: None)
     return rng.Draws(isa_of(request.param))
 
 
@@ -70,15 +70,28 @@ def test_certain_and_impossible_events(draws):
 def test_the_generator_uses_native_draws_for_many_numbers(monkeypatch):
     monkeypatch.setattr(core._Native, "draws", None)
     monkeypatch.setattr(core._Native, "looked", False)
+    monkeypatch.setattr(core._Native, "drawn", 0)
     slow = Engine(9)
     monkeypatch.setattr(core.config, "kernels", False)
     want = [slow.mask((600, 500), 0.3), slow.uniform(core.LOAD + 3), slow.normal(core.LOAD + 5), slow.words64(core.LOAD)]
     monkeypatch.setattr(core.config, "kernels", True)
     quick = Engine(9)
-    assert core.native(core.LOAD - 1) is None              # not loaded for so few
+    assert core.native(core.LOAD - core.CALL - 1) is None              # not loaded for so few
+    assert core.native(core.NATIVE - 1) is None and core.native(core.NATIVE) is None
     found = [quick.mask((600, 500), 0.3), quick.uniform(core.LOAD + 3), quick.normal(core.LOAD + 5), quick.words64(core.LOAD)]
     assert core._Native.draws is not None and core.native(core.NATIVE) is core._Native.draws
     assert all(np.array_equal(a, b) for a, b in zip(found, want)) and same_state(quick, slow)
+
+
+def test_many_small_draws_are_native_too(monkeypatch):
+    monkeypatch.setattr(core._Native, "draws", None)
+    monkeypatch.setattr(core._Native, "looked", False)
+    monkeypatch.setattr(core._Native, "drawn", 0)
+    engine, slow = Engine(4), Engine(4)
+    found = [engine.normal(40) for _ in range(core.LOAD // core.CALL + 1)]
+    assert core._Native.looked
+    monkeypatch.setattr(core.config, "kernels", False)
+    assert all(np.array_equal(a, slow.normal(40)) for a in found)
 
 
 def test_a_generator_that_keeps_its_state_otherwise_is_noticed():
