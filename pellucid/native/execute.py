@@ -37,6 +37,7 @@ from .isa import isa_of
 ALIGNED, WRITEABLE, CONTIGUOUS = 0x100, 0x400, 0x1
 MAPPED = 2 << 20
 QUICK_NS = 20_000           # a program this short keeps Python's lock: no thread would gain from having it meanwhile
+ALONE_NS = 80_000           # an eager operator this short is one thread's: the others sleep between operators, and take 50 us to wake
 
 
 # ---------------------------------------------------------------------------------------------------- memory

@@ -7,7 +7,7 @@ Operands are arrays of the kernel's dtypes, all of one shape and one order of di
 or numbers, which the kernel reads once. One more operand than the graph has is the array that receives the result.
 
 True always: a call writes nothing but the result, which is a new array or the given one; `call` keeps Python's lock and is
-done by this thread, so it leaves alone what takes longer than `QUICK_NS`.
+done by this thread, so it leaves alone what takes longer than `ALONE_NS`.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from . import build, builtin, jit, llvm, program, threads
 from .cache import disk, key
 from .emit import Fn, Module, Val
 from .engine import A_DATA, A_DESCR, A_DIMS, A_FLAGS, A_NDIM, A_STRIDES, A_TYPE
-from .execute import ALIGNED, CONTIGUOUS, QUICK_NS, WRITEABLE, place, readable_layout
+from .execute import ALIGNED, CONTIGUOUS, ALONE_NS, WRITEABLE, place, readable_layout
 from .isa import SSE2, host_isa, isa_of
 
 LENGTH = 4096                   # of the vectors in the graph: any number serves
@@ -323,7 +323,7 @@ class Flat:
         self.function = code[made["symbol"]]
         self.order, self.result = made["order"], dt.ALIASES[made["dtype"]].np
         self.ns = made["ns"]
-        self.limit = max(int(QUICK_NS / self.ns), 1)
+        self.limit = max(int(ALONE_NS / self.ns), 1)
         self.lead, self.least = kinds.index(FULL), 0
         self._number = next((d for d, k in zip(dtypes, kinds) if k == SINGLE), None)
         self.scalars = dtypes

@@ -3,7 +3,7 @@
 In: an `Executable`. Out: a callable that gives the output, or a tuple of several; None where the arrays do not fit or an index
 was out of range: `exe(arrays)` then does the work, or says what is wrong.
 
-True always: Python's lock is held, so one call at a time; only programs that take less than `QUICK_NS` on one thread are made so.
+True always: Python's lock is held, so one call at a time; only programs that take less than `ALONE_NS` on one thread are made so.
 """
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import cache
 from . import builtin, jit, llvm
 from .emit import Fn, Module
 from .engine import A_DATA, Header, Slot
-from .execute import QUICK_NS, Executable, Instance, readable_layout, the_engine
+from .execute import ALONE_NS, Executable, Instance, readable_layout, the_engine
 from .flat import word
 from .isa import SSE2, isa_of
 from .program import PRODUCT_NS
@@ -115,7 +115,7 @@ def of(exe: Executable):
         return None
     if len(program.segments) != 1 or program.segments[0][2] is not None or any(i["written"] for i in program.inputs):
         return None
-    if sum(s.get("ns") or s["flops"] * PRODUCT_NS for s in program.steps) > QUICK_NS:
+    if sum(s.get("ns") or s["flops"] * PRODUCT_NS for s in program.steps) > ALONE_NS:
         return None
     instance = Instance(program, exe.code, exe.consts, 1)           # nobody else's: its pointers are this call's
     return builtin.function(program.name, _code()["quick"], instance.header, instance)
