@@ -23,6 +23,7 @@ from .products import matrix_strides
 BLOCK = 128                 # rows of the packed weights at a time
 CHUNK = 4                   # steps whose inputs go through their weights together
 UNIT = 8                    # sequences that stay together when threads split them
+MEET = 4_000_000            # operations of a step from which it is worth that threads meet after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +309,11 @@ def on_first(f: Fn):
     return f.when(f.compare("eq", f.p_tid, 0))
 
 
+def worth_threads(s: Layer, flops: int) -> bool:
+    """Whether threads pay: each has sequences of its own, or the steps are long."""
+    return flops > 400_000 and (s.batch >= 2 * UNIT or flops > MEET * s.steps)
+
+
 @extern("lstm_layer")
 def lstm_extern(call, isa: Isa, symbol: str) -> Extern | None:
     """The forward pass: (y, h_n, c_n, sigmoids of the gates, candidates, h and c each step began with)."""
@@ -346,7 +352,7 @@ def lstm_extern(call, isa: Isa, symbol: str) -> Extern | None:
     forward.loop(f, packed, a, new, y, begun_h, begun_c, h_n, c_n, split, rows, blocks, inputs)
     f.end()
     flops = 2 * s.rows * 4 * n * (s.inputs + n)
-    return Extern(module.text, symbol, scratch=first.scratch, shared=memory.nbytes, flops=flops, parallel=flops > 400_000)
+    return Extern(module.text, symbol, scratch=first.scratch, shared=memory.nbytes, flops=flops, parallel=worth_threads(s, flops))
 
 
 # ---------------------------------------------------------------------------------------------------- backward
@@ -506,4 +512,4 @@ def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     every = [backward.through, *([first] if first else []), *products.values()]
     flops = 2 * s.rows * 4 * n * (n + s.inputs * (needs[0] + needs[3]) + n * needs[4])
     scratch = max(p.scratch for p in every)
-    return Extern(module.text, symbol, scratch=scratch, shared=memory.nbytes, flops=flops, parallel=flops > 400_000)
+    return Extern(module.text, symbol, scratch=scratch, shared=memory.nbytes, flops=flops, parallel=worth_threads(s, flops))
