@@ -1,4 +1,5 @@
 """What goes wrong in workers and around them: exceptions, death, Ctrl-C, killed parents; nothing hangs, nothing is left."""
+import functools
 import gc
 import os
 import signal
@@ -294,6 +295,8 @@ SCRIPT = """
 
 
 def start_script(context="fork", slow_from=10**9, slow=0.0, body="time.sleep(0.01)"):
+    # Whoever started the tests in the background has told them to ignore Ctrl-C, which a process inherits.
+    heeds_ctrl_c = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     source = textwrap.dedent(SCRIPT).format(here=HERE, context=context, slow_from=slow_from, slow=slow, body=body)
     path = os.path.join(HERE, "..", "..", "..")
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), path]))}
@@ -302,7 +305,7 @@ def start_script(context="fork", slow_from=10**9, slow=0.0, body="time.sleep(0.0
     with tempfile.NamedTemporaryFile("w", suffix=".py", delete=False) as f:
         f.write(source)
     child = subprocess.Popen([sys.executable, f.name], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env,
-                             start_new_session=True)
+                             start_new_session=True, preexec_fn=heeds_ctrl_c)
     pids = [int(p) for p in child.stdout.readline().split()]
     assert child.stdout.readline() == "going\n", child.stderr.read()
     os.unlink(f.name)
