@@ -5,6 +5,7 @@ and a check with the user's line. What stays true: a place is evaluated only aft
 """
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +61,12 @@ class Same:
 
     def __repr__(self) -> str:
         return f"<{type(self.value).__name__}>"
+
+
+@functools.lru_cache(1000)
+def arguments(*args: Any) -> Same:
+    """The arguments of a call that guards make, each time the same."""
+    return Same((args, {}))
 
 
 def known(value: Any) -> Source:

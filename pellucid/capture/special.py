@@ -28,7 +28,7 @@ from .concrete import performed
 from .frame import Entering, Exhausted, Frame, Generator, Raised, first_step, frame_of
 from .interpreter import handled
 from .later import Later
-from .sources import Same, Source, known
+from .sources import Source, arguments, known
 from .tables import NULL
 
 __all__: list[str] = []
@@ -156,13 +156,7 @@ def _judged(world: Any, kind: type, kinds: tuple, owner: Any = None) -> None:
                 if place is not None:
                     world.rely(place, "says", (instance_of(cls), isinstance(owner, cls)))
             else:
-                world.rely(Source("call", pair_of(kind, cls), known(issubclass)), "value", issubclass(kind, cls))
-
-
-@functools.lru_cache(1000)
-def pair_of(kind: type, cls: type) -> Same:
-    """The arguments of issubclass(), each time the same."""
-    return Same(((kind, cls), {}))
+                world.rely(Source("call", arguments(kind, cls), known(issubclass)), "value", issubclass(kind, cls))
 
 
 @functools.lru_cache(1000)
@@ -202,7 +196,7 @@ def _exc_info(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     if error is None and world.interpreter.nested:
         refuse("PX002", "sys.exc_info() in what is called back")
     if error is None:
-        place = Source("call", Same(((), {})), known(fn))
+        place = Source("call", arguments(), known(fn))
         world.rely(place, "value", (None, None, None))
         return sys.exc_info() if sys.exc_info() == (None, None, None) else refuse("PX002", "sys.exc_info() of the caller's exception")
     return type(error), error, error.__traceback__

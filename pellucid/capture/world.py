@@ -29,18 +29,12 @@ from .concrete import raising
 from .frame import Exhausted, Generator, Raised, frame_of
 from .later import Later
 from .relying import MISSING, Relying
-from .sources import Same, Source, known
+from .sources import Same, Source, arguments, known
 from .tables import UNBOUND
 
 __all__: list[str] = []
 
 BUILTIN = Source("item", "", known(vars(builtins)))
-
-
-@functools.lru_cache(1000)
-def arguments(*args: Any) -> Same:
-    """The arguments of a call that guards make, each time the same."""
-    return Same((args, {}))
 
 
 def as_bool(found: Any) -> bool:

@@ -373,7 +373,7 @@ class Flat:
             return None
         pointers[self.order[-1]] = place(out)
         n = out.size
-        nth = threads.count() if n * self.ns > 2 * program.SPLIT_NS else 1
+        nth = threads.count()                   # `call` does what is too little for several
         team = threads.pool()
         table = (ctypes.c_int64 * len(pointers))(*pointers)
         work = (ctypes.c_int64 * 5)(self.function, ctypes.addressof(table), n, nth, team.thread_num if team else 0)
