@@ -9,7 +9,7 @@ In: FOLDER holds the repositories as they were fetched (`FOLDER/examples`, `FOLD
 - float32: the same difference between PyTorch with 2 threads and PyTorch with 1 thread and no more than AVX2 ("torch's own"), between
   PyTorch with 2 threads and pellucid ("ours"), and ours over torch's own (taken as one rounding, 1.2e-7, where it is less);
 - nudged, if asked for: the same difference between PyTorch and PyTorch with each parameter moved by one rounding before its first use;
-- time: of a step in float32: PyTorch's, pellucid's, and the ratio (above 1, pellucid is quicker). With `--compiled` the modules that the
+- time: of a step in float32, over at least 3 s: PyTorch's, pellucid's, and the ratio (above 1, pellucid is quicker). With `--compiled` the modules that the
   script itself calls are compiled on both sides.
 What stays true: each run is a process of its own in a fresh copy of the script's folder; both sides are seeded and watched by the same
 code (`side`), which notes the value and the time of every `backward()` (a step, in most scripts); nothing is written into FOLDER.
@@ -46,6 +46,7 @@ from _side_by_side import ROOT, THREADS
 DATA = ROOT.parent / "shared" / "data"
 SIDES = ("torch", "pellucid")
 PARTS = ("float64", "float32", "nudged", "time")
+LONG = 3.0                 # seconds of steps that are timed: a step may be 0.1 ms
 ROUNDING = 2.0 ** -23      # of float32: no divergence is taken to be less
 NARROW = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
@@ -218,12 +219,13 @@ def side(framework: str, notes_file: str, steps: int, how: list[str], shim: str,
         if word in how:
             at_first_call(torch, act)
     notes: list[tuple[float, float]] = []
+    at_least = LONG if "timed" in how else 0.0
     backward = torch.Tensor.backward
 
     def noted(self, *args, **kwargs):
         backward(self, *args, **kwargs)
         notes.append((float(self.detach().sum()), time.perf_counter()))
-        if len(notes) == steps:
+        if len(notes) >= steps and notes[-1][1] - notes[0][1] >= at_least:
             raise Enough
 
     torch.Tensor.backward = noted
@@ -253,7 +255,7 @@ def process(arguments: list[str], folder: Path, narrow: bool = False, tail: int 
 
 def run(script: Script, framework: str, options: argparse.Namespace, *how: str, first: str = "") -> list:
     """The notes of one run, in a copy of the script's folder; or the words that it wrote, from what the framework `first` trained.
-    `how`: float64, narrow, compiled, nudged."""
+    `how`: float64, narrow, compiled, nudged, timed."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "repository" / "folder"
         shutil.copytree(options.folder / script.folder, folder, ignore=shutil.ignore_patterns(".git"))
@@ -323,7 +325,7 @@ def row(script: Script, options: argparse.Namespace) -> tuple[str, float | None]
         line += f" {difference(peer, losses(run(script, 'torch', options, 'nudged'))):9.1e}"
     if "time" in options.parts and not script.text and options.rounds:
         taken: list[list[float]] = [[], []]
-        how = ["compiled"] if options.compiled and "--compile=True" not in script.command else []
+        how = ["timed", "compiled"] if options.compiled and "--compile=True" not in script.command else ["timed"]
         for turn in range(options.rounds):
             for k in (turn % 2, 1 - turn % 2):
                 taken[k].append(seconds(run(script, SIDES[k], options, *how)))

@@ -393,7 +393,7 @@ def attention_extern(call, isa: Isa, symbol: str) -> Extern | None:
     f.end()
     count = math.prod(out.shape[:-2])
     return Extern(module.text, symbol, scratch=forward.used * forward.size, flops=s.flops(2) * count,
-                  parallel=s.flops(2) * count > 200_000)
+                  parallel=s.flops(2) * count > 200_000, invariant=True)
 
 
 class Backward(Tiles):
@@ -556,4 +556,5 @@ def attention_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     f.end()
     count = math.prod(lead)
     flops = (2 * s.flops(2) + s.flops(1)) * count
-    return Extern(module.text, symbol, scratch=backward.used * backward.size, flops=flops, parallel=count > 1 and flops > 200_000)
+    return Extern(module.text, symbol, scratch=backward.used * backward.size, flops=flops, parallel=count > 1 and flops > 200_000,
+                  invariant=True)

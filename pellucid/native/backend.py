@@ -50,6 +50,7 @@ class Extern:
     scratch: int = 0            # bytes per thread
     shared: int = 0             # bytes for all threads together
     flops: int = 0              # operations of one call, for the report
+    invariant: bool = False     # the same bits for any number of threads
 
 
 Emitter = Callable[["LibCall", Any, str], "Extern | None"]

@@ -18,15 +18,15 @@ from ..kernel.plan import KernelCall
 from . import build, jit, llvm, program, threads
 from .emit import Fn, Module
 from .engine import A_DATA, A_DESCR, A_DIMS, A_TYPE, L_ITEMS
-from .execute import ALIGNED, CONTIGUOUS, WRITEABLE, readable_layout
+from .execute import ALIGNED, CONTIGUOUS, WRITEABLE, readable_layout, the_engine
 from .flat import GRAIN, LENGTH, field, flags_of, ndim_of, word
 from .isa import SSE2, host_isa, isa_of
 
 # Words of a record: the kernel, how many operands, how many words in a group's table, the type of arrays; of each operand: whether it is
 # an array, its place in the table, its dtype, the flags it needs.
 FUNCTION, OPERANDS, WORDS, ARRAY, FIRST, STEP = 0, 1, 2, 3, 4, 4
-# Words of a call: the record, groups, their tables, their sizes, threads, omp_get_thread_num, all elements, groups that do not fit.
-RECORD, GROUPS, TABLES, SIZES, THREADS, THREAD_NUM, TOTAL, BAD, CALL = range(9)
+# Words of a call: the record, groups, their tables, their sizes, threads, all elements, groups that do not fit.
+RECORD, GROUPS, TABLES, SIZES, THREADS, TOTAL, BAD, CALL = range(8)
 
 
 def _load(m: Module) -> None:
@@ -70,13 +70,10 @@ def _load(m: Module) -> None:
 
 def _run(m: Module) -> None:
     """Each thread takes an equal share of all elements."""
-    f = Fn(m, "batch_part", "ptr call", internal=True)
+    f = Fn(m, "batch_part", "ptr call, i64 tid", internal=True)
     record, tables, sizes = word(f, f.p_call, RECORD, "ptr"), word(f, f.p_call, TABLES, "ptr"), word(f, f.p_call, SIZES, "ptr")
     words, nth, total = word(f, record, WORDS), word(f, f.p_call, THREADS), word(f, f.p_call, TOTAL)
-    tid = f.var(f.val("0", "i64"))
-    with f.when(f.compare("gt", nth, 1)):
-        tid.set(f.cast("sext", f.op("i32", f"call i32 {word(f, f.p_call, THREAD_NUM, 'ptr')}()"), "i64"))
-    begin, end = f.div(total * tid.get(), nth), f.div(total * (tid.get() + 1), nth)
+    begin, end = f.div(total * f.p_tid, nth), f.div(total * (f.p_tid + 1), nth)
     done = f.var(f.val("0", "i64"))
 
     def cut(at, n):
@@ -92,13 +89,14 @@ def _run(m: Module) -> None:
                   f"i64 {lo}, i64 {hi}, ptr null, ptr null)")
         done.set(done.get() + n)
     f.end()
-    f = Fn(m, "batch_run", "ptr call, ptr parallel")
+    m.declare("declare void @pl_team(ptr, ptr, i64)")
+    f = Fn(m, "batch_run", "ptr call")
     nth = f.load(f.p_call, THREADS, "i64")
     many = f.compare("gt", nth, 1)
     with f.when(many):
-        f.put(f"call void {f.p_parallel}(ptr @batch_part, ptr {f.p_call}, i32 {f.cast('trunc', nth, 'i32')}, i32 0)")
+        f.invoke("pl_team", f.val("@batch_part", "ptr"), f.p_call, nth)
     with f.unless(many):
-        f.put(f"call void @batch_part(ptr {f.p_call})")
+        f.invoke("batch_part", f.p_call, 0)
     f.end()
 
 
@@ -111,9 +109,9 @@ class Entry:
         _run(m)
         text = m.text
         data, _ = jit.compiled("batch-entry", (text,), lambda: llvm.compile_object(text, isa_of("baseline")))
-        self.code = jit.load([data], ["batch_load", "batch_run"])
+        self.code = jit.load([data], ["batch_load", "batch_run"], {"pl_team": the_engine().code["pl_team"]})
         self.load = ctypes.PYFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(self.code["batch_load"])      # reads Python's objects
-        self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(self.code["batch_run"])
+        self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.code["batch_run"])
 
 
 @cache
@@ -145,14 +143,12 @@ class Batch:
         nth = threads.count() if call[TOTAL] * self.ns > 2 * program.SPLIT_NS else 1
         call[THREADS] = nth
         if nth == 1:
-            e.run(where, 0)
+            e.run(where)
             return True
         if self._overlap(tables, sizes):
             return False
-        team = threads.pool()
-        call[THREAD_NUM] = team.thread_num
         with threads.region():
-            e.run(where, team.parallel)
+            e.run(where)
         return True
 
     def _overlap(self, tables: np.ndarray, sizes: np.ndarray) -> bool:

@@ -10,11 +10,16 @@ Out: every step done, in order, without Python: kernels and externs inside paral
     differ(places, expected, n)         whether any of n words, at the addresses in a table, is not what another table says
     read(places, into, n)               what those words are
     run(program, begin, end)            steps begin to end
+    pl_team(part, data, threads)        part(data, thread) by that many threads: of the libgomp pool, or one after the other by this one
 
 All records are arrays of 64-bit words, so that Python fills them through NumPy. A region is a run of steps that one team of
 threads does together: a step is split over its outermost axis, or done by one thread; threads meet where a step asks for it.
 
-True always: with one thread nothing of libgomp is called; `status` is 0 or says which input or step failed (`FAILED_*`).
+A region that ends much later than this thread's own share says that another process holds a core. Then this thread does all shares
+itself for a while (`PAUSE_NS`, twice as long each time it was soon), so that a busy neighbour costs a core and not more.
+
+True always: with one thread nothing of libgomp is called; `status` is 0 or says which input or step failed (`FAILED_*`); who does a
+share never changes what the shares are, so results do not depend on the neighbour.
 """
 from __future__ import annotations
 
@@ -29,27 +34,26 @@ class Header(IntEnum):
 
     STATUS = 0
     THREADS = 1
-    PARALLEL = 2            # addresses of GOMP_parallel, omp_get_thread_num, omp_set_num_threads
-    THREAD_NUM = 3
-    SET_THREADS = 4
-    EXECUTE = 5             # addresses of dnnl_primitive_execute, dnnl_memory_set_data_handle; the stream
-    SET_HANDLE = 6
-    STREAM = 7
-    INPUTS = 8              # how many, and their Input records
-    INPUT_RECORDS = 9
-    OUTPUTS = 10            # how many, and their Output records
-    OUTPUT_RECORDS = 11
-    PATCHES = 12            # Patch records
-    STEPS = 13              # Step records
-    NDARRAY = 14            # the type object of arrays
-    WRITTEN = 15            # how many inputs are written, and which
-    WRITTEN_LIST = 16
-    END = 17                # the steps `enter` runs: 0 to END
-    STALE = 18              # 1: what was prepared from constant inputs is out of date: `enter` does not run
-    FLAGS = 19              # words that say which index was out of range, and how many
-    FLAG_WORDS = 20
-    NONE = 21               # Python's None
-    SIZE = 22
+    SET_THREADS = 2         # addresses of omp_set_num_threads, dnnl_primitive_execute, dnnl_memory_set_data_handle; the stream
+    EXECUTE = 3
+    SET_HANDLE = 4
+    STREAM = 5
+    INPUTS = 6              # how many, and their Input records
+    INPUT_RECORDS = 7
+    OUTPUTS = 8             # how many, and their Output records
+    OUTPUT_RECORDS = 9
+    PATCHES = 10            # Patch records
+    STEPS = 11              # Step records
+    NDARRAY = 12            # the type object of arrays
+    WRITTEN = 13            # how many inputs are written, and which
+    WRITTEN_LIST = 14
+    END = 15                # the steps `enter` runs: 0 to END
+    STALE = 16              # 1: what was prepared from constant inputs is out of date: `enter` does not run
+    FLAGS = 17              # words that say which index was out of range, and how many
+    FLAG_WORDS = 18
+    NONE = 19               # Python's None
+    NOW = 20                # address of the number of threads there are; 0: the program does not depend on it
+    SIZE = 21
 
 
 class Slot(IntEnum):
@@ -95,7 +99,7 @@ class Step(IntEnum):
     SPLIT = 10              # 1: all threads; 0: thread OWNER alone
     OWNER = 11
     BARRIER = 12            # 1: threads meet after this step
-    REGION = 13             # the step after the region's last, and whether the region is worth threads
+    REGION = 13             # the step after the region's last, and who does the region: a Who
     REGION_PARALLEL = 14
     PARTIAL = 15            # the threads' partial results
     PARTIAL_STRIDE = 16
@@ -113,7 +117,19 @@ class Exec(IntEnum):
     SIZE = 4
 
 
+class Who(IntEnum):
+    """Who does a region."""
+
+    ONE = 0                 # one thread: it is not worth more
+    TEAM = 1                # always the team: some step's results depend on how many there are
+    SHARES = 2              # the team, or one thread for all
+
+
 KERNEL, COMBINE, EXTERN, LIBRARY = range(4)
+LATE_NS = 500_000           # waiting this much longer for the others than its own share took, a thread has a neighbour
+PAUSE_NS = 20_000_000       # how long it does all shares then, at first and at most
+PAUSE_MOST_NS = 1_000_000_000
+LIBGOMP = ("GOMP_barrier", "GOMP_parallel", "omp_get_thread_num", "omp_get_wtime")     # never called with one thread
 FAILED_INPUT = -1           # status FAILED_INPUT - i: input i is not as expected
 FAILED_ALIAS = -(1 << 40)   # a written input overlaps another one
 FAILED_STALE = -(1 << 41)   # constant inputs are new: prepare first
@@ -124,7 +140,7 @@ FAILED_STEP = 1             # status (FAILED_STEP + step) * 64 + library status
 L_ITEMS = 24
 A_TYPE, A_DATA, A_NDIM, A_DIMS, A_STRIDES, A_DESCR, A_FLAGS = 8, 16, 24, 32, 40, 56, 64
 
-EXPORTS = ("call", "enter", "load", "run", "differ", "read", "pl_barrier")
+EXPORTS = ("call", "enter", "load", "run", "differ", "read", "pl_barrier", "pl_team")
 
 
 # ---------------------------------------------------------------------------------------------------- writing it
@@ -288,42 +304,105 @@ def _share(f: Fn, extent, align, tid, nth) -> tuple[Val, Val]:
     return f.least(lo, extent), f.least(hi, extent)
 
 
+def _team(m: Module) -> None:
+    """Shares of work, done by the pool's threads or by this one."""
+    m.functions.append("@until = internal global i64 0\n@pause = internal global i64 0")
+    for line in ("declare void @GOMP_parallel(ptr, ptr, i32, i32)", "declare i32 @omp_get_thread_num()", "declare double @omp_get_wtime()"):
+        m.declare(line)
+    def clock(f: Fn) -> Val:
+        return f.cast("fptosi", f.op("double", f"fmul double {f.op('double', 'call double @omp_get_wtime()')}, 1.0e9"), "i64")
+
+    f = Fn(m, "crowded", "ptr out", internal=True)          # whether another process had a core a moment ago
+    f.put(f"store i64 0, ptr {f.p_out}")
+    end = f.load(f.val("@until", "ptr"), 0, "i64")
+    with f.when(f.compare("ne", end, 0)):
+        with f.when(f.compare("lt", clock(f), end)):
+            f.put(f"store i64 1, ptr {f.p_out}")
+    f.end()
+    f = Fn(m, "member", "ptr context", internal=True)       # context: part, data, when this thread was ready
+    tid = f.cast("sext", f.op("i32", "call i32 @omp_get_thread_num()"), "i64")
+    f.put(f"call void {f.load(f.p_context, 0, 'ptr')}(ptr {f.load(f.p_context, 1, 'ptr')}, i64 {tid})")
+    with f.when(f.compare("eq", tid, 0)):
+        _set(f, f.p_context, 2, clock(f))
+    f.end()
+    f = Fn(m, "spread", "ptr part, ptr data, i64 nth", internal=True)
+    f.slots.append("  %context = alloca [3 x i64]")
+    context = f.val("%context", "ptr")
+    _set(f, context, 0, _as_word(f, f.p_part))
+    _set(f, context, 1, _as_word(f, f.p_data))
+    begin = clock(f)
+    f.put(f"call void @GOMP_parallel(ptr @member, ptr {context}, i32 {f.cast('trunc', f.p_nth, 'i32')}, i32 0)")
+    end, ready = clock(f), _word(f, context, 2)
+    with f.when(f.compare("gt", f.sub(end, ready), f.sub(ready, begin) + LATE_NS)):
+        until, pause = f.val("@until", "ptr"), f.val("@pause", "ptr")
+        before = f.load(pause, 0, "i64")
+        soon = f.compare("lt", end, f.load(until, 0, "i64") + before * 4)
+        length = f.select(soon, f.least(before * 2, PAUSE_MOST_NS), f.val(str(PAUSE_NS), "i64"))
+        f.put(f"store i64 {length}, ptr {pause}")
+        f.put(f"store i64 {end + length}, ptr {until}")
+    f.end()
+    f = Fn(m, "pl_team", "ptr part, ptr data, i64 nth")
+    alone = f.var(f.val("0", "i64"))
+    f.put(f"call void @crowded(ptr {alone.slot})")
+    with f.when(f.compare("ne", alone.get(), 0)):
+        with f.loop(0, f.p_nth) as tid:
+            f.put(f"call void {f.p_part}(ptr {f.p_data}, i64 {tid})")
+    with f.when(f.compare("eq", alone.get(), 0)):
+        f.invoke("spread", f.p_part, f.p_data, f.p_nth)
+    f.end()
+
+
+def _step(m: Module) -> None:
+    """Step `s` as thread `tid` of `nth` does it."""
+    f = Fn(m, "step", "ptr s, i64 tid, i64 nth", internal=True)
+    s = f.p_s
+    split = f.compare("ne", _word(f, s, Step.SPLIT), 0)
+    nth = f.select(split, f.p_nth, f.val("1", "i64"))
+    tid = f.select(split, f.p_tid, f.val("0", "i64"))
+    alone = f.compare("eq", f.p_nth, 1)
+    mine = _either(f, _either(f, split, alone), f.compare("eq", f.p_tid, _word(f, s, Step.OWNER)))
+    with f.when(mine):
+        function, bufs, sizes = _ptr(f, s, Step.FUNCTION), _ptr(f, s, Step.BUFS), _ptr(f, s, Step.SIZES)
+        scratch = f.at(_ptr(f, s, Step.SCRATCH), f.p_tid * _word(f, s, Step.SCRATCH_STRIDE), "i8")
+        partial, stride = _ptr(f, s, Step.PARTIAL), _word(f, s, Step.PARTIAL_STRIDE)
+        own = f.at(partial, f.p_tid * stride, "i8")
+        kind = _word(f, s, Step.KIND)
+        lo, hi = _share(f, _word(f, s, Step.EXTENT), _word(f, s, Step.ALIGN), tid, nth)
+        with f.when(f.compare("eq", kind, KERNEL)):
+            f.put(f"call void {function}(ptr {bufs}, ptr {sizes}, i64 {lo}, i64 {hi}, ptr {scratch}, ptr {own})")
+        with f.when(f.compare("eq", kind, COMBINE)):
+            first = f.select(split, partial, own)       # one thread alone finds its own results
+            f.put(f"call void {function}(ptr {bufs}, ptr {sizes}, i64 {lo}, i64 {hi}, ptr {first}, "
+                  f"i64 {_word(f, s, Step.PARTS)}, i64 {stride})")
+        with f.when(f.compare("eq", kind, EXTERN)):
+            f.put(f"call void {function}(ptr {bufs}, i64 {tid}, i64 {nth}, ptr {scratch}, ptr {_ptr(f, s, Step.SHARED)})")
+    f.end()
+
+
 def _region(m: Module) -> None:
-    """Steps begin to end as thread `tid` of `nth` does them."""
+    """Steps begin to end as thread `tid` of `nth` does them, and as one thread does all shares of them."""
     f = Fn(m, "region", "ptr program, i64 begin, i64 end, i64 tid, i64 nth", internal=True)
     steps = _ptr(f, f.p_program, Header.STEPS)
     with f.loop(f.p_begin, f.p_end) as i:
         s = _record(f, steps, i, Step.SIZE)
-        split = f.compare("ne", _word(f, s, Step.SPLIT), 0)
-        nth = f.select(split, f.p_nth, f.val("1", "i64"))
-        tid = f.select(split, f.p_tid, f.val("0", "i64"))
-        alone = f.compare("eq", f.p_nth, 1)
-        mine = _either(f, _either(f, split, alone), f.compare("eq", f.p_tid, _word(f, s, Step.OWNER)))
-        with f.when(mine):
-            function, bufs, sizes = _ptr(f, s, Step.FUNCTION), _ptr(f, s, Step.BUFS), _ptr(f, s, Step.SIZES)
-            scratch = f.at(_ptr(f, s, Step.SCRATCH), f.p_tid * _word(f, s, Step.SCRATCH_STRIDE), "i8")
-            partial, stride = _ptr(f, s, Step.PARTIAL), _word(f, s, Step.PARTIAL_STRIDE)
-            own = f.at(partial, f.p_tid * stride, "i8")
-            kind = _word(f, s, Step.KIND)
-            lo, hi = _share(f, _word(f, s, Step.EXTENT), _word(f, s, Step.ALIGN), tid, nth)
-            with f.when(f.compare("eq", kind, KERNEL)):
-                f.put(f"call void {function}(ptr {bufs}, ptr {sizes}, i64 {lo}, i64 {hi}, ptr {scratch}, ptr {own})")
-            with f.when(f.compare("eq", kind, COMBINE)):
-                first = f.select(split, partial, own)       # one thread alone finds its own results
-                f.put(f"call void {function}(ptr {bufs}, ptr {sizes}, i64 {lo}, i64 {hi}, ptr {first}, "
-                      f"i64 {_word(f, s, Step.PARTS)}, i64 {stride})")
-            with f.when(f.compare("eq", kind, EXTERN)):
-                f.put(f"call void {function}(ptr {bufs}, i64 {tid}, i64 {nth}, ptr {scratch}, ptr {_ptr(f, s, Step.SHARED)})")
+        f.invoke("step", s, f.p_tid, f.p_nth)
         with f.when(f.compare("ne", _word(f, s, Step.BARRIER), 0)):
             f.invoke("pl_barrier", f.p_nth)
     f.end()
-
-
-def _worker(m: Module) -> None:
-    f = Fn(m, "worker", "ptr context", internal=True)
-    program = f.load(f.p_context, 0, "ptr")
-    tid = f.op("i64", f"sext i32 {f.op('i32', f'call i32 {_ptr(f, program, Header.THREAD_NUM)}()')} to i64")
-    f.invoke("region", program, f.load(f.p_context, 1, "i64"), f.load(f.p_context, 2, "i64"), tid, f.load(f.p_context, 3, "i64"))
+    f = Fn(m, "region_part", "ptr context, i64 tid", internal=True)
+    begin, end, nth = [f.load(f.p_context, k, "i64") for k in (1, 2, 3)]
+    f.invoke("region", f.load(f.p_context, 0, "ptr"), begin, end, f.p_tid, nth)
+    f.end()
+    f = Fn(m, "region_alone", "ptr program, i64 begin, i64 end, i64 nth", internal=True)
+    steps = _ptr(f, f.p_program, Header.STEPS)
+    with f.loop(f.p_begin, f.p_end) as i:
+        s = _record(f, steps, i, Step.SIZE)
+        whole = _both(f, f.compare("eq", _word(f, s, Step.KIND), EXTERN), f.compare("ne", _word(f, s, Step.SPLIT), 0))
+        with f.when(whole):                             # its threads would wait for each other
+            f.invoke("step", s, 0, 1)
+        with f.unless(whole):
+            with f.loop(0, f.p_nth) as tid:
+                f.invoke("step", s, tid, f.p_nth)
     f.end()
 
 
@@ -365,13 +444,19 @@ def _run(m: Module) -> None:
                 following.set(i + 1)
             with f.unless(library):
                 end = _word(f, s, Step.REGION)
-                many = _both(f, f.compare("gt", nth, 1), f.compare("ne", _word(f, s, Step.REGION_PARALLEL), 0))
-                with f.when(many):
+                who = _word(f, s, Step.REGION_PARALLEL)
+                many = _both(f, f.compare("gt", nth, 1), f.compare("ne", who, int(Who.ONE)))
+                alone = f.var(f.val("0", "i64"))
+                with f.when(_both(f, many, f.compare("eq", who, int(Who.SHARES)))):
+                    f.put(f"call void @crowded(ptr {alone.slot})")
+                together = f.compare("eq", alone.get(), 0)
+                with f.when(_both(f, many, together)):
                     context = f.val("%context", "ptr")
                     for k, value in enumerate((_as_word(f, program), i, end, nth)):
                         _set(f, context, k, value)
-                    f.put(f"call void {_ptr(f, program, Header.PARALLEL)}(ptr @worker, ptr {context}, "
-                          f"i32 {f.cast('trunc', nth, 'i32')}, i32 0)")
+                    f.invoke("spread", f.val("@region_part", "ptr"), context, nth)
+                with f.unless(together):
+                    f.invoke("region_alone", program, i, end, nth)
                 with f.unless(many):
                     f.invoke("region", program, i, end, f.val("0", "i64"), f.val("1", "i64"))
                 following.set(end)
@@ -409,7 +494,7 @@ end:
 def module() -> str:
     """The engine as LLVM IR."""
     m = Module(SSE2)
-    for write in (_barrier, _point, _overlap, _region, _worker, _library, _run, _enter, _load, _words):
+    for write in (_barrier, _team, _point, _overlap, _step, _region, _library, _run, _enter, _load, _words):
         write(m)
     m.functions.append("""define i64 @call(ptr %program, ptr %inputs, ptr %outputs) {
   %in.items = getelementptr i8, ptr %inputs, i64 ITEMS

@@ -37,7 +37,8 @@ from .isa import isa_of
 ALIGNED, WRITEABLE, CONTIGUOUS = 0x100, 0x400, 0x1
 MAPPED = 2 << 20
 QUICK_NS = 20_000           # a program this short keeps Python's lock: no thread would gain from having it meanwhile
-ALONE_NS = 80_000           # an eager operator this short is one thread's: the others sleep between operators, and take 50 us to wake
+ALONE_NS = 20_000           # an eager operator this short is one thread's, if one call of native code does it
+HELD_NS = 200_000           # one this short keeps Python's lock
 
 
 # ---------------------------------------------------------------------------------------------------- memory
@@ -95,8 +96,7 @@ class Engine:
         text = engine.module()
         data, self.cached = jit.compiled("engine", (text,), lambda: llvm.compile_object(text, isa_of("baseline")))
         team = threads.pool()
-        barrier = {"GOMP_barrier": team.barrier if team else 1}         # never called with one thread
-        self.code = jit.load([data], engine.EXPORTS, barrier)
+        self.code = jit.load([data], engine.EXPORTS, {name: team.address(name) if team else 1 for name in engine.LIBGOMP})
         pointer = ctypes.c_void_p
         self.call = ctypes.CFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)(self.code["call"])
         self.call_held = ctypes.PYFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)(self.code["call"])     # keeps Python's lock
@@ -206,8 +206,7 @@ class Instance:
         self.status = ctypes.c_int64.from_address(self.address + 8 * Header.STATUS)
         header[Header.THREADS] = nth
         if team is not None:
-            header[Header.PARALLEL], header[Header.THREAD_NUM] = team.parallel, team.thread_num
-            header[Header.SET_THREADS] = team.set_num_threads
+            header[Header.SET_THREADS] = team.address("omp_set_num_threads")
         if library is not None:
             header[Header.EXECUTE], header[Header.SET_HANDLE] = library.execute, library.set_handle
             header[Header.STREAM] = self.stream.value.value

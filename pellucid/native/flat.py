@@ -6,8 +6,8 @@ None where the operands are not what it was made for: then somebody else compute
 Operands are arrays of the kernel's dtypes, all of one shape and one order of dimensions without gaps (the result has the same),
 or numbers, which the kernel reads once. One more operand than the graph has is the array that receives the result.
 
-True always: a call writes nothing but the result, which is a new array or the given one; `call` keeps Python's lock and is
-done by this thread, so it leaves alone what takes longer than `ALONE_NS`.
+True always: a call writes nothing but the result, which is a new array or the given one; `call` keeps Python's lock, so it leaves
+alone what takes longer than `HELD_NS`; from `ALONE_NS` on all threads share the work.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from . import build, builtin, jit, llvm, program, threads
 from .cache import disk, key
 from .emit import Fn, Module, Val
 from .engine import A_DATA, A_DESCR, A_DIMS, A_FLAGS, A_NDIM, A_STRIDES, A_TYPE
-from .execute import ALIGNED, CONTIGUOUS, ALONE_NS, WRITEABLE, place, readable_layout
+from .execute import ALIGNED, CONTIGUOUS, ALONE_NS, HELD_NS, WRITEABLE, place, readable_layout, the_engine
 from .isa import SSE2, host_isa, isa_of
 
 LENGTH = 4096                   # of the vectors in the graph: any number serves
@@ -41,7 +41,7 @@ class Word(IntEnum):
     FUNCTION = 0
     INPUTS = 1
     LEAD = 2                    # the operand that gives the shape
-    LIMIT = 3                   # elements at most
+    LIMIT = 3                   # elements that one thread does
     ARRAY = 4                   # the types ndarray and float, None
     NUMBER = 5
     NONE = 6
@@ -51,12 +51,14 @@ class Word(IntEnum):
     ITEM = 10                   # bytes of the lead's elements, the result's, the widest operand's
     OUT_ITEM = 11
     WIDEST = 12
-    OPERANDS = 13               # of each: kind, place among the buffers, dtype, bytes of an element
+    HELD = 13                   # elements at most
+    THREADS = 14                # address of the number of threads
+    OPERANDS = 15               # of each: kind, place among the buffers, dtype, bytes of an element
     STEP = 4
 
 
 MOST = 8                        # operands
-EXPORTS = ("flat", "flat_team")
+EXPORTS = ("flat", "flat_run")
 
 
 # ---------------------------------------------------------------------------------------------------- the native part
@@ -212,7 +214,7 @@ def _flat(m: Module) -> None:
         _bad(f, good)
     with f.when(f.compare("ne", f.load(good, 0, "i64"), 0)):
         f.invoke("operands", record, f.p_args, table, numbers, count, good)
-    with f.when(f.compare("gt", f.load(count, 0, "i64"), word(f, record, Word.LIMIT))):
+    with f.when(f.compare("gt", f.load(count, 0, "i64"), word(f, record, Word.HELD))):
         _bad(f, good)
     with f.when(f.compare("ne", f.load(good, 0, "i64"), 0)):
         lead = f.load(f.p_args, word(f, record, Word.LEAD), "ptr")
@@ -236,29 +238,33 @@ def _flat(m: Module) -> None:
             f.put(f"store ptr {out.get()}, ptr {f.p_result}")
             with f.when(f.op("i1", f"icmp ne ptr {out.get()}, null")):
                 f.put(f"store ptr {field(f, out.get(), A_DATA, 'ptr')}, ptr {f.at(table, word(f, record, Word.PLACE), 'i64')}")
-                f.put(f"call void {word(f, record, Word.FUNCTION, 'ptr')}(ptr {table}, ptr {count}, i64 0, i64 {total}, ptr null, ptr null)")
+                nth = f.var(f.val("1", "i64"))
+                with f.when(f.compare("gt", total, word(f, record, Word.LIMIT))):
+                    nth.set(word(f, word(f, record, Word.THREADS, "ptr"), 0))
+                f.put(f"call void @flat_run(ptr {word(f, record, Word.FUNCTION, 'ptr')}, ptr {table}, i64 {total}, i64 {nth.get()})")
     f.end()
 
 
 def _team(m: Module) -> None:
-    """A large call: the pointers are known and checked. `work`: function, table of pointers, elements, threads, thread_num."""
-    f = Fn(m, "part", "ptr work", internal=True)
-    thread_num = word(f, f.p_work, 4, "ptr")
-    tid = f.cast("sext", f.op("i32", f"call i32 {thread_num}()"), "i64")
+    """A kernel over n elements by `nth` threads: the pointers are known and checked."""
+    m.declare("declare void @pl_team(ptr, ptr, i64)")
+    f = Fn(m, "part", "ptr work, i64 tid", internal=True)       # work: function, table of pointers, elements, threads
+    function, table = word(f, f.p_work, 0, "ptr"), word(f, f.p_work, 1, "ptr")
     n, nth = word(f, f.p_work, 2), word(f, f.p_work, 3)
     blocks = f.div(n + (GRAIN - 1), GRAIN)
-    lo, hi = f.div(blocks * tid, nth) * GRAIN, f.least(f.div(blocks * (tid + 1), nth) * GRAIN, n)
-    f.put(f"call void {word(f, f.p_work, 0, 'ptr')}(ptr {word(f, f.p_work, 1, 'ptr')}, ptr {f.at(f.p_work, 2, 'i64')}, i64 {lo}, i64 {hi}, "
-          "ptr null, ptr null)")
+    lo, hi = f.div(blocks * f.p_tid, nth) * GRAIN, f.least(f.div(blocks * (f.p_tid + 1), nth) * GRAIN, n)
+    f.put(f"call void {function}(ptr {table}, ptr {f.at(f.p_work, 2, 'i64')}, i64 {lo}, i64 {hi}, ptr null, ptr null)")
     f.end()
-    f = Fn(m, "flat_team", "ptr work, ptr parallel")
-    nth = word(f, f.p_work, 3)
-    many = f.compare("gt", nth, 1)
+    f = Fn(m, "flat_run", "ptr function, ptr table, i64 n, i64 nth")
+    f.slots.append("  %work = alloca [4 x i64]")
+    work = f.val("%work", "ptr")
+    for k, x in enumerate((f.p_function, f.p_table, f.p_n, f.p_nth)):
+        f.put(f"store {x.ty} {x}, ptr {f.at(work, k, 'i64')}")
+    many = f.compare("gt", f.p_nth, 1)
     with f.when(many):
-        f.put(f"call void {f.p_parallel}(ptr @part, ptr {f.p_work}, i32 {f.cast('trunc', nth, 'i32')}, i32 0)")
+        f.invoke("pl_team", f.val("@part", "ptr"), work, f.p_nth)
     with f.unless(many):
-        n = f.at(f.p_work, 2, "i64")
-        f.put(f"call void {word(f, f.p_work, 0, 'ptr')}(ptr {word(f, f.p_work, 1, 'ptr')}, ptr {n}, i64 0, i64 {f.load(n, 0, 'i64')}, ptr null, ptr null)")
+        f.put(f"call void {f.p_function}(ptr {f.p_table}, ptr {f.at(work, 2, 'i64')}, i64 0, i64 {f.p_n}, ptr null, ptr null)")
     f.end()
 
 
@@ -298,8 +304,9 @@ class Entry:
         text = module()
         data, self.cached = jit.compiled("flat-entry", (text,), lambda: llvm.compile_object(text, isa_of("baseline")))
         known = builtin.symbols()
-        self.code = jit.load([data], EXPORTS, {name: known[name] for name in ("numpy_new_like", "Py_IncRef")})
-        self.team = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p)(self.code["flat_team"])
+        self.code = jit.load([data], EXPORTS, {"pl_team": the_engine().code["pl_team"],
+                                                   **{name: known[name] for name in ("numpy_new_like", "Py_IncRef")}})
+        self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(self.code["flat_run"])
 
 
 @cache
@@ -316,20 +323,22 @@ def usable() -> bool:
 class Flat:
     """An elementwise operator as native code. `call(*operands)` or `call(*operands, out)`; `large(operands, out)`."""
 
-    __slots__ = ("call", "code", "record", "function", "order", "result", "lead", "kinds", "ns", "limit", "scalars", "least", "_number")
+    __slots__ = ("call", "code", "record", "function", "order", "result", "lead", "kinds", "ns", "held", "scalars", "least", "_number")
 
     def __init__(self, code, made: dict, kinds: tuple, dtypes: tuple):
         self.code, self.kinds = code, kinds
         self.function = code[made["symbol"]]
         self.order, self.result = made["order"], dt.ALIASES[made["dtype"]].np
         self.ns = made["ns"]
-        self.limit = max(int(ALONE_NS / self.ns), 1)
+        self.held = max(int(HELD_NS / self.ns), 1)
         self.lead, self.least = kinds.index(FULL), 0
         self._number = next((d for d, k in zip(dtypes, kinds) if k == SINGLE), None)
         self.scalars = dtypes
         record = self.record = np.zeros(int(Word.OPERANDS) + int(Word.STEP) * len(kinds), np.int64)
         record[Word.FUNCTION], record[Word.INPUTS], record[Word.LEAD] = self.function, len(kinds), self.lead
-        record[Word.LIMIT], record[Word.ARRAY], record[Word.NUMBER], record[Word.NONE] = self.limit, id(np.ndarray), id(float), id(None)
+        threads.count()
+        record[Word.LIMIT], record[Word.HELD], record[Word.THREADS] = int(ALONE_NS / self.ns), self.held, threads.count_address()
+        record[Word.ARRAY], record[Word.NUMBER], record[Word.NONE] = id(np.ndarray), id(float), id(None)
         record[Word.PLACE], record[Word.DESCR] = self.order[-1], id(self.result)
         record[Word.SAME] = self.result is dtypes[self.lead]
         record[Word.ITEM], record[Word.OUT_ITEM] = dtypes[self.lead].itemsize, self.result.itemsize
@@ -373,16 +382,14 @@ class Flat:
             return None
         pointers[self.order[-1]] = place(out)
         n = out.size
-        nth = threads.count()                   # `call` does what is too little for several
-        team = threads.pool()
+        nth = threads.count()
         table = (ctypes.c_int64 * len(pointers))(*pointers)
-        work = (ctypes.c_int64 * 5)(self.function, ctypes.addressof(table), n, nth, team.thread_num if team else 0)
-        run = entry().team
+        run = entry().run
         if nth == 1:
-            run(ctypes.addressof(work), 0)
+            run(self.function, table, n, nth)
         else:
             with threads.region():
-                run(ctypes.addressof(work), team.parallel)
+                run(self.function, table, n, nth)
         return out
 
 

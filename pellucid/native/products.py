@@ -82,7 +82,7 @@ def emit_gemm(symbol: str, g: Gemm, isa: Isa, batch: tuple = (), tiling: Tiling 
     run_product(f, product, bases, count, batch)
     f.end()
     return Extern(module.text, symbol, parallel=g.flops * count > 200_000, scratch=product.scratch, shared=product.shared,
-                  flops=g.flops * count)
+                  flops=g.flops * count, invariant=True)
 
 
 def matrix_strides(view, transposed: bool) -> tuple[int, int]:

@@ -24,6 +24,7 @@ from ..core.spec import contiguous_strides, numel
 from ..kernel.plan import HostCall, KernelCall, LibCall, Plan, Post, View, early
 from . import execute, jit, llvm, onednn, onednn_ops, threads
 from .backend import EXTERN, FIRST, Extern, emit_extern
+from .engine import Who
 from .isa import Isa, host_isa
 
 SPLIT_NS = 4000             # a step this long is done by all threads (an empty region costs about 1,000)
@@ -235,7 +236,7 @@ class Compiler:
             return
         self.program.steps.append({"kind": "extern", "name": call.name, "symbol": extern.symbol, "buffers": places,
                                    "scratch": extern.scratch, "shared": extern.shared, "split": extern.parallel, "owner": 0,
-                                   "barrier": False, "same": False, **touched,
+                                   "barrier": False, "same": False, "invariant": extern.invariant, **touched,
                                    "ns": max(extern.flops * PRODUCT_NS, touched["bytes"] * BYTE_NS)})
 
     def _fixed(self, v: View) -> bool:
@@ -263,7 +264,7 @@ class Compiler:
         p, steps = self.program, self.program.steps
         i = 0
         for s in steps:
-            s.setdefault("region", [0, False])
+            s.setdefault("region", [0, int(Who.ONE)])
         while i < len(steps):
             kind = native(steps[i])
             j = i
@@ -281,13 +282,15 @@ class Compiler:
                 i += 1
                 continue
             for lo, hi, parallel in trimmed(steps, i, j):
-                parallel = parallel and worth_threads(steps[lo:hi], self.threads)
+                who = Who.ONE
+                if parallel and worth_threads(steps[lo:hi], self.threads):
+                    who = Who.SHARES if all(s.get("invariant", True) for s in steps[lo:hi] if s["split"]) else Who.TEAM
                 for s in steps[lo:hi]:
-                    s["region"] = [hi, parallel]
+                    s["region"] = [hi, int(who)]
             extend(p.segments, i, j)
             i = j
         for s in steps:
-            s.pop("reads", None), s.pop("writes", None), s.pop("same", None)
+            s.pop("reads", None), s.pop("writes", None), s.pop("same", None), s.pop("invariant", None)
 
     # -------------------------------------------------------------------------------------------- code
     def modules(self) -> Iterator[tuple[str, Callable[[], bytes]]]:

@@ -3,16 +3,17 @@
 In: an `Executable`. Out: a callable that gives the output, or a tuple of several; None where the arrays do not fit or an index
 was out of range: `exe(arrays)` then does the work, or says what is wrong.
 
-True always: Python's lock is held, so one call at a time; only programs that take less than `ALONE_NS` on one thread are made so.
+True always: Python's lock is held, so one call at a time; only programs that take less than `HELD_NS` are made so, and from `ALONE_NS` on
+all threads share the work, if there are as many as when the program was made.
 """
 from __future__ import annotations
 
 from functools import cache
 
-from . import builtin, jit, llvm
+from . import builtin, jit, llvm, threads
 from .emit import Fn, Module
 from .engine import A_DATA, Header, Slot
-from .execute import ALONE_NS, Executable, Instance, readable_layout, the_engine
+from .execute import ALONE_NS, HELD_NS, Executable, Instance, readable_layout, the_engine
 from .flat import word
 from .isa import SSE2, isa_of
 from .program import PRODUCT_NS
@@ -34,7 +35,11 @@ def _quick(m: Module) -> None:
     f.put(f"store ptr null, ptr {f.p_result}")
     failed = f.var(f.val("1", "i64"))
     count = word(f, program, Header.OUTPUTS)
-    with f.when(f.compare("eq", f.p_n, word(f, program, Header.INPUTS))):
+    fits = f.var(f.compare("eq", f.p_n, word(f, program, Header.INPUTS)))
+    with f.when(f.compare("ne", word(f, program, Header.NOW), 0)):
+        now = word(f, word(f, program, Header.NOW, "ptr"), 0)
+        fits.set(f.int_op("and", fits.get(), f.compare("eq", now, word(f, program, Header.THREADS))))
+    with f.when(fits.get()):
         records = word(f, program, Header.OUTPUT_RECORDS, "ptr")
         kind = word(f, program, Header.NDARRAY, "ptr")
         made = f.var(f.val("0", "i64"))
@@ -115,7 +120,11 @@ def of(exe: Executable):
         return None
     if len(program.segments) != 1 or program.segments[0][2] is not None or any(i["written"] for i in program.inputs):
         return None
-    if sum(s.get("ns") or s["flops"] * PRODUCT_NS for s in program.steps) > ALONE_NS:
+    length = sum(s.get("ns") or s["flops"] * PRODUCT_NS for s in program.steps)
+    if length > HELD_NS:
         return None
-    instance = Instance(program, exe.code, exe.consts, 1)           # nobody else's: its pointers are this call's
+    nth = threads.count() if length > ALONE_NS else 1
+    instance = Instance(program, exe.code, exe.consts, nth)         # nobody else's: its pointers are this call's
+    if nth > 1:
+        instance.header[Header.NOW] = threads.count_address()
     return builtin.function(program.name, _code()["quick"], instance.header, instance)

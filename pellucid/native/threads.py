@@ -1,8 +1,8 @@
 """Who computes: the threading policy of native code.
 
-One pool of threads for kernels and library calls: libgomp's, which oneDNN uses too. Its threads spin for a short bounded
+One pool of threads for kernels and library calls: libgomp's, which oneDNN uses too. Its threads spin for a bounded
 time between parallel regions and then sleep, because spinning without bound is ruinous when another process wants the core
-(0.2 ms became 15 ms). Nothing is bound to a core: forked processes would inherit the mask.
+(0.2 ms became 15 ms); kernels do without them then (engine.py). Nothing is bound to a core: forked processes would inherit the mask.
 
 In: `config.threads`. Out: `count()`, and the addresses native code calls. True always: one parallel region at a time
 (`region()`, a lock); after a fork the child computes on one thread, because the pool's threads are gone and waiting for them
@@ -20,19 +20,22 @@ from ..core.config import config
 from ..core.events import Stage, emit
 
 MOST = 256                      # threads, whatever is asked for
-SPIN = "300"                    # iterations, about 20 us. A step of 0.11 ms beside a busy process: 0.24 ms; with 1000 0.33, with 3000 0.6
+SPIN = "10000"                  # iterations, about 0.7 ms: longer than Python takes between two operators. To wake a thread takes 50 us
 
 
 class Pool:
-    """libgomp's entry points, as addresses."""
+    """libgomp."""
 
-    __slots__ = ("parallel", "barrier", "thread_num", "set_num_threads", "library", "note")
+    __slots__ = ("library",)
 
-    def __init__(self, library, note: str = ""):
-        self.library, self.note = library, note
-        for name, symbol in (("parallel", "GOMP_parallel"), ("barrier", "GOMP_barrier"), ("thread_num", "omp_get_thread_num"),
-                             ("set_num_threads", "omp_set_num_threads")):
-            setattr(self, name, ctypes.cast(getattr(library, symbol), ctypes.c_void_p).value)
+    def __init__(self, library):
+        self.library = library
+        for name in ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_set_num_threads", "omp_get_wtime"):
+            self.address(name)
+
+    def address(self, name: str) -> int:
+        """Where a function of the library is. AttributeError if it has none of this name."""
+        return ctypes.cast(getattr(self.library, name), ctypes.c_void_p).value
 
 
 class _State:
@@ -42,6 +45,7 @@ class _State:
     looked = False
     forked = False
     forks = 0
+    now = ctypes.c_int64(1)         # what `count` said last, for native code to read
     process = os.getpid()
     notes: list[str] = []
 
@@ -73,6 +77,7 @@ def _after_fork() -> None:
     _looking = threading.Lock()
     _State.forks += 1
     _State.forked = _State.forked or _State.pool is not None
+    _State.now.value = 1
     for guard in list(_locks):
         guard.lock = threading.Lock()
 
@@ -122,7 +127,7 @@ def _load() -> Pool | None:
             os.environ.pop("GOMP_SPINCOUNT", None)
     if loaded and not own:
         note("libgomp was loaded before pellucid's native code: its threads spin as it was told, not for a short time; "
-             "set GOMP_SPINCOUNT=300 in the environment if other programs want the cores")
+             "set GOMP_SPINCOUNT=10000 in the environment if other programs want the cores")
     return pool
 
 
@@ -138,9 +143,13 @@ def pool() -> Pool | None:
 
 def count() -> int:
     """How many threads native code runs on now."""
-    if _State.forked or pool() is None:
-        return 1
-    return min(config.threads, MOST)
+    n = _State.now.value = 1 if _State.forked or pool() is None else min(config.threads, MOST)
+    return n
+
+
+def count_address() -> int:
+    """Where native code finds what `count` said last."""
+    return ctypes.addressof(_State.now)
 
 
 def tell_library(n: int) -> None:

@@ -254,6 +254,8 @@ def make_inplace(op: Op, entry):
     least = max(kernels.general_least(op), 1) if single else 0
     ufunc = op.ref if op.kind is POINT and isinstance(op.ref, np.ufunc) and op.name in ("add", "sub", "mul", "div") else None
 
+    scales = op.name in ("add", "sub")          # alpha * other
+
     refuse = getattr(op.front, "refuse_inplace", None)     # what an operator forbids only in place
 
     grows = op.name == "addbmm"                 # the one whose tensor may become as large as the result, in PyTorch, too
@@ -271,21 +273,30 @@ def make_inplace(op: Op, entry):
             observer = state.observer
             if observer is not None and not local.stack:
                 return observer.inplace(name, written, (self, *args), kwargs)
-        elif ufunc is not None and not self._rg and len(args) == 1 and not kwargs and type(self) in PLAIN:
+        elif ufunc is not None and len(args) == 1 and type(self) in PLAIN and not (self._rg and (local.grad or self._fn is not None)):
             x, other = self._a, args[0]
-            d = x.dtype
+            d, factor = x.dtype, None
+            if kwargs:
+                factor = kwargs.get("alpha") if scales and len(kwargs) == 1 else None
+                if type(factor) is not float and type(factor) is not int:
+                    return written(self, *args, **kwargs)
             if (d is F32 or d is F64) and 0 not in x.strides and x.flags.writeable and unwatched(self._x):
                 ty = type(other)
-                if ty in PLAIN and not other._rg and other._a.dtype is d and (other._a.shape == x.shape or fits(other._a.shape, x.shape)):
-                    ufunc(x, other._a, x)
-                    self._bump()
-                    return self
-                if ty is float:
+                if ty in PLAIN and not (other._rg and local.grad) and other._a.dtype is d \
+                        and (self._st is None or self._st is not other._st or other is self):
+                    y = other._a
+                    same = y.shape == x.shape
+                    if same or fits(y.shape, x.shape):
+                        if factor is None or not (same and config.kernels and kernels.add_scaled(op, x, y, float(factor))):
+                            ufunc(x, y if factor is None else F.mul(other, factor)._a, x)
+                        self._bump()
+                        return self
+                if ty is float and factor is None:
                     ufunc(x, other, x)
                     self._bump()
                     return self
             elif d is I64 and type(other) is int and -SMALL < other < SMALL and op.name != "div" and x.flags.writeable \
-                    and 0 not in x.strides and unwatched(self._x):       # a counter
+                    and 0 not in x.strides and factor is None and unwatched(self._x):       # a counter
                 ufunc(x, other, x)
                 self._bump()
                 return self

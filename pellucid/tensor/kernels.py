@@ -26,7 +26,7 @@ from ..core.config import config
 from ..core.spec import Spec
 from ..graph.ir import Graph
 from ..graph.layout import CONVOLUTIONS
-from ..ops.op import COMPOSITE, CUMULATIVE, EXTERN, GATHER, POINT, REDUCE, SCATTER, Op
+from ..ops.op import COMPOSITE, CUMULATIVE, EXTERN, GATHER, POINT, REDUCE, SCATTER, F, Op
 from . import layouts
 
 ndarray = np.ndarray
@@ -175,7 +175,29 @@ def point(op: Op, arrays: list, attrs: dict, out: ndarray | None = None) -> ndar
     if flat.least and operands[flat.lead].size < flat.least:
         return None
     r = flat.call(*operands) if out is None else flat.call(*operands, out)
-    return flat.large(operands, out) if r is None and operands[flat.lead].size > flat.limit else r
+    return flat.large(operands, out) if r is None and operands[flat.lead].size > flat.held else r
+
+
+def add_scaled(op: Op, x: ndarray, y: ndarray, factor: float) -> bool:
+    """x = op(x, factor * y), written to `x`, where `op` is add or sub and both are alike: the update of many a training loop."""
+    key = op, x.dtype, "scaled"
+    flat = _flats.get(key)
+    if flat is None:
+        flat = make(_flats, key, lambda: _scaled(op, x.dtype))
+    if flat is NO:
+        return False
+    r = flat.call(x, y, factor, x)
+    return (flat.large([x, y, factor], x) if r is None and x.size > flat.held else r) is not None
+
+
+def _scaled(op: Op, d: np.dtype):
+    """The kernel behind `add_scaled`."""
+    graph = Graph(op.name)
+    wide, single = Spec((native.flat.LENGTH,), dt.of(d)), Spec((), dt.of(d))
+    x, y, factor = graph.input(wide, "x"), graph.input(wide, "y"), graph.input(single, "factor")
+    product = graph.add(F.mul.op, (y, factor), {}, (wide,))
+    graph.outputs = list(graph.add(op, (x, *product.outs), {}, (wide,)).outs)
+    return native.flat.make(graph, (native.flat.FULL, native.flat.FULL, native.flat.DOUBLE if d is F64 else native.flat.FLOAT))
 
 
 def common(arrays: list) -> np.dtype | None:

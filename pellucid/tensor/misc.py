@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import warnings
 
+from .. import native
 from ..core import dtype as dt
 from ..core import spec
 from ..core.config import config
@@ -131,6 +132,7 @@ def set_num_threads(n: int) -> None:
     if n >= 1 << 31:
         raise ValueError(f"Overflow when unpacking long{' long' * (n >= 1 << 63)}")
     config.threads = n
+    native.threads.count()
 
 
 def get_num_interop_threads() -> int:
