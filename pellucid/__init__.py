@@ -32,12 +32,12 @@ from .tensor.autocast import (autocast, clear_autocast_cache, get_autocast_cpu_d
 
 from .version import __version__  # noqa: E402
 
-globals().update(_functions.public())
+globals().update(_functions.PUBLIC)
 globals().update(_DTYPES)
 newaxis = None
 globals().update({n: v for n, v in vars(_layout).items() if isinstance(v, (layout, memory_format))})
 
-from . import nn, utils, version  # noqa: E402
+from . import version  # noqa: E402
 from .core.alias import install as _known_by_other_names  # noqa: E402
 from .core.late import late as _late  # noqa: E402
 from .core.lazy import lazily as _lazily  # noqa: E402
@@ -46,8 +46,10 @@ _known_by_other_names()
 
 _LATER = ("__config__", "__future__", "_foreach", "accelerator", "amp", "array_api", "autograd", "backends", "compiler", "cpu", "cuda",
           "distributed", "distributions",
-          "fft", "func", "futures", "fx", "hub", "jit", "linalg", "masked", "mps", "mtia", "multiprocessing", "onnx", "optim", "overrides", "profiler",
-          "random", "serialization", "signal", "sparse", "special", "testing", "types", "vision", "xpu")
+          "fft", "func", "futures", "fx", "hub", "jit", "linalg", "masked", "mps", "mtia", "multiprocessing",
+          "nn", "onnx", "optim", "overrides", "profiler",
+          "random", "serialization", "signal", "sparse", "special", "testing", "types", "utils",
+          "vision", "xpu")
 _FROM = {"load": "serialization", "save": "serialization", "compile": "compiler", "explain": "compiler", "vmap": "func", "GradScaler": "amp",
          **dict.fromkeys(("hspmm", "smm", "sparse_coo_tensor", "spmm", "sspaddmm"), "sparse")}
 _stored = _lazily(__name__, _LATER, _FROM)
@@ -75,5 +77,9 @@ def trace(input, *args, **kwargs):
     return (__getattr__("compiler").trace if callable(input) else _matrix_trace)(input, *args, **kwargs)
 
 
+if not _gc.get_freeze_count():
+    # all that is there now counts as old: the collector need not look through it as soon as it runs again (10 ms)
+    _gc.freeze()
+    _gc.unfreeze()
 if _collecting:
     _gc.enable()

@@ -1,6 +1,7 @@
 """The standard's linear algebra: `pellucid.linalg` by the standard's signatures."""
 from __future__ import annotations
 
+from .. import linalg as _L
 from ..core import dtype as dt
 from ..tensor import functions as P
 from .dtypes import of_two, promoted
@@ -10,7 +11,6 @@ __all__ = ["cholesky", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "ei
            "matrix_power", "matrix_rank", "matrix_transpose", "outer", "pinv", "qr", "slogdet", "solve", "svd", "svdvals",
            "tensordot", "trace", "vecdot", "vector_norm"]
 
-_L = P.linalg
 cholesky, det, eig, eigh, eigvals, eigvalsh, inv, matrix_power, qr, slogdet, svdvals = (
     _L.cholesky, _L.det, _L.eig, _L.eigh, _L.eigvals, _L.eigvalsh, _L.inv, _L.matrix_power, _L.qr, _L.slogdet, _L.svdvals)
 matmul, outer = of_two(P.matmul), of_two(P.outer)

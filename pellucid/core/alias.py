@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
-from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
@@ -92,6 +91,7 @@ def missing(name: str, parent: Any) -> str:
 
 def nearest_to(name: str, parent: Any) -> str | None:
     """The part of `parent` most like the last part of `name`, if any is like it, as the user would write it."""
+    from pkgutil import iter_modules        # here, because a program without such an error has no use for it
     head, dot, last = _asked(name).rpartition(".")
     near = nearest(last, {*dir(parent), *(found.name for found in iter_modules(getattr(parent, "__path__", [])))})
     return head + dot + near if near else None

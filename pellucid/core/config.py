@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, fields
 
 
 def _processors() -> int:
@@ -21,20 +20,21 @@ def _processors() -> int:
     return max(n, 1)
 
 
-@dataclass
 class Config:
-    threads: int = field(default_factory=_processors)          # what set_num_threads says
-    interop_threads: int = field(default_factory=_processors)
-    deterministic: bool = False                 # use_deterministic_algorithms
-    deterministic_warn_only: bool = False
-    fill_uninitialized: bool = True             # utils.deterministic.fill_uninitialized_memory
-    warn_always: bool = False
-    float32_matmul_precision: str = "highest"
-    kernels: bool = os.environ.get("PELLUCID_EAGER_KERNELS", "1") != "0"       # large eager operators run native kernels
+    """The settings. (Not a dataclass: making one takes half a millisecond at every start.)"""
+
+    def __init__(self) -> None:
+        self.threads = self.interop_threads = _processors()     # what set_num_threads says
+        self.deterministic = False                  # use_deterministic_algorithms
+        self.deterministic_warn_only = False
+        self.fill_uninitialized = True              # utils.deterministic.fill_uninitialized_memory
+        self.warn_always = False
+        self.float32_matmul_precision = "highest"
+        self.kernels = os.environ.get("PELLUCID_EAGER_KERNELS", "1") != "0"    # large eager operators run native kernels
 
     def describe(self) -> str:
         """Every setting with its value, one a line."""
-        return "\n".join(f"{f.name} = {getattr(self, f.name)!r}" for f in fields(self))
+        return "\n".join(f"{name} = {value!r}" for name, value in vars(self).items())
 
 
 config = Config()

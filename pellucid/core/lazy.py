@@ -8,7 +8,10 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping
 
+from .collecting import uncollected
 from .errors import no_attribute
+
+load = uncollected(importlib.import_module)
 
 
 def lazily(package: str, submodules: tuple[str, ...] = (), names: Mapping[str, str] = {}, missing: Callable | None = None) -> Callable:
@@ -21,7 +24,7 @@ def lazily(package: str, submodules: tuple[str, ...] = (), names: Mapping[str, s
             if missing is not None:
                 raise missing(name)
             raise no_attribute(f"module {package!r}", name, lambda: [*vars(sys.modules[package]), *submodules, *names])
-        module = importlib.import_module(f"{package}.{source}")
+        module = load(f"{package}.{source}")
         value = module if name in submodules else getattr(module, name)
         setattr(sys.modules[package], name, value)
         return value

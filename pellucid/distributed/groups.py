@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlparse
 
 from ..core.errors import fail
 
@@ -167,6 +166,7 @@ def _backend(backend: str | None) -> str:
 
 def _rendezvous(url: str, rank: int, world_size: int) -> tuple[int, int]:
     """(rank, world size) by PyTorch's ways of meeting."""
+    from urllib.parse import parse_qsl, urlparse        # here, because it takes long to import
     parts = urlparse(url)
     scheme = parts.scheme
     if scheme not in ("env", "tcp", "file"):

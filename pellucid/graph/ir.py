@@ -12,7 +12,6 @@ Values know no strides: `spec.strides` counts only for inputs, and for outputs w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,20 +73,26 @@ class Node:
         return f"{', '.join(v.name for v in self.outs)} = {self.op.name}({', '.join(map(repr, self.args))}, {self.attrs})"
 
 
-@dataclass(eq=False)
 class Graph:
     """A program. `consts` holds the arrays of constant values; `writebacks` are (input, value): the input's memory
     receives the value at the end. `roles` says what each input is, for the reader and the caller: "argument", "parameter",
     "buffer", "state", "scalar" (a run-time number, 0-d float64), "random" (a generator's draws)."""
 
-    name: str = "graph"
-    inputs: list[Value] = field(default_factory=list)
-    consts: dict[Value, np.ndarray] = field(default_factory=dict)
-    nodes: list[Node] = field(default_factory=list)
-    outputs: list[Value] = field(default_factory=list)
-    writebacks: list[tuple[Value, Value]] = field(default_factory=list)
-    roles: dict[Value, str] = field(default_factory=dict)
-    _names: dict[str, int] = field(default_factory=dict, repr=False)
+    def __init__(self, name: str = "graph", inputs: list[Value] | None = None, consts: dict[Value, np.ndarray] | None = None,
+                 nodes: list[Node] | None = None, outputs: list[Value] | None = None,
+                 writebacks: list[tuple[Value, Value]] | None = None, roles: dict[Value, str] | None = None):
+        self.name = name
+        self.inputs = [] if inputs is None else inputs
+        self.consts = {} if consts is None else consts
+        self.nodes = [] if nodes is None else nodes
+        self.outputs = [] if outputs is None else outputs
+        self.writebacks = [] if writebacks is None else writebacks
+        self.roles = {} if roles is None else roles
+        self._names: dict[str, int] = {}
+
+    def __repr__(self) -> str:
+        return (f"Graph(name={self.name!r}, inputs={self.inputs!r}, consts={self.consts!r}, nodes={self.nodes!r}, "
+                f"outputs={self.outputs!r}, writebacks={self.writebacks!r}, roles={self.roles!r})")
 
     # ------------------------------------------------------------------------------------------------ building
     def fresh(self, stem: str) -> str:

@@ -18,6 +18,7 @@ from ..core import dtype as dt
 from ..core.layout import contiguous_format
 from ..core.spec import contiguous_strides, numel
 from ..ops.channels_last import to_last
+from ..ops.conv import CONVOLUTIONS
 from ..ops.op import POINT, REDUCE, REGISTRY, Op
 from .ir import Graph, Node, Value
 from .rules import reshaped
@@ -25,7 +26,6 @@ from .simplify import Walk, begin, end
 
 Wanted = Callable[[Node], bool]
 Order = tuple[int, ...]
-CONVOLUTIONS = frozenset(("convolution", "convolution_input", "convolution_weight"))
 LAST = frozenset(("conv_nhwc", "conv_nhwc_input", "conv_nhwc_weight"))      # what they become
 FEW = 8                     # channels of an image, which a library reads as quickly in any order
 RANKS = (3, 4, 5)

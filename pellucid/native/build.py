@@ -27,7 +27,7 @@ from ..core.events import Stage, emit, listening
 from ..graph import interp
 from ..graph.decompose import decompose
 from ..graph.ir import Graph, Value
-from ..graph.layout import CONVOLUTIONS, layout, rows, served
+from ..graph.layout import layout, rows, served
 from ..graph.passes import Pass, run_passes
 from ..graph.simplify import simplify
 from ..kernel import plan as plans
@@ -35,6 +35,7 @@ from ..kernel import printer
 from ..kernel.plan import LibCall, Plan
 from ..kernel.roots import Options
 from ..kernel.schedule import plan as schedule
+from ..ops.conv import CONVOLUTIONS
 from ..ops.op import Op
 from . import attention, convolution, onednn, onednn_ops, products, program, recurrent, threads
 from .backend import EXTERN, FIRST, emit_extern

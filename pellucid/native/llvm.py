@@ -22,7 +22,6 @@ order of threads; long float32 sums are kept in float64, short ones in many lane
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -325,7 +324,11 @@ def compile_object(text: str, isa: Isa | None = None) -> bytes:
 @cache
 def symbols() -> dict[str, int]:
     """The addresses of the C library's functions that kernels may call."""
-    libm = ctypes.CDLL(ctypes.util.find_library("m") or None)
+    try:
+        libm = ctypes.CDLL("libm.so.6")         # glibc's, which NumPy has loaded: find_library would start a process to look for it
+    except OSError:
+        from ctypes.util import find_library
+        libm = ctypes.CDLL(find_library("m") or None)
     found = {}
     for name in LIBM:
         for full in (name, name + "f"):

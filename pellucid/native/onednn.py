@@ -9,7 +9,6 @@ True always: every status is checked; what native code was given the address of 
 from __future__ import annotations
 
 import ctypes
-import importlib.metadata
 import os
 import site
 import sys
@@ -55,11 +54,12 @@ def candidates() -> list[str]:
     places = [os.path.join(base, "lib", "libdnnl.so.3") for base in dict.fromkeys((sys.prefix, site.getuserbase() or sys.prefix))]
     found = [p for p in places if os.path.exists(p)]
     if not found:
+        from importlib.metadata import PackageNotFoundError, distribution       # here, because they take long to import
         try:
-            for file in importlib.metadata.distribution("onednn-cpu-gomp").files or ():
+            for file in distribution("onednn-cpu-gomp").files or ():
                 if file.name == "libdnnl.so.3":
                     found.append(str(file.locate()))
-        except importlib.metadata.PackageNotFoundError:
+        except PackageNotFoundError:
             pass
     return [*found, "libdnnl.so.3"]
 

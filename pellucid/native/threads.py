@@ -11,7 +11,6 @@ would hang; without libgomp everything runs on one thread, and `notes()` says so
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import threading
 import weakref
@@ -92,6 +91,7 @@ def note(text: str, missed: bool = False) -> None:
         _State.notes.append(text)
         emit(Stage("native", "what this machine lacks", text))
         if missed:
+            import logging          # here, because most machines lack nothing
             logging.getLogger("pellucid").warning(text)
 
 

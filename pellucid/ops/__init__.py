@@ -2,11 +2,12 @@
 from __future__ import annotations
 
 import importlib
-import pkgutil
+import os
 
 from .op import REGISTRY, F, Kind, Op, composite, point, primitive, register, unregister
 
 __all__ = ["REGISTRY", "F", "Kind", "Op", "composite", "point", "primitive", "register", "unregister"]
 
-for _module in sorted(m.name for m in pkgutil.iter_modules(__path__)):      # each family registers itself
-    importlib.import_module("." + _module, __name__)
+for _file in sorted(os.listdir(__path__[0])):            # each family registers itself
+    if _file.endswith((".py", ".pyc")) and not _file.startswith("__init__."):
+        importlib.import_module("." + _file.partition(".")[0], __name__)

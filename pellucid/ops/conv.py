@@ -14,6 +14,8 @@ from ._common import Spec, as_int, as_ints, describe, fail, need_tensor, np
 from ._windows import at_offset, in_format_of, inner, offsets, pad_spatial, per_dim, window_count, windows
 from .op import EXTERN, F, composite, primitive
 
+CONVOLUTIONS = frozenset(("convolution", "convolution_input", "convolution_weight"))       # the primitives
+
 _fitting: set = set()   # shapes and options that have been checked
 _BLOCK = 1 << 18        # elements of the column buffer: what a core's cache holds
 

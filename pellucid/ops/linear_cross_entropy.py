@@ -5,55 +5,11 @@ computes each block's scores anew: the (rows, classes) matrix, the largest of a 
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 from ._common import Spec, describe, dt, fail, need_tensor, np
 from .loss_class import ce_ref
 from .op import COMPOSITE, F, composite, primitive
-
-
-@dataclass(frozen=True, slots=True)
-class LinearCrossEntropyOptions:
-    """How `linear_cross_entropy` cuts its rows into blocks.
-
-    `batch_chunk_size`: rows per block. `chunking_method`: 'auto', 'aspect_ratio' or 'aspect_ratio:N' (blocks whose scores
-    take about as much memory as the input, or an N-th of it), or None. `allow_retain_graph`, `acc_policy` and `acc_dtype` tune
-    PyTorch's buffers; here backward keeps none and every block is computed in at least float32, whatever they say.
-    ValueError for values PyTorch refuses."""
-
-    allow_retain_graph: bool = False
-    batch_chunk_size: int | None = None
-    chunking_method: str | None = "auto"
-    acc_policy: str = "auto"
-    acc_dtype: dt.dtype | None = None
-
-    def __post_init__(self):
-        if self.acc_policy not in ("auto", "accurate", "balanced", "compact"):
-            fail(ValueError, "P27D0", f"invalid acc_policy: {self.acc_policy!r}", fix="use auto, accurate, balanced or compact")
-        if self.chunking_method not in (None, "auto"):
-            name, sep, parts = self.chunking_method.partition(":")
-            if name != "aspect_ratio" or (sep and not (parts.isdigit() and int(parts) > 0)):
-                fail(ValueError, "P27D1", f"invalid chunking_method: {self.chunking_method!r}",
-                     fix="use 'auto', 'aspect_ratio', 'aspect_ratio:N' or None")
-        if self.batch_chunk_size is not None and not (isinstance(self.batch_chunk_size, int) and self.batch_chunk_size > 0):
-            fail(ValueError, "P27D2", f"batch_chunk_size must be positive int or None, got {self.batch_chunk_size!r}")
-        if self.acc_dtype is not None and self.acc_dtype not in (dt.float16, dt.bfloat16, dt.float32, dt.float64):
-            fail(ValueError, "P27D3", f"acc_dtype must be one of None, float16, bfloat16, float32, float64, got {self.acc_dtype!r}")
-
-    def rows(self, n: int, in_features: int, classes: int) -> int:
-        """How many of `n` rows make a block. ValueError when size and method disagree."""
-        method = self.chunking_method
-        if method == "auto":
-            method = "aspect_ratio:2" if self.batch_chunk_size is None else None
-        if method is None:
-            return max(1, min(self.batch_chunk_size or n, n))
-        parts = int(method.partition(":")[2] or 1)
-        wanted = -(-n // max(-(-classes // max(in_features, 1)), 1))
-        rows = max(1, min((1 << max(wanted - 1, 0).bit_length()) // parts, n))
-        if self.batch_chunk_size is not None and self.batch_chunk_size != rows:
-            fail(ValueError, "P27D4", f"batch_chunk_size (={self.batch_chunk_size}) and chunking_method ('{method}') give different chunk "
-                 f"sizes ({self.batch_chunk_size} vs {rows}); pass only one.")
-        return rows
 
 
 def blocks(n: int, rows: int) -> list[slice]:
@@ -128,13 +84,14 @@ def check(input, linear_weight, target, linear_bias, ignore_index) -> None:
            samples=lambda m: [((m.t(5, 3), m.t(4, 3), m.i(5, low=0, high=4)), {"linear_bias": m.t(4)}),
                               ((m.t(2, 3), m.t(4, 2, 3), m.i(2, 2, low=0, high=4)), {"reduction": "sum"}),
                               ((m.t(3), m.t(4, 3), m.i(low=0, high=4)), {"label_smoothing": 0.1}),
-                              ((m.t(5, 3), m.t(4, 3), m.i(5, low=0, high=4)), {"options": LinearCrossEntropyOptions(batch_chunk_size=2)})])
+                              ((m.t(5, 3), m.t(4, 3), m.i(5, low=0, high=4)), {"options": SimpleNamespace(rows=lambda n, in_features, classes: 2)})])
 def linear_cross_entropy(input, linear_weight, target, *, linear_bias=None, weight=None, reduction="mean", ignore_index=None,
                          label_smoothing=0.0, options=None):
     """`cross_entropy(linear(input, linear_weight, linear_bias), target)`.
 
     input (in_features) or (N, in_features); linear_weight (C, in_features) or (C, d1, ..., in_features) for targets (N, d1, ...).
-    `options` (for class indices without smoothing or further dimensions) computes the rows in blocks, which saves memory."""
+    `options` (for class indices without smoothing or further dimensions; `nn.LinearCrossEntropyOptions`) computes the rows in blocks,
+    which saves memory: as many at a time as `options.rows(n, in_features, C)` says."""
     check(input, linear_weight, target, linear_bias, ignore_index)
     ignore = -100 if ignore_index is None else ignore_index
     made = tuple(linear_weight.shape[:-1])

@@ -38,8 +38,7 @@ import enum
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from ..core.dtype import bool_
@@ -78,8 +77,11 @@ class Promote(enum.Enum):
 NONE, SAME, FLOAT, COMPARE, BITWISE = Promote
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Op:
+    """One operator. What a definition leaves out has the value given here; nothing of an operator changes.
+
+    (Not a dataclass: its `__init__` would set every field, one by one, of 875 operators at every start.)"""
+
     name: str
     kind: Kind
     args: tuple[str, ...]             # names of tensor arguments in canonical order; "*tensors" for a list
@@ -110,8 +112,25 @@ class Op:
     of_result: bool = False           # POINT: the derivative at the operand is that at the result; the in-place form keeps the result
     exact_out: str = ""               # PyTorch's error if `out=` is not of the result's dtype; "" lets the result be cast
     refuse: str = ""                  # VIEW: why in-place writes through the view are refused ("multi": one of several)
-    saves: tuple = field(default=(), compare=False)
-    plan: tuple = field(default=(), compare=False)
+    saves: tuple = ()
+    plan: tuple = ()
+
+    def __init__(self, name: str, kind: Kind, args: tuple[str, ...], front: Fn | None, others: dict):
+        if not _FIELDS.issuperset(others):
+            raise TypeError(f"an operator has no {', '.join(sorted(others.keys() - _FIELDS))}: {name}")
+        vars(self).update(others, name=name, kind=kind, args=args, front=front)
+
+    def __setattr__(self, name: str, value) -> None:
+        raise AttributeError(f"an operator does not change: __replace__({name}=...) makes another one")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"an operator does not change: {name} stays")
+
+    def __replace__(self, **changes) -> Op:
+        """A copy with other values for some fields, as `copy.replace` makes it."""
+        fields = vars(self) | changes
+        fields.pop("signature", None)
+        return Op(fields["name"], fields["kind"], fields["args"], fields["front"], fields)
 
     @cached_property
     def signature(self) -> inspect.Signature:
@@ -126,11 +145,16 @@ class Op:
         return f"<Op {self.name} ({self.kind.value})>"
 
 
+_FIELDS = frozenset(Op.__annotations__)
+
+
 class Namespace:
-    """The entry points of all operators, by name; filled by `register`."""
+    """The entry points of all operators, by name. Each is made when it is first asked for, and stays the same."""
 
     def __getattr__(self, name):
-        raise AttributeError(f"no operator {name!r} is registered")
+        if name not in REGISTRY:
+            raise AttributeError(f"no operator {name!r} is registered")
+        return vars(self).setdefault(name, late.entry(REGISTRY[name]))
 
 
 F = Namespace()
@@ -142,22 +166,15 @@ def register(op: Op) -> Op:
     if op.name in REGISTRY:
         raise ValueError(f"operator {op.name!r} is registered twice: in {REGISTRY[op.name].module} and {op.module}")
     REGISTRY[op.name] = op
-    if late.entry is not None:        # the eager layer is there already: an operator registered by the user
-        install(op)
+    if late.bind_method is not None:        # the eager layer is there already: an operator registered by the user
+        late.bind_method(op)
     return op
-
-
-def install(op: Op) -> None:
-    """Put the operator's entry point into `F` and its method forms on Tensor."""
-    setattr(F, op.name, late.entry(op))
-    late.bind_method(op)
 
 
 def unregister(name: str) -> None:
     """Remove an operator: its function, methods, docs and matrix rows go with it."""
-    op = REGISTRY.pop(name)
-    if hasattr(F, op.name):
-        delattr(F, op.name)
+    del REGISTRY[name]
+    vars(F).pop(name, None)
 
 
 def resolve(op_or_name) -> Op:
@@ -165,20 +182,23 @@ def resolve(op_or_name) -> Op:
 
 
 # ---------------------------------------------------------------------------------------------------- definitions
-_PREFIX = {"linalg_": "linalg", "special_": "special", "fft_": "fft"}
+_BY_PREFIX = ("linalg", "special", "fft")
 
 
 def _place(name: str, ns: str | tuple | None) -> tuple[tuple[str, ...], str]:
-    for prefix, where in _PREFIX.items():
-        if ns is None and name.startswith(prefix):
-            return (where,), name[len(prefix):]
     if ns is None:
-        ns = ("",)
+        head, _, rest = name.partition("_")
+        return ((head,), rest) if rest and head in _BY_PREFIX else (("",), name)
     return ((ns,) if isinstance(ns, str) else tuple(ns)), name
 
 
 def _words(x) -> tuple[str, ...]:
     return tuple(x.split()) if isinstance(x, str) else tuple(x)
+
+
+@cache
+def _forms(x: str | tuple) -> frozenset:
+    return frozenset(_words(x))
 
 
 def is_out(param: str) -> bool:
@@ -196,25 +216,30 @@ def parameters(fn: Fn) -> tuple[str, ...]:
 
 def _plan(args: tuple[str, ...], vjp) -> tuple[tuple, tuple]:
     """What to save, and for each input how to call its rule: parameter names in order."""
-    if vjp is None:
-        return (), ()
     rules = vjp if isinstance(vjp, dict) else {"": vjp}
     plan = tuple([(name, fn, parameters(fn)) for name, fn in rules.items()])
     unknown = [n for n, _, _ in plan if n and n not in args]
     if unknown:
         raise ValueError(f"vjp names {unknown}, which are not among the tensor arguments {args}")
     wanted = {p for _, _, params in plan for p in params}
-    saves = tuple(a for a in args if a.lstrip("*") in wanted) + (("out",) if any(map(is_out, wanted)) else ())
+    saves = tuple([a for a in args if a.lstrip("*") in wanted])
+    if [p for p in wanted if p[:3] == "out" and is_out(p)]:
+        saves += ("out",)
     return saves, plan
 
 
-def _build(name, kind, args, front, *, ns=None, forms="function", aliases=(), operator="", doc="", public=None, vjp=None, **kw) -> Op:
+def _build(name: str, kind: Kind, args: str | tuple, front: Fn | None, *, ns=None, forms="function", aliases=(), public=None, vjp=None,
+           **fields) -> Op:
     args = _words(args)
-    saves, plan = _plan(args, vjp)
-    where, short = _place(name, ns)
-    return register(Op(name=name, kind=kind, args=args, front=front, ns=where, public=public or short,
-                       forms=frozenset(_words(forms)), aliases=_words(aliases), operator=operator,
-                       doc=doc, vjp=vjp, saves=saves, plan=plan, **kw))
+    if vjp is not None:
+        fields["vjp"] = vjp
+        fields["saves"], fields["plan"] = _plan(args, vjp)
+    fields["ns"], short = _place(name, ns)
+    fields["public"] = public or short
+    fields["forms"] = _forms(forms)
+    if aliases:
+        fields["aliases"] = _words(aliases)
+    return register(Op(name, kind, args, front, fields))
 
 
 def primitive(kind: Kind, *, args: str, name: str | None = None, **kw) -> Callable[[Fn], Op]:

@@ -9,7 +9,6 @@ rounded at the operator's boundary; `state.slow == 0` means no mode, subclass or
 from __future__ import annotations
 
 import numbers
-import traceback
 import warnings
 
 import numpy as np
@@ -273,6 +272,7 @@ def record(op: Op, flat: tuple, attrs: dict, outs: tuple) -> None:
 def remember_where(n) -> None:
     """In anomaly mode: the user's line, the way there, and the node whose backward made this one."""
     x = node_extras(n)
+    import traceback                # here, because only anomaly mode has a use for it
     x.where, x.parent = user_location(), local.node
     stack = [f for f in traceback.extract_stack() if not f.filename.startswith(PACKAGE)]
     x.metadata = {**(x.metadata or {}), "traceback_": traceback.format_list(stack)}

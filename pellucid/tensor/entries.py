@@ -428,7 +428,7 @@ def make_entry(op: Op):
         entry = primitive_entry(op)
     entry.__name__ = entry.__qualname__ = op.public
     entry.__doc__ = op.doc
-    entry.__module__ = "pellucid" + "".join("." + n for n in op.ns[:1] if n)
+    entry.__module__ = f"pellucid.{op.ns[0]}" if op.ns and op.ns[0] else "pellucid"
     entry.__wrapped__ = op.body if op.front is None else op.front
     entry.op = op
     return entry

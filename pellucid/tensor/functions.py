@@ -5,7 +5,6 @@ are filled from it. Nothing is listed by hand.
 """
 from __future__ import annotations
 
-from types import SimpleNamespace
 
 from ..core import layout as _layout
 from ..ops.op import REGISTRY, F
@@ -38,6 +37,6 @@ def public() -> dict:
     return found
 
 
-globals().update(public())
+PUBLIC = public()
+globals().update(PUBLIC)
 globals().update({n: v for n, v in vars(_layout).items() if isinstance(v, (_layout.layout, _layout.memory_format))})
-linalg = SimpleNamespace(**namespace("linalg"))

@@ -25,7 +25,7 @@ from ..core import dtype as dt
 from ..core.config import config
 from ..core.spec import Spec
 from ..graph.ir import Graph
-from ..graph.layout import CONVOLUTIONS
+from ..ops.conv import CONVOLUTIONS
 from ..ops.op import COMPOSITE, CUMULATIVE, EXTERN, GATHER, POINT, REDUCE, SCATTER, F, Op
 from . import layouts
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..core.layout import contiguous_format, strides_for
 from ..graph.keys import Unhashable, attrs_key
-from ..graph.layout import CONVOLUTIONS
 from ..ops._windows import shared_format
+from ..ops.conv import CONVOLUTIONS
 from ..ops.op import Op
 
 ndarray = np.ndarray

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 
 import numpy as np
 
@@ -38,6 +37,7 @@ def new_file(nbytes: int) -> int:
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create("pellucid", os.MFD_CLOEXEC)
     else:
+        import tempfile             # here, because Linux has no use for it, and it takes long to import
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.truncate(fd, max(nbytes, 1))

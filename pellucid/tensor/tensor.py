@@ -12,7 +12,7 @@ from ..core.device import CPU, META
 from ..core.errors import describe, fail
 from ..core.late import late
 from ..ops.dispatch import add_slow, local, state
-from ..ops.op import REGISTRY, F, Op, install
+from ..ops.op import REGISTRY, F, Op
 from . import autograd, convert, engine, entries, hooks, html, indexing, to_sparse
 from .core import DROPPED, Invalid, PLAIN, Slots, UNTRACKED, Untracked, new, readable, touch, values, wrap
 from .fake import Geometry
@@ -532,6 +532,8 @@ engine.type_of_grad = Tensor
 # ---------------------------------------------------------------------------------------------------- operators as methods
 def bind_method(op: Op) -> None:
     """Put the method forms of `op` on Tensor: `x.op()`, `x.op_()`, and the Python operator it stands for."""
+    if op.forms.isdisjoint(("method", "inplace", "relabel")) and not op.operator:
+        return
     entry = getattr(F, op.name)
     names = (op.public, *op.aliases)
     if "method" in op.forms:
@@ -568,4 +570,4 @@ def inplace_operator(inplace):
 
 late.bind_method = bind_method
 for _op in tuple(REGISTRY.values()):
-    install(_op)
+    bind_method(_op)

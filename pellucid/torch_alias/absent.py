@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.alias import HEADS, absence
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-@dataclass(frozen=True)
-class Absent:
+
+class Absent(NamedTuple):
     """A name that is not here, where it is used, and the nearest one that is (None if none is like it)."""
 
     file: Path

@@ -230,8 +230,8 @@ def import_seconds(clock: str, module: str = "pellucid") -> list[float]:
 
 def test_import_is_quick() -> None:
     """In processor time, and the best of several: tests run side by side, and share their cores with others. The measure is
-    NumPy's own import, which is half of ours: processors differ."""
-    assert min(import_seconds("cpu")) < 3.2 * min(import_seconds("cpu", "numpy"))
+    NumPy's own import, which is two thirds of ours: processors differ."""
+    assert min(import_seconds("cpu")) < 2.2 * min(import_seconds("cpu", "numpy"))
 
 
 @pytest.mark.alone
