@@ -33,10 +33,12 @@ ndarray = np.ndarray
 # Elements of the largest operand from which a program beats NumPy (benchmarks/operators.py): any, where NumPy takes many passes.
 LEAST_OF = {POINT: 1 << 14, REDUCE: 1 << 13, GATHER: 1 << 14, SCATTER: 1 << 13, CUMULATIVE: 1 << 62, COMPOSITE: 0}
 EXTERN_LEAST = 1 << 12
+PRODUCT_LEAST = 1 << 10
 CONVERT_LEAST = 1 << 13         # of conversions, one pass too
 UFUNC_LEAST = 1 << 12           # of elementwise operators that are one function of NumPy's, which rounds otherwise
 EXTERNS = frozenset(("constant_pad_nd", "clone"))
-# NumPy's BLAS has threads of its own, which fight with the kernels' over the processors: products large enough for these are ours.
+# NumPy's BLAS has threads of its own, which spin for 27 ms after a product on processors that kernels want: what is large enough for
+# these is ours.
 PRODUCTS = frozenset(("mm", "gemm", "linear", "addmm", "bmm", "bgemm"))
 ATTENTION = frozenset(("attention", "attention_backward"))
 ONE_PASS = frozenset(("clone", "cat"))          # that NumPy does in one pass: not worth a program while small
@@ -85,8 +87,10 @@ def least(op: Op) -> int:
     """How many elements the largest operand needs for `run` to be worth asking; very many for operators that have no kernels."""
     if op.kind is POINT:
         return CONVERT_LEAST if op.name == "convert" else 0
-    if op.name in ONE_PASS or op.name in PRODUCTS:
+    if op.name in ONE_PASS:
         return EXTERN_LEAST
+    if op.name in PRODUCTS:
+        return PRODUCT_LEAST
     if op.name in CONVOLUTIONS or moves(op):
         return 0
     if op.kind is EXTERN:
@@ -99,7 +103,7 @@ def program_least(op: Op) -> int:
     if op.name in CONVOLUTIONS:                 # NumPy has none
         return 0
     if op.kind is EXTERN:
-        return EXTERN_LEAST if op.name in EXTERNS or op.name in PRODUCTS else _NEVER
+        return PRODUCT_LEAST if op.name in PRODUCTS else EXTERN_LEAST if op.name in EXTERNS else _NEVER
     return LEAST_OF.get(op.kind, _NEVER)
 
 
@@ -292,8 +296,11 @@ def shaped(op: Op, arrays: list, attrs: dict) -> ndarray | tuple[ndarray, ...] |
 
 def strided(op: Op, a: ndarray) -> bool:
     """Whether a program may be made for an array that is not row-major."""
-    if op.name in PRODUCTS:                     # libraries read matrices by columns as well as by rows
-        return a.ndim == 2 and a.strides[0] == a.itemsize and a.strides[1] >= a.itemsize * a.shape[0] and a.strides[1] % a.itemsize == 0
+    if op.name in PRODUCTS:                     # libraries read matrices by columns as well as by rows, and heads that lie in rows
+        if a.ndim < 2 or not all(s > 0 and s % a.itemsize == 0 for s in a.strides):
+            return False
+        (m, n), (s, t) = a.shape[-2:], a.strides[-2:]
+        return t == a.itemsize and s >= t * n or s == a.itemsize and t >= s * m
     if op.name in ATTENTION:                    # heads are views of the rows they were made of
         return a.ndim == 4 and a.strides[3] == a.itemsize and all(s > 0 and s % a.itemsize == 0 for s in a.strides)
     if op.name in CONVOLUTIONS:                 # any view: rows are made of it first
