@@ -11,6 +11,7 @@ Out: every step done, in order, without Python: kernels and externs inside paral
     read(places, into, n)               what those words are
     run(program, begin, end)            steps begin to end
     pl_team(part, data, threads)        part(data, thread) by that many threads: of the libgomp pool, or one after the other by this one
+    crowd(until)                        until then (nanoseconds of libgomp's clock) one thread does all shares
 
 All records are arrays of 64-bit words, so that Python fills them through NumPy. A region is a run of steps that one team of
 threads does together: a step is split over its outermost axis, or done by one thread; threads meet where a step asks for it.
@@ -140,7 +141,7 @@ FAILED_STEP = 1             # status (FAILED_STEP + step) * 64 + library status
 L_ITEMS = 24
 A_TYPE, A_DATA, A_NDIM, A_DIMS, A_STRIDES, A_DESCR, A_FLAGS = 8, 16, 24, 32, 40, 56, 64
 
-EXPORTS = ("call", "enter", "load", "run", "differ", "read", "pl_barrier", "pl_team")
+EXPORTS = ("call", "enter", "load", "run", "differ", "read", "pl_barrier", "pl_team", "crowd")
 
 
 # ---------------------------------------------------------------------------------------------------- writing it
@@ -318,6 +319,9 @@ def _team(m: Module) -> None:
     with f.when(f.compare("ne", end, 0)):
         with f.when(f.compare("lt", clock(f), end)):
             f.put(f"store i64 1, ptr {f.p_out}")
+    f.end()
+    f = Fn(m, "crowd", "i64 end")
+    f.put("store i64 %end, ptr @until")
     f.end()
     f = Fn(m, "member", "ptr context", internal=True)       # context: part, data, when this thread was ready
     tid = f.cast("sext", f.op("i32", "call i32 @omp_get_thread_num()"), "i64")

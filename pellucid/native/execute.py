@@ -102,6 +102,7 @@ class Engine:
         self.call_held = ctypes.PYFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)(self.code["call"])     # keeps Python's lock
         self.load = ctypes.CFUNCTYPE(None, pointer, pointer)(self.code["load"])
         self.run = ctypes.CFUNCTYPE(None, pointer, ctypes.c_int64, ctypes.c_int64)(self.code["run"])
+        self.crowd = ctypes.CFUNCTYPE(None, ctypes.c_int64)(self.code["crowd"])
         self.differ = ctypes.PYFUNCTYPE(ctypes.c_int64, pointer, pointer, ctypes.c_int64)(self.code["differ"])
         self.read = ctypes.PYFUNCTYPE(None, pointer, pointer, ctypes.c_int64)(self.code["read"])
 

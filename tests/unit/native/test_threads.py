@@ -138,6 +138,33 @@ def test_a_lower_instruction_set(isa):
 
 
 @needs_gomp
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
+def test_beside_a_busy_neighbour_one_thread_does_all_shares_with_the_same_bits():
+    assert run("""
+        from pellucid.native.execute import the_engine
+        pellucid.set_num_threads(2)
+
+        def results():
+            big, p = pellucid.arange(400_000.).reshape(400, 1000) / 7, pellucid.nn.Parameter(pellucid.ones(50_000))
+            q = pellucid.arange(4 * 64 * 3 * 128.).reshape(4, 64, 3, 128).sin().transpose(1, 2)
+            p.grad = pellucid.arange(50_000.) / 3
+            pellucid.optim.Adam([p, pellucid.nn.Parameter(pellucid.ones(3))]).step()
+            ours = big.exp2_().numpy(), F.softmax(big.sin(), -1).numpy(), p.detach().numpy(), big.sin().sum(0).numpy()
+            return count(), [*ours, *exe(arrays), (q @ q.transpose(-1, -2)).numpy()]       # the library has its own way
+        count = lambda: len(os.listdir("/proc/self/task"))
+        assert exe.instance.threads == 2
+        before = count()
+        the_engine().crowd(1 << 62)
+        after, alone = results()
+        assert after == before, "libgomp's threads were started"
+        the_engine().crowd(0)
+        after, together = results()
+        assert after > before
+        print(all(np.array_equal(a, b, equal_nan=True) for a, b in zip(alone, together)))
+    """).split() == ["True"]
+
+
+@needs_gomp
 @pytest.mark.alone
 def test_a_busy_neighbour_is_no_catastrophe():
     """Steps of a few hundred microseconds beside one process that never rests: no more than 2.5 times as long."""

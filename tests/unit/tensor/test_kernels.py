@@ -341,6 +341,34 @@ def test_in_place_aliases_see_the_write_and_leaves_refuse_it() -> None:
         TF.relu6(frozen, inplace=True)
 
 
+@pytest.mark.parametrize("name", ["add_", "sub_"])
+@pytest.mark.parametrize("n", [3, 1000, 300_000])
+@pytest.mark.parametrize("dtype", [pellucid.float32, pellucid.float64], ids=str)
+def test_updates_by_a_factor_are_those_of_the_parts(name: str, n: int, dtype) -> None:
+    x, y = pellucid.randn(n, dtype=dtype), pellucid.randn(n, dtype=dtype)
+    want = getattr(x.clone(), name)(y * -0.3)
+    for given in (x, pellucid.nn.Parameter(x)):
+        p = given.clone().detach().requires_grad_(given.requires_grad)
+        version = p._version
+        with pellucid.no_grad():
+            assert getattr(p, name)(y, alpha=-0.3) is p
+        assert p._version == version + 1 and p.requires_grad == given.requires_grad
+        np.testing.assert_array_equal(p.detach().numpy(), want.numpy())
+    rows = pellucid.zeros(2, n, dtype=dtype)
+    np.testing.assert_array_equal(getattr(rows, name)(y, alpha=2)[1].numpy(), (y if name == "add_" else -y).numpy() * 2)
+    p = pellucid.nn.Parameter(x)
+    with pytest.raises(RuntimeError, match="leaf Variable"):
+        getattr(p, name)(y, alpha=-0.3)
+
+
+def test_a_write_refuses_to_read_what_it_has_written() -> None:
+    x = pellucid.arange(10.)
+    with pytest.raises(RuntimeError, match="single memory location"):
+        x[1:].add_(x[:-1])
+    x[:5].add_(x[5:]), x.add_(x)
+    assert x.tolist() == [10., 14., 18., 22., 26., 10., 12., 14., 16., 18.]
+
+
 def test_counters_count_in_place() -> None:
     n = pellucid.tensor(0)
     version = n._version
@@ -448,6 +476,20 @@ def test_products_in_every_layout() -> None:
         x, y = both(f)
         assert x.stride() == y.stride()
         np.testing.assert_allclose(wide(x), wide(y), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(12, 4, 64, 32), (2, 2, 35, 50)])
+def test_products_of_heads_that_lie_in_rows_are_native(shape) -> None:
+    b, h, t, d = shape
+    q, k, v = [x.view(b, t, h, d).transpose(1, 2) for x in pellucid.randn(b, t, 3 * h * d).split(h * d, 2)]
+    p = pellucid.randn(b, h, t, t)
+    for f in (lambda: q @ k.transpose(-1, -2), lambda: p @ v, lambda: p.transpose(-1, -2) @ q, lambda: k.transpose(-1, -2) @ v,
+              lambda: q[:, :, 1:, 2:] @ k[..., 2:].transpose(-1, -2), lambda: q[0] @ k[0].transpose(-1, -2)):
+        x, y = both(f)
+        [f() for _ in range(kernels.SEEN + 1)]
+        assert kernels.count() == 1
+        np.testing.assert_allclose(wide(x), wide(y), rtol=1e-4, atol=1e-4)
+        assert x.is_contiguous()
 
 
 def test_native_is_there() -> None:
