@@ -14,6 +14,7 @@ import functools
 import math
 import operator
 import os
+import sys
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -74,7 +75,7 @@ def native(n: int, least: int = NATIVE):
     if n < least or not config.kernels:
         return None
     if not _Native.looked:
-        _Native.drawn += max(n, CALL)
+        _Native.drawn += max(n, CALL if "llvmlite" not in sys.modules else LOAD >> 5)         # soon, where it is little work
         if _Native.drawn >= LOAD and late.draws is not None:
             _Native.draws, _Native.looked = late.draws(), True
     return _Native.draws
