@@ -13,6 +13,7 @@ from typing import Any
 
 from ..core.config import config
 from ..core.errors import fail
+from ..native.varying import Varying
 from ..tensor import Tensor
 
 __all__: list[str] = []
@@ -50,6 +51,7 @@ class Sizes:
         self.dynamic = dynamic
         self.marks: dict[tuple, bool] = {}              # of mark_dynamic and mark_static
         self.met: dict[tuple, Met] = {}                 # by modes and sizes
+        self.code = Varying()                           # what varied in its programs: arguments of the code, from the second size on
 
     def plainly(self, key: tuple, entries: list, args: tuple, kwargs: dict, fixed: set, full: bool) -> Met | None:
         """For a call in the modes `key` that none of `entries` fits: None if it is to be compiled, else where its time is to be noted.

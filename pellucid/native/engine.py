@@ -313,7 +313,7 @@ def _region(m: Module) -> None:
                 f.put(f"call void {function}(ptr {bufs}, ptr {sizes}, i64 {lo}, i64 {hi}, ptr {first}, "
                       f"i64 {_word(f, s, Step.PARTS)}, i64 {stride})")
             with f.when(f.compare("eq", kind, EXTERN)):
-                f.put(f"call void {function}(ptr {bufs}, i64 {tid}, i64 {nth}, ptr {scratch}, ptr {_ptr(f, s, Step.SHARED)})")
+                f.put(f"call void {function}(ptr {bufs}, i64 {tid}, i64 {nth}, ptr {scratch}, ptr {_ptr(f, s, Step.SHARED)}, ptr {sizes})")
         with f.when(f.compare("ne", _word(f, s, Step.BARRIER), 0)):
             f.invoke("pl_barrier", f.p_nth)
     f.end()

@@ -193,11 +193,11 @@ class Instance:
             row[Step.BUFS] = self._table(s["buffers"])
             row[Step.SPLIT], row[Step.OWNER], row[Step.BARRIER] = s["split"], s["owner"] % nth, s["barrier"]
             row[Step.SCRATCH], row[Step.SCRATCH_STRIDE] = (scratch_base, scratch) if s["scratch"] else (0, 0)
+            row[Step.SIZES] = self._words(s["sizes"])
             if s["kind"] == "extern":
                 row[Step.SHARED] = shared_base if s["shared"] else 0
                 row[Step.EXTENT], row[Step.ALIGN] = 1, 1
                 continue
-            row[Step.SIZES] = self._words(s["sizes"])
             row[Step.EXTENT], row[Step.ALIGN] = s["extent"], max(s["grain"], 1)
             row[Step.PARTIAL], row[Step.PARTIAL_STRIDE] = (partial_base, partial) if s["partial"] else (0, 0)
             row[Step.PARTS] = nth if s["parts"] else 1

@@ -8,8 +8,9 @@ from __future__ import annotations
 from ..core import dtype as dt
 from ..core.spec import numel
 from .backend import Extern, extern
-from .emit import Fn, Isa, Module
+from .emit import EXTERN_PARAMS, Fn, Isa, Module
 from .gemm import REAL, Gemm, Product, Tiling, choose, run_product
+from .symbolic import SymInt
 
 
 class Dots(Product):
@@ -69,19 +70,19 @@ def emit_gemm(symbol: str, g: Gemm, isa: Isa, batch: tuple = (), tiling: Tiling 
     count = 1
     for dim in batch:
         count *= dim[0]
-    module = Module(isa)
+    module = Module(isa, any(isinstance(n, SymInt) for n in (g.m, g.n, g.k, *g.a, *g.b, g.c, g.add, *[n for dim in batch for n in dim])))
     name = f"{symbol}_block"
     if tiling is None and Dots.fits(g):
         product = Dots(module, name, g).write()
     else:
         product = Product(module, name, g, tiling or choose(g, isa, count)).write()
-    f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", g.ty)
+    f = Fn(module, symbol, EXTERN_PARAMS, g.ty)
     bases = [f.load(f.p_views, i, "ptr") for i in range(3 + len([p for p in g.post if p != "relu"]))]
     if swap:
         bases[:2] = bases[1::-1]
     run_product(f, product, bases, count, batch)
     f.end()
-    return Extern(module.text, symbol, parallel=g.flops * count > 200_000, scratch=product.scratch, shared=product.shared,
+    return Extern(module.text, symbol, sizes=module.sizes, parallel=g.flops * count > 200_000, scratch=product.scratch, shared=product.shared,
                   flops=g.flops * count)
 
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import vmath
-from .backend import Extern, extern
-from .emit import SIZES, Fn, Isa, Module
+from .backend import Extern, extern, symbolic
+from .emit import EXTERN_PARAMS, SIZES, Fn, Isa, Module
 from .gemm import REAL, Gemm, Product, Tiling, accumulate, barrier, ceil, choose, run_product, share_of, transpose
 from .products import matrix_strides
 
@@ -321,12 +321,12 @@ def lstm_extern(call, isa: Isa, symbol: str) -> Extern | None:
     s = layer_of(call, x, w_hh, w_hr)
     if s is None or call.post or not plain(*call.outs, b_ih, b_hh):
         return None
-    module, n = Module(isa), s.hidden
+    module, n = Module(isa, symbolic(call)), s.hidden
     forward = Forward(module, f"{symbol}_step", s, tuple(w_hh.strides))
     biases = [b for b in (b_ih, b_hh) if b is not None]
     g = Gemm(s.batch, 4 * n, s.inputs, matrix_strides(x, False), matrix_strides(w_ih, True), 4 * n, s.ty, ("bias",) * len(biases))
     first = Product(module, f"{symbol}_inputs", g, own_tiling(s, g, isa)).write()
-    f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
+    f = Fn(module, symbol, EXTERN_PARAMS, s.ty)
     pointer = loader(f)
     px, ph, pc, pw_ih, pw_hh, pb_ih, pb_hh, _ = [pointer(v) for v in call.operands]
     y, h_n, c_n, a, new, begun_h, begun_c = [pointer(v) for v in call.outs]
@@ -352,7 +352,7 @@ def lstm_extern(call, isa: Isa, symbol: str) -> Extern | None:
     forward.loop(f, packed, a, new, y, begun_h, begun_c, h_n, c_n, split, rows, blocks, inputs)
     f.end()
     flops = 2 * s.rows * 4 * n * (s.inputs + n)
-    return Extern(module.text, symbol, scratch=first.scratch, shared=memory.nbytes, flops=flops, parallel=worth_threads(s, flops))
+    return Extern(module.text, symbol, sizes=module.sizes, scratch=first.scratch, shared=memory.nbytes, flops=flops, parallel=worth_threads(s, flops))
 
 
 # ---------------------------------------------------------------------------------------------------- backward
@@ -461,7 +461,7 @@ def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     if s is None or call.post or not plain(gy, sigmoids, new, begun_h, begun_c, *call.outs):
         return None
     n, size = s.hidden, SIZES[s.ty]
-    module = Module(isa)
+    module = Module(isa, symbolic(call))
     backward = Backward(module, f"{symbol}_step", s, gy is not None, tuple(w_hh.strides))
     wide, tall = (4 * n, 1), (1, 4 * n)
     products = {0: Gemm(s.batch, s.inputs, 4 * n, wide, matrix_strides(w_ih, False), s.inputs, s.ty),
@@ -472,7 +472,7 @@ def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     products = {i: made[g] for i, g in products.items() if i and needs[i]}
     for product in made.values():
         product.write()
-    f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
+    f = Fn(module, symbol, EXTERN_PARAMS, s.ty)
     pointer = loader(f)
     p_gy, p_gh, p_gc, p_x, _, _, p_w_ih, p_w_hh, _, _, _, p_s, p_new, p_h, p_c = [pointer(v) for v in call.operands]
     outs = iter([pointer(v) for v in call.outs])
@@ -512,4 +512,4 @@ def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     every = [backward.through, *([first] if first else []), *products.values()]
     flops = 2 * s.rows * 4 * n * (n + s.inputs * (needs[0] + needs[3]) + n * needs[4])
     scratch = max(p.scratch for p in every)
-    return Extern(module.text, symbol, scratch=scratch, shared=memory.nbytes, flops=flops, parallel=worth_threads(s, flops))
+    return Extern(module.text, symbol, sizes=module.sizes, scratch=scratch, shared=memory.nbytes, flops=flops, parallel=worth_threads(s, flops))
