@@ -500,13 +500,31 @@ class Nest:
         unroll = vectors_per_turn(loop, bool(targets), w.isa.registers)
         if any(self.env[v].wide for v in targets):
             unroll = min(unroll, 4 if w.isa.registers >= 32 else 2)
-        static = lo.const is not None and hi.const is not None
-        if lo.const is not None and isinstance(loop.axis.extent, int):        # all of it: sums are the same with a SymInt
-            while unroll > 1 and loop.axis.extent // (lanes * unroll) == 0:
+        if lo.const is not None and isinstance(loop.axis.extent, SymInt):
+            self.by_length(loop, lo, hi, lanes, unroll, targets)
+            return
+        if lo.const is not None and hi.const is not None:
+            while unroll > 1 and (hi.const - lo.const) // (lanes * unroll) == 0:
                 unroll //= 2
+        self.turns(loop, lo, hi, lanes, unroll, targets)
+
+    def by_length(self, loop: Loop, lo: Num, hi: Num, lanes: int, unroll: int, targets: dict[str, str]) -> None:
+        """A loop from 0 whose length is an argument: as many vectors in a turn as if it were known, so that sums are the same."""
+        if unroll == 1:
+            self.turns(loop, lo, hi, lanes, 1, targets)
+            return
+        many = hi >= lanes * unroll
+        with self.w.when(many):
+            self.turns(loop, lo, hi, lanes, unroll, targets)
+        with self.w.when(self.w.invert(many)):
+            self.by_length(loop, lo, hi, lanes, unroll // 2, targets)
+
+    def turns(self, loop: Loop, lo: Num, hi: Num, lanes: int, unroll: int, targets: dict[str, str]) -> None:
+        """The loop with `unroll` vectors in a turn, and its sums put together."""
+        w = self.w
         start = {v: w.const(neutral(op, self.env[v].slot.dtype), self.env[v].slot.dtype) for v, op in targets.items()}
         sums = [{v: w.slot(x.dtype, lanes, x) for v, x in start.items()} for _ in range(unroll)]
-        if static:
+        if lo.const is not None and hi.const is not None:
             self.vectors(loop, lo, hi, lanes, sums)
         else:
             with w.when(lo < hi):
