@@ -158,7 +158,7 @@ class Product:
         """The heights tiles have."""
         g, t = self.g, self.t
         if isinstance(g.m, SymInt):
-            return [t.rows, *[1 << i for i in range(t.rows.bit_length() - 1, -1, -1) if 1 << i < t.rows]]
+            return heights(t.rows)
         return ([t.rows] if g.m >= t.rows else []) + ([self.row_tail] if self.row_tail else [])
 
     def widths(self) -> list[int]:
@@ -183,15 +183,7 @@ class Product:
             with f.loop(lo, hi, rows) as i:
                 self.choose_tile(f, self.heights(), g.m - i, lambda height: act(i, height))
             return
-        left = f.rem(f.sub(hi, lo), rows)
-        at = f.sub(hi, left)
-        with f.loop(lo, at, rows) as i:
-            act(i, rows)
-        for height in self.heights()[1:]:
-            some = f.int_op("and", left, height)
-            with f.when(f.compare("ne", some, 0)):
-                act(at, height)
-            at = at + some
+        any_rows(f, lo, hi, rows, act)
 
     def a_place(self, f: Fn, packed, row):
         """Where row `row` of a packed block of A begins, the first of a tile or of a tile's part."""
@@ -399,6 +391,24 @@ class KParts:
     def __exit__(self, *error):
         if self.blocks > 1:
             self.loop.__exit__(*error)
+
+
+def heights(rows: int) -> list[int]:
+    """The heights that any number of rows can be cut into: tiles of `rows`, then parts, each at most once."""
+    return [rows, *[1 << i for i in range(rows.bit_length() - 1, -1, -1) if 1 << i < rows]]
+
+
+def any_rows(f: Fn, lo, hi, rows: int, act) -> None:
+    """`act(i, height)` for the rows lo to hi, cut into `heights(rows)`."""
+    left = f.rem(f.sub(hi, lo), rows)
+    at = f.sub(hi, left)
+    with f.loop(lo, at, rows) as i:
+        act(i, rows)
+    for height in heights(rows)[1:]:
+        some = f.int_op("and", left, height)
+        with f.when(f.compare("ne", some, 0)):
+            act(at, height)
+        at = at + some
 
 
 def accumulate(f: Fn, acc, steps, a, a_strides, b, b_step, masks=None) -> None:

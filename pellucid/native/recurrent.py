@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from . import vmath
 from .backend import Extern, extern, symbolic
 from .emit import EXTERN_PARAMS, SIZES, Fn, Isa, Module
-from .gemm import REAL, Gemm, Product, Tiling, accumulate, barrier, ceil, choose, run_product, share_of, transpose
+from .gemm import (FEW, REAL, Gemm, Product, Tiling, accumulate, any_rows, barrier, ceil, choose, heights, run_product, share_of,
+                   transpose)
 from .products import matrix_strides
+from .symbolic import SymInt
 
 BLOCK = 128                 # rows of the packed weights at a time
 CHUNK = 4                   # steps whose inputs go through their weights together
@@ -42,12 +44,13 @@ class Layer:
         return self.steps * self.batch
 
 
-def layer_of(call, x, w_hh, w_hr) -> Layer | None:
+def layer_of(call, x, h0, w_hh, w_hr) -> Layer | None:
     """The layer that a call computes; None if it is not for this module."""
     sizes = call.attrs["batch_sizes"]
     if w_hr is not None or x.dtype not in REAL or len(set(sizes)) != 1 or 0 in x.shape or w_hh.shape[0] == 0:
         return None
-    return Layer(len(sizes), sizes[0], x.shape[1], w_hh.shape[1], REAL[x.dtype], bool(call.attrs["reverse"]))
+    batch = h0.shape[0] if sizes[0] >= FEW else sizes[0]
+    return Layer(x.shape[0] // batch, batch, x.shape[1], w_hh.shape[1], REAL[x.dtype], bool(call.attrs["reverse"]))
 
 
 def plain(*views) -> bool:
@@ -144,10 +147,16 @@ class Forward:
         self.panel = s.hidden * 4 * self.lanes
         for count in {min(self.lanes, s.hidden), self.tail} - {0}:
             self.pack(count)
-            for rows in {self.group, s.batch % self.group} - {0}:
+            for rows in self.row_counts():
                 self.cell(rows, count)
                 if s.hidden > BLOCK:
                     self.sum(rows, count)
+
+    def row_counts(self) -> list[int]:
+        """How many sequences go through a cell together."""
+        if isinstance(self.s.batch, SymInt):
+            return heights(self.group)
+        return [n for n in (self.group, self.s.batch % self.group) if n]
 
     def pack(self, count: int) -> None:
         """`NAME_pack_count(w, to)`: the panel of `count` units; zeros for the lanes that are left."""
@@ -227,6 +236,9 @@ class Forward:
 
     def for_rows(self, f: Fn, lo, hi, act) -> None:
         """`act(row, rows)` for groups of sequences; `lo` and `hi` are multiples of UNIT, or hi the end."""
+        if isinstance(self.s.batch, SymInt):
+            any_rows(f, lo, hi, self.group, act)
+            return
         left = self.s.batch % self.group
         with f.loop(lo, f.least(hi, self.s.batch - left), self.group) as r:
             act(r, self.group)
@@ -318,7 +330,7 @@ def worth_threads(s: Layer, flops: int) -> bool:
 def lstm_extern(call, isa: Isa, symbol: str) -> Extern | None:
     """The forward pass: (y, h_n, c_n, sigmoids of the gates, candidates, h and c each step began with)."""
     x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr = call.operands
-    s = layer_of(call, x, w_hh, w_hr)
+    s = layer_of(call, x, h0, w_hh, w_hr)
     if s is None or call.post or not plain(*call.outs, b_ih, b_hh):
         return None
     module, n = Module(isa, symbolic(call)), s.hidden
@@ -456,7 +468,7 @@ def column_sums(f: Fn, a, rows: int, columns: int, outs) -> None:
 def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     """The gradients that `needs` asks for, of (input, h0, c0, w_ih, w_hh, b_ih, b_hh)."""
     gy, gh, gc, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, sigmoids, new, begun_h, begun_c = call.operands
-    s = layer_of(call, x, w_hh, w_hr)
+    s = layer_of(call, x, h0, w_hh, w_hr)
     needs = tuple(call.attrs["needs"])
     if s is None or call.post or not plain(gy, sigmoids, new, begun_h, begun_c, *call.outs):
         return None
