@@ -61,6 +61,7 @@ class Entry:
         self.lines = attempt.lines()
         self.number_paths, self.constant, self.fixed, self.ties, self.met = number_paths, constant, fixed, ties, met or {}
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
+        self.sized = False                          # whether another version was there that differs in sizes only
         self.sizes = sizes_of(*arguments[:2])
         self._otherwise: tuple[int, Any] = -1, None
         self._guard: Any = None
@@ -91,6 +92,12 @@ class Entry:
             check = self.checker([line for k, line in enumerate(lines) if k not in dropped], "True")
             self._otherwise = len(fixed), check
         return check(args, kwargs) is True
+
+    @property
+    def price(self) -> float:
+        """The seconds it took to make, without machine code, which versions for other sizes share."""
+        reports = [self.execute.report, *([self.joint.execute.report] if self.joint is not None else [])]
+        return self.seconds["all"] - sum(r["seconds"].get("llvm", 0.0) for r in reports if r.get("cache") == "none")
 
     def guard(self) -> Any:
         """The guard alone: True where the version fits."""

@@ -1,9 +1,10 @@
 """Sizes that vary: which ones are compiled, and which run as plain Python until compiling them would pay.
 
 In: calls that no version fits. Out: whether only sizes of tensors among the arguments (and integers that a trace needed as sizes) are
-otherwise, and whether this call is to be compiled. Native code is made for one set of sizes; so the first two sizes of a dimension are
-compiled, and any other one once running it as plain Python has taken longer than compiling the earlier version did (ski rental: at most
-twice what the better choice would have cost). What stays true: either way the results are the function's own; what is kept is bounded.
+otherwise, and whether this call is to be compiled. A program is made for one set of sizes; so the first two sizes of a dimension are
+compiled, and any other one once running it as plain Python has taken longer than making a program does (ski rental: at most twice what
+the better choice would have cost). Its machine code need not be made again: what differed between the first two sizes is an argument
+there (native/varying.py), so that only capture and planning are to be paid. What stays true: either way the results are the function's own; what is kept is bounded.
 """
 from __future__ import annotations
 
@@ -66,7 +67,7 @@ class Sizes:
                 return None
             if len(self.met) >= KEPT:
                 self.met.pop(next(iter(self.met)), None)
-            met = self.met[at] = Met(alike[0].seconds["all"])
+            met = self.met[at] = Met(min(e.price for e in alike))
         elif met.pays and not full:
             self.met.pop(at, None)
             return None

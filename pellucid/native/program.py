@@ -487,12 +487,12 @@ def symbols() -> dict[str, int]:
 
 
 def load(program: Program, objects: list[bytes], consts: Sequence[np.ndarray], seconds: dict[str, float],
-         primitives: dict[int, onednn.Primitive] = {}) -> execute.Executable:
+         primitives: dict[int, onednn.Primitive] = {}, workspace: execute.Workspace | None = None) -> execute.Executable:
     """The executable of a program, compiled now or by another process."""
     began = time.perf_counter()
     code = jit.load(objects, program.symbols, symbols()) if objects else jit.load((), ())
     report = dict(program.report)
-    exe = execute.Executable(program, code, consts, report, primitives)
+    exe = execute.Executable(program, code, consts, report, primitives, workspace)
     seconds = {**seconds, "link": time.perf_counter() - began}
     report["seconds"] = seconds
     report["notes"] = threads.notes()

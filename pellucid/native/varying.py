@@ -17,9 +17,10 @@ from typing import Any
 
 from ..core import dtype as dt
 from ..graph.ir import Graph
-from ..kernel.ir import AccumStore, Apply, Const, Expr, If, Index, Kernel, Let, Load, Local, Loop, Stmt, Store, Var
+from ..kernel.ir import AccumStore, Apply, Const, Expr, If, Index, Kernel, Load, Local, Loop, Stmt, Store
 from ..kernel.plan import HostCall, KernelCall, LibCall, Plan, Step, View
 from ..kernel.walk import parts
+from .execute import Workspace
 from .symbolic import SymFloat, SymInt
 
 Number = int | float
@@ -112,10 +113,12 @@ def symbolic(s: KernelCall | LibCall, marks: dict[int, str]) -> KernelCall | Lib
 
 # ---------------------------------------------------------------------------------------------------- what one function has met
 class Varying:
-    """What varied so far in the plans of one function, by the operators of the graph (a function may have several)."""
+    """What varied so far in the plans of one function, by the operators of the graph (a function may have several); and the memory that
+    its programs share."""
 
     def __init__(self):
         self.lock = threading.Lock()
+        self.workspace = Workspace()
         self.first: dict[tuple, dict[tuple, list[Number]] | Callable[[], Plan]] = {}      # or how to make the first plan
         self.places: dict[tuple, dict[tuple, set[int]]] = {}
 
@@ -123,17 +126,19 @@ class Varying:
         """Whether another size of this graph has been compiled."""
         return _kind(graph) in self.first
 
-    def begin(self, graph: Graph, plan: Plan | Callable[[], Plan]) -> None:
-        """Remember the first plan of a graph; or how to make it, should there be a second."""
+    def begin(self, graph: Graph, plan: Callable[[], Plan]) -> None:
+        """Remember how to make the first plan of a graph, should there be a second."""
         with self.lock:
-            self.first.setdefault(_kind(graph), plan if callable(plan) else dict(_steps(plan)))
+            self.first.setdefault(_kind(graph), plan)
 
     def marks(self, graph: Graph, plan: Plan) -> dict[int, dict[int, str]]:
         """By step of a later plan: the places of the numbers that vary, and their names: the same for those that were equal in the
-        first plan and are now."""
+        first plan and are now. Nothing for the first plan."""
         kind = _kind(graph)
         with self.lock:
-            first = self.first[kind]
+            first = self.first.get(kind)
+            if first is None:
+                return {}
             if callable(first):
                 first = self.first[kind] = dict(_steps(first()))
             places = self.places.setdefault(kind, {})
