@@ -56,6 +56,11 @@ class Var:
         self.fn.put(f"store {self.ty} {self.fn.text_of(value, self.ty)}, ptr {self.slot}")
 
 
+def is_plain(x, n: int) -> bool:
+    """Whether `x` is the number `n` for all sizes."""
+    return not isinstance(x, (Val, SymInt)) and x == n
+
+
 def scalar_of(ty: str) -> str:
     """The element type of a vector type."""
     return ty[ty.index("x ") + 2:-1] if ty[0] == "<" else ty
@@ -178,15 +183,15 @@ class Fn:
         if not isinstance(a, Val) and not isinstance(b, Val):
             return a + b
         ty, real, x, y = self._two(a, b)
-        if not real and (b == 0 if not isinstance(b, Val) else a == 0 if not isinstance(a, Val) else False):
-            return a if not isinstance(b, Val) else b
+        if not real and (is_plain(b, 0) or is_plain(a, 0)):
+            return a if is_plain(b, 0) else b
         return self.op(ty, f"fadd {self.flags}{ty} {x}, {y}" if real else f"add nsw {ty} {x}, {y}")
 
     def sub(self, a, b):
         if not isinstance(a, Val) and not isinstance(b, Val):
             return a - b
         ty, real, x, y = self._two(a, b)
-        if not real and not isinstance(b, Val) and b == 0:
+        if not real and is_plain(b, 0):
             return a
         return self.op(ty, f"fsub {self.flags}{ty} {x}, {y}" if real else f"sub nsw {ty} {x}, {y}")
 
@@ -196,7 +201,7 @@ class Fn:
         ty, real, x, y = self._two(a, b)
         if not real:
             value, n = (a, b) if not isinstance(b, Val) else (b, a)
-            if not isinstance(n, Val) and n in (0, 1):
+            if is_plain(n, 0) or is_plain(n, 1):
                 return value if n else 0
         return self.op(ty, f"fmul {self.flags}{ty} {x}, {y}" if real else f"mul nsw {ty} {x}, {y}")
 
@@ -308,7 +313,7 @@ class Fn:
     # -------------------------------------------------------------------------------------------- memory
     def at(self, p, index, ty: str | None = None) -> Val:
         """The address of element `index`."""
-        if not isinstance(index, Val) and index == 0:
+        if is_plain(index, 0):
             return p
         return self.op("ptr", f"getelementptr inbounds {ty or self.ty}, ptr {p}, i64 {self.text_of(index, 'i64')}")
 

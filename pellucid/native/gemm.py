@@ -45,7 +45,7 @@ class Gemm:
         """The product that stands for those that share code with this one."""
         def one(n: int, low: int, bound: int, high: int) -> int:
             return n if not isinstance(n, SymInt) else low if n <= bound else high
-        return replace(self, m=one(self.m, 64, 192, 1024), n=one(self.n, 64, 192, 1024), k=one(self.k, 256, 384, 1024))
+        return replace(self, m=one(self.m, 64, 192, 1024), n=one(self.n, 64, 192, 1024), k=one(self.k, 1024, 0, 1024))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,8 @@ def choose(g: Gemm, isa: Isa, batch: int = 1, threads: int = 2) -> Tiling:
     width = vectors * lanes
     blocks = max(1, int(ceil(real.k, 384)))
     kc = real.k if blocks == 1 else min(real.k, ceil(ceil(real.k, blocks), lanes) * lanes)
+    if isinstance(real.k, SymInt):
+        kc = SymInt(kc, f"block of {real.k.formula}")        # another argument, though it may be the same number
     mc = max(1, (128 * 1024 * 4 // size // kc) // rows) * rows
     nc = max(1, (512 * 1024 * 4 // size // kc) // width) * width
     panels = ceil(g.n, width)
@@ -129,7 +131,7 @@ class Product:
     def __init__(self, module: Module, name: str, g: Gemm, tiling: Tiling):
         self.module, self.name, self.g, self.t = module, name, g, tiling
         self.size = SIZES[g.ty]
-        self.k_blocks = ceil(g.k, tiling.kc) if g.k else 1
+        self.k_blocks = 2 if isinstance(g.k, SymInt) else ceil(g.k, tiling.kc) if g.k else 1      # one, or any number
         self.row_tail, self.column_tail = g.m % tiling.rows, g.n % tiling.width
         self.by_rows = g.a[1] == 1 or g.a[0] != 1        # packed A keeps its rows (k contiguous)
         # packed tiles of A: rows of kc elements, one cache line apart modulo their length; or kc columns of `rows`

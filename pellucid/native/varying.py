@@ -142,13 +142,21 @@ class Varying:
             if callable(first):
                 first = self.first[kind] = dict(_steps(first()))
             places = self.places.setdefault(kind, {})
+            steps = list(zip([k for k, s in enumerate(plan.steps) if not isinstance(s, HostCall)], _steps(plan)))
+            moving: set[Number] = set()
+            steady: set[Number] = set()
+            for _, (key, now) in steps:
+                if key in first:
+                    varies = places.setdefault(key, set())
+                    varies |= {i for i, (a, b) in enumerate(zip(first[key], now)) if a != b}
+                    for i, n in enumerate(now):
+                        (moving if i in varies else steady).add(n)
             found: dict[int, dict[int, str]] = {}
-            for k, (key, now) in zip([k for k, s in enumerate(plan.steps) if not isinstance(s, HostCall)], _steps(plan)):
-                then = first.setdefault(key, now)           # met for the first time: as it is
-                varies = places.setdefault(key, set())
-                varies |= {i for i, (a, b) in enumerate(zip(then, now)) if a != b}
-                names: dict[tuple, str] = {}
-                marked = {i: names.setdefault((then[i], now[i]), f"n{i}") for i in sorted(varies)}
+            for k, (key, now) in steps:
+                if key not in first:                        # the schedule is another one at this size: what varies elsewhere varies here
+                    first[key], places[key] = now, {i for i, n in enumerate(now) if n in moving and n not in steady}
+                then, names = first[key], {}
+                marked = {i: names.setdefault((then[i], now[i]), f"n{i}") for i in sorted(places[key])}
                 if marked:
                     found[k] = marked
             return found
