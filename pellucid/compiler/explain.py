@@ -171,7 +171,7 @@ def sizes_text(rows: list[dict[str, Any]]) -> list[str]:
     plain = sorted((row for row in rows if row["status"] == "plain"), key=lambda row: -row["plain_calls"])
     if not rows:
         return []
-    out = [f"  sizes vary; compiled for {some(list(compiled))}"]
+    out = [f"  sizes vary; machine code is shared; compiled for {some(list(compiled))}"]
     out += [f"  plain Python for {spelt(row)} ({row['plain_calls']} calls, {row['plain_seconds'] * 1e3:.1f} ms; compiled {row['compiled_when']})"
             for row in plain[:2]]
     if len(plain) > 2:
