@@ -281,7 +281,7 @@ class Product:
                 for j in range(0, height, t.lanes):          # what is stored past the column is overwritten by the next
                     mask = f.mask(height - j)
                     x = f.load(f.p_a, k * g.a[1] + j, mask=mask)
-                    f.store(x, f.p_to, k * t.rows + j, mask if height < t.rows else None)       # parts of a tile lie side by side
+                    f.store(x, f.p_to, k * t.rows + j, mask if isinstance(g.m, SymInt) and height < t.rows else None)     # parts of a tile
         else:
             with f.loop(0, kc) as k:
                 for i in range(height):
