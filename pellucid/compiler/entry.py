@@ -93,11 +93,20 @@ class Entry:
             self._otherwise = len(fixed), check
         return check(args, kwargs) is True
 
+    def _made_now(self) -> list[dict]:
+        """The reports of its programs that came from no cache."""
+        reports = [self.execute.report, *([self.joint.execute.report] if self.joint is not None else [])]
+        return [r for r in reports if r.get("cache") == "none"]
+
     @property
     def price(self) -> float:
         """The seconds it took to make, without machine code, which versions for other sizes share."""
-        reports = [self.execute.report, *([self.joint.execute.report] if self.joint is not None else [])]
-        return self.seconds["all"] - sum(r["seconds"].get("llvm", 0.0) for r in reports if r.get("cache") == "none")
+        return self.seconds["all"] - sum(r["seconds"].get("llvm", 0.0) for r in self._made_now())
+
+    @property
+    def new_objects(self) -> int:
+        """How many objects of machine code were made for it, and not found."""
+        return sum(r.get("objects", 0) - r.get("cached_objects", 0) for r in self._made_now())
 
     def guard(self) -> Any:
         """The guard alone: True where the version fits."""

@@ -167,11 +167,12 @@ def sizes_text(rows: list[dict[str, Any]]) -> list[str]:
     def spelt(row: dict[str, Any]) -> str:
         return " ".join(f"{place} = {n}" for place, n in list(row["sizes"].items())[:3])
 
-    compiled = dict.fromkeys(spelt(row) for row in rows if row["status"] == "compiled")
+    compiled = dict.fromkeys(spelt(row) + (f" ({row['new_objects']} objects of machine code)" if row["new_objects"] else "")
+                             for row in rows if row["status"] == "compiled")
     plain = sorted((row for row in rows if row["status"] == "plain"), key=lambda row: -row["plain_calls"])
     if not rows:
         return []
-    out = [f"  sizes vary; machine code is shared; compiled for {some(list(compiled))}"]
+    out = [f"  sizes vary; compiled for {some(list(compiled))}"]
     out += [f"  plain Python for {spelt(row)} ({row['plain_calls']} calls, {row['plain_seconds'] * 1e3:.1f} ms; compiled {row['compiled_when']})"
             for row in plain[:2]]
     if len(plain) > 2:

@@ -87,14 +87,15 @@ class Sizes:
 
     def told(self, parts: list) -> list[dict[str, Any]]:
         """For people and programs: the dimensions that varied, with what became of each of their sizes. `parts`: versions."""
-        rows = [(dict(e.sizes), None) for e in parts] + [(dict(spread(found)), met) for (_, found), met in tuple(self.met.items())]
-        places = {p for sizes, _ in rows for p in sizes}
-        varying = sorted((p for p in places if len({sizes.get(p) for sizes, _ in rows if p in sizes}) > 1), key=repr)
+        rows = [(dict(e.sizes), None, e.new_objects) for e in parts]
+        rows += [(dict(spread(found)), met, 0) for (_, found), met in tuple(self.met.items())]
+        places = {p for sizes, *_ in rows for p in sizes}
+        varying = sorted((p for p in places if len({sizes.get(p) for sizes, *_ in rows if p in sizes}) > 1), key=repr)
         if not varying:
             return []
         return [{"sizes": {spelt(p): sizes[p] for p in varying if p in sizes}, "status": "compiled" if met is None else "plain",
                  "plain_calls": 0 if met is None else met.calls, "plain_seconds": 0.0 if met is None else met.seconds,
-                 "compiled_when": None if met is None else str(met)} for sizes, met in rows]
+                 "compiled_when": None if met is None else str(met), "new_objects": new} for sizes, met, new in rows]
 
 
 def leaves(x: Any, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:

@@ -130,9 +130,11 @@ def test_versions_share_memory():
 
 
 def test_explain_says_what_is_shared():
-    compiled = pellucid.compile(lambda x: (x.exp() / 3).sum(1))
-    for n in (20, 30):
+    compiled = pellucid.compile(lambda x: (x.exp() / 3).sum(1), dynamic=False)
+    for n in (20, 30, 40):
         compiled(pellucid.ones(n, 50))
     found = pellucid.explain(compiled)(pellucid.ones(20, 50))
     rows = json.loads(found.json())["sizes"]
-    assert [row["status"] for row in rows] == ["compiled"] * 2 and "sizes vary; machine code is shared" in str(found)
+    assert [row["status"] for row in rows] == ["compiled"] * 3
+    assert {row["sizes"]["argument[0][0]"]: row["new_objects"] > 0 for row in rows}[40] is False
+    assert "argument[0][0] = 20 (1 objects of machine code)" in str(found)
