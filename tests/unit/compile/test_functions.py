@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pellucid
+from pellucid.compiler import driver
 from pellucid.tensor.tracing import TraceError
 
 
