@@ -61,6 +61,7 @@ class Stance:
 
 
 LIMIT = 16                          # compiled versions of one function; past it the function runs as it is
+SIZES = 64                          # the same, with those that differ from another one in sizes only
 PATIENCE = 1.0                      # seconds that a trace waits for functions that run as plain Python in other threads
 
 
@@ -149,7 +150,7 @@ class Compiled:
             return undisturbed(self.plainly, args, kwargs)
         entries = self.entries.get(key)
         if entries and Stance.now == "default":
-            met = self.sizes.plainly(key, tuple(entries), args, kwargs, self.numbers.fixed, self._full())
+            met = self.sizes.plainly(key, tuple(entries), args, kwargs, self.numbers.fixed, self._full(True))
             if met is not None:
                 return undisturbed(timed, met, self.plainly, args, kwargs)
         return self._made(key, args, kwargs)
@@ -249,8 +250,9 @@ class Compiled:
             r = call(args, kwargs)
             if r is not MISS:
                 return r
-        if self._full():
-            return self._give_up(f"it was compiled {LIMIT} times for different arguments or states", args, kwargs)
+        sized = any(e.otherwise(args, kwargs, self.numbers.fixed) for e in tuple(self.entries.get(key, ())))
+        if self._full(sized):
+            return self._give_up(f"it was compiled {self.compiles} times for different arguments or states", args, kwargs)
         leaves: list = []
         flatten((args, kwargs), leaves)
         if not PLAIN.issuperset(map(type, leaves)):
@@ -279,6 +281,7 @@ class Compiled:
             if self.fullgraph or "llvmlite" not in str(error):
                 raise
             return self._give_up(str(error), args, kwargs)
+        entry.sized = sized
         self._enter(key, entry)
         try:
             r = entry.call(args, kwargs)
@@ -356,8 +359,10 @@ class Compiled:
         self.entries.setdefault(key, []).insert(0, entry)
         self._calls.setdefault(key, []).insert(0, entry.call)
 
-    def _full(self) -> bool:
-        return sum(map(len, tuple(self.entries.values()))) >= LIMIT
+    def _full(self, sized: bool = False) -> bool:
+        """Whether no further version is to be made; `sized`: one that differs from another in sizes only."""
+        versions = [e for found in tuple(self.entries.values()) for e in found]
+        return len(versions) >= SIZES if sized else sum(not e.sized for e in versions) >= LIMIT
 
     @staticmethod
     def _key() -> tuple:

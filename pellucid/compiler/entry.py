@@ -61,6 +61,7 @@ class Entry:
         self.lines = attempt.lines()
         self.number_paths, self.constant, self.fixed, self.ties, self.met = number_paths, constant, fixed, ties, met or {}
         self.places = {id(t): i for i, t in reversed(list(enumerate(traced_as)))}
+        self.sized = False                          # whether another version was there that differs in sizes only
         self.sizes = sizes_of(*arguments[:2])
         self._otherwise: tuple[int, Any] = -1, None
         self._guard: Any = None
@@ -91,6 +92,21 @@ class Entry:
             check = self.checker([line for k, line in enumerate(lines) if k not in dropped], "True")
             self._otherwise = len(fixed), check
         return check(args, kwargs) is True
+
+    def _made_now(self) -> list[dict]:
+        """The reports of its programs that came from no cache."""
+        reports = [self.execute.report, *([self.joint.execute.report] if self.joint is not None else [])]
+        return [r for r in reports if r.get("cache") == "none"]
+
+    @property
+    def price(self) -> float:
+        """The seconds it took to make, without machine code, which versions for other sizes share."""
+        return self.seconds["all"] - sum(r["seconds"].get("llvm", 0.0) for r in self._made_now())
+
+    @property
+    def new_objects(self) -> int:
+        """How many objects of machine code were made for it, and not found."""
+        return sum(r.get("objects", 0) - r.get("cached_objects", 0) for r in self._made_now())
 
     def guard(self) -> Any:
         """The guard alone: True where the version fits."""

@@ -167,7 +167,8 @@ def sizes_text(rows: list[dict[str, Any]]) -> list[str]:
     def spelt(row: dict[str, Any]) -> str:
         return " ".join(f"{place} = {n}" for place, n in list(row["sizes"].items())[:3])
 
-    compiled = dict.fromkeys(spelt(row) for row in rows if row["status"] == "compiled")
+    compiled = dict.fromkeys(spelt(row) + (f" ({row['new_objects']} objects of machine code)" if row["new_objects"] else "")
+                             for row in rows if row["status"] == "compiled")
     plain = sorted((row for row in rows if row["status"] == "plain"), key=lambda row: -row["plain_calls"])
     if not rows:
         return []

@@ -109,7 +109,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
         drop_gradients(traced)
     if work.live:
         graph, joint = joint_of(compiled, traced, work, extra)
-    constant, options = None, compiled.options
+    constant, options = None, options_of(compiled)
     modules = list(attempt.world.modules.values())
     if compiled.backend == "llvm" and not local.grad and joint is None:
         constant, options = weights(traced, modules, options)
@@ -356,12 +356,17 @@ def joint_of(compiled: Any, traced: Traced, work: Work, extra: int) -> tuple[Gra
     given = iter(gradient_at)
     at = [places[next(given)] if yes else None for yes in work.given]
     specs = [traced.results[k].spec for k in work.live]
-    joint = Joint(work.wrt, work.live, extra, sources, backends.build(backward, compiled.backend, compiled.options), at,
+    joint = Joint(work.wrt, work.live, extra, sources, backends.build(backward, compiled.backend, options_of(compiled)), at,
                   [(s.shape, s.dtype.np) for s in specs])
     joint.graph = backward
     joint.numbers = frozenset(k for k, i in enumerate(traced.inputs) if i.role == "scalar")
     traced.inputs = [i for i in traced.inputs if i.role != "tangent"]
     return forward, joint
+
+
+def options_of(compiled: Any) -> dict[str, Any]:
+    """What the backend is told about a function: the user's options, and what varied in its programs so far."""
+    return compiled.options if compiled.backend != "llvm" else {**compiled.options, "varying": compiled.sizes.code}
 
 
 def weights(traced: Traced, modules: list[Module], options: dict[str, Any]) -> tuple[Constant | None, dict[str, Any]]:

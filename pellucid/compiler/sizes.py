@@ -1,9 +1,10 @@
 """Sizes that vary: which ones are compiled, and which run as plain Python until compiling them would pay.
 
 In: calls that no version fits. Out: whether only sizes of tensors among the arguments (and integers that a trace needed as sizes) are
-otherwise, and whether this call is to be compiled. Native code is made for one set of sizes; so the first two sizes of a dimension are
-compiled, and any other one once running it as plain Python has taken longer than compiling the earlier version did (ski rental: at most
-twice what the better choice would have cost). What stays true: either way the results are the function's own; what is kept is bounded.
+otherwise, and whether this call is to be compiled. A program is made for one set of sizes; so the first two sizes of a dimension are
+compiled, and any other one once running it as plain Python has taken longer than making a program does (ski rental: at most twice what
+the better choice would have cost). Its machine code need not be made again: what differed between the first two sizes is an argument
+there (native/varying.py), so that only capture and planning are to be paid. What stays true: either way the results are the function's own; what is kept is bounded.
 """
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..core.config import config
 from ..core.errors import fail
+from ..native.varying import Varying
 from ..tensor import Tensor
 
 __all__: list[str] = []
@@ -50,6 +52,7 @@ class Sizes:
         self.dynamic = dynamic
         self.marks: dict[tuple, bool] = {}              # of mark_dynamic and mark_static
         self.met: dict[tuple, Met] = {}                 # by modes and sizes
+        self.code = Varying()                           # what varied in its programs: arguments of the code, from the second size on
 
     def plainly(self, key: tuple, entries: list, args: tuple, kwargs: dict, fixed: set, full: bool) -> Met | None:
         """For a call in the modes `key` that none of `entries` fits: None if it is to be compiled, else where its time is to be noted.
@@ -64,7 +67,7 @@ class Sizes:
                 return None
             if len(self.met) >= KEPT:
                 self.met.pop(next(iter(self.met)), None)
-            met = self.met[at] = Met(alike[0].seconds["all"])
+            met = self.met[at] = Met(min(e.price for e in alike))
         elif met.pays and not full:
             self.met.pop(at, None)
             return None
@@ -84,14 +87,15 @@ class Sizes:
 
     def told(self, parts: list) -> list[dict[str, Any]]:
         """For people and programs: the dimensions that varied, with what became of each of their sizes. `parts`: versions."""
-        rows = [(dict(e.sizes), None) for e in parts] + [(dict(spread(found)), met) for (_, found), met in tuple(self.met.items())]
-        places = {p for sizes, _ in rows for p in sizes}
-        varying = sorted((p for p in places if len({sizes.get(p) for sizes, _ in rows if p in sizes}) > 1), key=repr)
+        rows = [(dict(e.sizes), None, e.new_objects) for e in parts]
+        rows += [(dict(spread(found)), met, 0) for (_, found), met in tuple(self.met.items())]
+        places = {p for sizes, *_ in rows for p in sizes}
+        varying = sorted((p for p in places if len({sizes.get(p) for sizes, *_ in rows if p in sizes}) > 1), key=repr)
         if not varying:
             return []
         return [{"sizes": {spelt(p): sizes[p] for p in varying if p in sizes}, "status": "compiled" if met is None else "plain",
                  "plain_calls": 0 if met is None else met.calls, "plain_seconds": 0.0 if met is None else met.seconds,
-                 "compiled_when": None if met is None else str(met)} for sizes, met in rows]
+                 "compiled_when": None if met is None else str(met), "new_objects": new} for sizes, met, new in rows]
 
 
 def leaves(x: Any, path: tuple = ()) -> Iterator[tuple[tuple, Any]]:

@@ -13,6 +13,7 @@ from ..kernel.build import identity
 from ..kernel.ir import MATH, Accum, AccumStore, Apply, Buf, Const, If, Index, Let, Load, Local, Loop, Size, Stmt, Store, Var
 from ..kernel.walk import expressions, parts, statements
 from .numeric import LOW
+from .symbolic import SymInt
 
 LONG = 32           # additions in a row that float32 can take; longer sums go to float64
 AHEAD, ROW = 2 << 20, 1 << 10       # bytes of an input, and of a row, from which on the next row is fetched in time
@@ -36,7 +37,8 @@ def written(body: Sequence[Stmt]) -> set[str]:
 
 
 def trips(body: Sequence[Stmt], var: str, lanes: int) -> float:
-    """How often `var` is accumulated to, at most, per lane; infinite if that depends on run-time sizes."""
+    """How often `var` is accumulated to, at most, per lane; infinite if that depends on run-time sizes, or over rows that threads share:
+    batches of all sizes are added up alike."""
     total = 0.0
     for s in body:
         if isinstance(s, Accum) and s.var == var:
@@ -47,7 +49,8 @@ def trips(body: Sequence[Stmt], var: str, lanes: int) -> float:
             inner = trips(s.body, var, lanes)
             if inner:
                 n = s.axis.extent
-                total += inner * (float("inf") if isinstance(n, str) else -(-n // (lanes if s.axis.vec else 1)))
+                rows = s.axis.kind == "par" and not s.axis.vec
+                total += inner * (float("inf") if isinstance(n, str) or rows else -(-n // (lanes if s.axis.vec else 1)))
     return total
 
 
@@ -112,7 +115,7 @@ def lane_count(loop: Loop, bufs: Mapping[str, Buf], bits: int) -> int:
     size = min(floats) if floats else whole.pop() if len(whole) == 1 else 4 if whole else 1
     lanes = bits // 8 // size
     n = loop.axis.extent
-    if isinstance(n, int):
+    if isinstance(n, int) and not isinstance(n, SymInt):
         if n == 1:
             return 1
         while lanes > 2 and lanes >= 2 * n:

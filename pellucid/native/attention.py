@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 from ..core import dtype as dt
 from . import vmath
-from .backend import Extern, extern
-from .emit import SIZES, Fn, Isa, Module, Val
+from .backend import Extern, extern, symbolic
+from .emit import EXTERN_PARAMS, SIZES, Fn, Isa, Module, Val
 from .gemm import REAL, accumulate, ceil, transpose
 from .products import batch_strides, fold_batch
 
@@ -371,11 +371,11 @@ def attention_extern(call, isa: Isa, symbol: str) -> Extern | None:
     s = describe(q, k, v, mask, call.attrs, isa)
     if s is None or call.post or 0 in out.shape or out.strides[-1] != 1 or not lse.contiguous or REAL.get(lse.dtype) != s.ty:
         return None
-    module = Module(isa)
+    module = Module(isa, symbolic(call))
     forward = Forward(module, f"{symbol}_tile", s, out.strides[-2])
     operands = [x for x in (q, k, v, mask, out, lse) if x is not None]
     batch = fold_batch(batch_strides(operands, len(out.shape) - 2, out.shape[:-2], ()))
-    f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
+    f = Fn(module, symbol, EXTERN_PARAMS, s.ty)
     views = [f.load(f.p_views, i, "ptr") for i in range(len(operands))]
 
     current = f.var(-1)
@@ -392,7 +392,7 @@ def attention_extern(call, isa: Isa, symbol: str) -> Extern | None:
     heads(f, batch, forward.tiles, elements(operands), views, tile)
     f.end()
     count = math.prod(out.shape[:-2])
-    return Extern(module.text, symbol, scratch=forward.used * forward.size, flops=s.flops(2) * count,
+    return Extern(module.text, symbol, sizes=module.sizes, scratch=forward.used * forward.size, flops=s.flops(2) * count,
                   parallel=s.flops(2) * count > 200_000, invariant=True)
 
 
@@ -537,7 +537,7 @@ def attention_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
         return None
     if lse.strides[-2] != 1 and lse.shape[-2] > 1 or any(out.strides[-1] != 1 for out in call.outs):
         return None
-    module = Module(isa)
+    module = Module(isa, symbolic(call))
     rest = iter(call.outs)
     outs = [next(rest) if need else None for need in needs[:3]]
     strides = tuple(out.strides[-2] if out is not None else 0 for out in outs)
@@ -546,7 +546,7 @@ def attention_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     operands = [x for x in slots if x is not None]
     lead = g.shape[:-2]
     batch = fold_batch(batch_strides(operands, len(lead), lead, ()))
-    f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
+    f = Fn(module, symbol, EXTERN_PARAMS, s.ty)
     views = [f.load(f.p_views, i, "ptr") for i in range(len(operands))]
 
     def head(_, unit, found):
@@ -556,5 +556,5 @@ def attention_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     f.end()
     count = math.prod(lead)
     flops = (2 * s.flops(2) + s.flops(1)) * count
-    return Extern(module.text, symbol, scratch=backward.used * backward.size, flops=flops, parallel=count > 1 and flops > 200_000,
-                  invariant=True)
+    return Extern(module.text, symbol, sizes=module.sizes, scratch=backward.used * backward.size, flops=flops,
+                  parallel=count > 1 and flops > 200_000, invariant=True)

@@ -11,7 +11,7 @@ Externs. `EXTERN[operator name]` is a list of emitters, tried in order; the firs
 one extern serves all calls that differ in buffers and offsets only. `Extern.ir` is a self-contained LLVM module as text
 (with its own `declare`s; no target lines needed) that defines one function and may define more, all of them `internal`:
 
-    define void @SYMBOL(ptr %views, i64 %tid, i64 %nth, ptr %scratch, ptr %shared)
+    define void @SYMBOL(ptr %views, i64 %tid, i64 %nth, ptr %scratch, ptr %shared, ptr %sizes)
 
 - `views`: an array of pointers to the first element of each operand that is a View, in order (numbers and None have no
   place), then of each out, then of each post-step's operand. Offsets are already applied. Element types and strides are
@@ -20,6 +20,8 @@ one extern serves all calls that differ in buffers and offsets only. `Extern.ir`
   so that results are the same from run to run. `nth` is 1 unless `Extern.parallel` (and on machines without threads).
 - `scratch`: `Extern.scratch` bytes of the thread's own, `shared`: `Extern.shared` bytes for all threads, both 64-byte
   aligned, uninitialised, null if 0 bytes were asked for.
+- `sizes`: `Extern.sizes` as 64-bit words. An int of the call may be a SymInt, which becomes such a word where it is written by a
+  `Module(isa, symbolic(call))`; written otherwise it is a number like any other, and each size has code of its own.
 - Threads meet at `call void @pl_barrier(i64 %nth)` (`declare void @pl_barrier(i64)`): all of them must call it the same
   number of times. There is none at the end: the caller has one.
 - It must not call back into Python, and must not raise; `memcpy`, `memset`, `memmove` are there. LLVM intrinsics are fine
@@ -36,6 +38,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from .symbolic import SymInt
+
 if TYPE_CHECKING:
     from ..kernel.plan import LibCall, Plan
 
@@ -51,11 +55,18 @@ class Extern:
     shared: int = 0             # bytes for all threads together
     flops: int = 0              # operations of one call, for the report
     invariant: bool = False     # the same bits for any number of threads
+    sizes: tuple[int, ...] = () # numbers that the code reads at run time
 
 
 Emitter = Callable[["LibCall", Any, str], "Extern | None"]
 EXTERN: dict[str, list[Emitter]] = {}
 FIRST: dict[str, list[Emitter]] = {}            # asked before the library
+
+
+def symbolic(call: LibCall) -> bool:
+    """Whether sizes of a call are passed at run time."""
+    views = [*call.operands, *call.outs, *[p.operand for p in call.post]]
+    return any(isinstance(n, SymInt) for v in views if hasattr(v, "strides") for n in (*v.shape, *v.strides))
 
 
 def extern(*names: str, before_library: bool = False) -> Callable[[Emitter], Emitter]:

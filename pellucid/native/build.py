@@ -40,8 +40,9 @@ from ..ops.op import Op
 from . import attention, convolution, onednn, onednn_ops, products, program, recurrent, threads
 from .backend import EXTERN, FIRST, emit_extern
 from .cache import disk, key
-from .execute import Executable
+from .execute import Executable, Workspace
 from .isa import Isa, host_isa
+from .varying import Varying
 
 _ = attention, convolution, products, recurrent      # imported because they register externs
 
@@ -129,7 +130,7 @@ def make_plan(graph: Graph, options: Mapping[str, Any] = {}) -> Plan:
 def compile_graph(graph: Graph, backend: str = "llvm", options: Mapping[str, Any] | None = None) -> Executable | PythonExecutable:
     """Compile a graph. Options: `verify` (check after each pass), `passes`, `schedule` (kernel.roots.Options), `isa`, `cache`
     (False: neither look nor keep), `constant` (numbers of inputs whose contents stay the same until `exe.refresh()`: weights are
-    laid out once for them). Raises ValueError for a backend that is not "llvm" or "python"."""
+    laid out once for them), `varying` (the Varying of a function that is compiled for several sizes). Raises ValueError for a backend that is not "llvm" or "python"."""
     options = options or {}
     if backend == "python":
         return PythonExecutable(make_plan(graph, options), graph)
@@ -138,26 +139,42 @@ def compile_graph(graph: Graph, backend: str = "llvm", options: Mapping[str, Any
     began = time.perf_counter()
     isa = options.get("isa") or host_isa()
     name = "" if options.get("cache") is False or listening() or "passes" in options else graph_key(graph, options, isa)
-    remembered = _memory.get(name) if name else None
-    if remembered is not None:
-        made, consts = remembered
-        exe = Executable(made.program, made.code, consts, {**made.report, "cache": "memory"})
-    else:
-        exe = _from_disk(name, graph) if name else None
-        if exe is None:
-            exe = _compiled(graph, options, isa, name)
-        if name:
-            _memory.put(name, (Made(exe), exe.consts))
+    varying = options.get("varying")
+    later = varying is not None and varying.met(graph)
+    exe = _remembered(name, graph, varying)
+    if exe is None and later:                       # code that takes its sizes as arguments is another program
+        name = name and name + "-sizes"
+        exe = _remembered(name, graph, varying)
+    if exe is None:
+        exe = _compiled(graph, options, isa, name, varying)
+    if name:
+        _memory.put(name, (Made(exe), exe.consts))
     exe.make_plan, exe.graph = lambda: make_plan(graph, options), graph
+    if varying is not None:
+        varying.begin(graph, exe.make_plan)
     exe.report["seconds"] = {**exe.report["seconds"], "total": time.perf_counter() - began}
     return exe
 
 
-def _compiled(graph: Graph, options: Mapping[str, Any], isa: Isa, name: str) -> Executable:
+def _remembered(name: str, graph: Graph, varying: Varying | None) -> Executable | None:
+    """What was made under a name, by this process or another."""
+    found = _memory.get(name) if name else None
+    if found is not None:
+        made, consts = found
+        return Executable(made.program, made.code, consts, {**made.report, "cache": "memory"}, workspace=workspace_of(varying))
+    return _from_disk(name, graph, varying) if name else None
+
+
+def workspace_of(varying: Varying | None) -> Workspace | None:
+    return None if varying is None else varying.workspace
+
+
+def _compiled(graph: Graph, options: Mapping[str, Any], isa: Isa, name: str, varying: Varying | None) -> Executable:
     plan = make_plan(graph, options)
-    made, objects, seconds, primitives = program.compile_plan(plan, isa, options.get("constant", ()))
+    marks = varying.marks(graph, plan) if varying is not None else {}
+    made, objects, seconds, primitives = program.compile_plan(plan, isa, options.get("constant", ()), marks)
     consts = list(plan.graph.consts.values())
-    exe = program.load(made, objects, consts, {**plan.seconds, **seconds}, primitives)
+    exe = program.load(made, objects, consts, {**plan.seconds, **seconds}, primitives, workspace_of(varying))
     exe.report["cache"] = "none"
     if name and name.startswith("program-"):
         data = blob(made, objects, consts, list(graph.consts.values()))
@@ -166,14 +183,14 @@ def _compiled(graph: Graph, options: Mapping[str, Any], isa: Isa, name: str) -> 
     return exe
 
 
-def _from_disk(name: str, graph: Graph) -> Executable | None:
+def _from_disk(name: str, graph: Graph, varying: Varying | None) -> Executable | None:
     data = disk().get(name) if name.startswith("program-") else None
     if data is None:
         return None
     began = time.perf_counter()
     try:
         made, objects, consts = unblob(data, list(graph.consts.values()))
-        exe = program.load(made, objects, consts, {"read": time.perf_counter() - began})
+        exe = program.load(made, objects, consts, {"read": time.perf_counter() - began}, workspace=workspace_of(varying))
     except (RuntimeError, ValueError, KeyError, TypeError):      # made by something that is not here any more
         disk().remove(name)
         return None

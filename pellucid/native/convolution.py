@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from ..core import dtype as dt
 from ..graph.ir import Node, Value
 from ..kernel.plan import View
-from .backend import Extern, extern
-from .emit import Fn, Isa, Module, Val
+from .backend import Extern, extern, symbolic
+from .emit import EXTERN_PARAMS, Fn, Isa, Module, Val
 from .gemm import accumulate, barrier, share_of, transpose
 
 ROWS = 8                            # images, or output channels, in a tile
@@ -92,7 +92,7 @@ def small_convolution(call, isa: Isa, symbol: str) -> Extern | None:
     s = shape_of(call, isa)
     if s is None:
         return None
-    module = Module(isa)
+    module = Module(isa, symbolic(call))
     write = {"conv_nhwc": Forward, "conv_nhwc_input": Backward, "conv_nhwc_weight": Weight}[call.name]
     return write(module, symbol, s).extern()
 
@@ -102,7 +102,7 @@ class Writer:
 
     def __init__(self, module: Module, symbol: str, s: Shape):
         self.module, self.symbol, self.s = module, symbol, s
-        self.f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared")
+        self.f = Fn(module, symbol, EXTERN_PARAMS)
         self.lanes = self.f.lanes
         self.width = BEST * self.lanes
         self.views = [self.f.load(self.f.p_views, i, "ptr") for i in range(3)]
@@ -136,7 +136,7 @@ class Writer:
 
     def finished(self, scratch: int, shared: int) -> Extern:
         self.f.end()
-        return Extern(self.module.text, self.symbol, scratch=4 * scratch, shared=4 * shared, flops=self.s.flops)
+        return Extern(self.module.text, self.symbol, sizes=self.module.sizes, scratch=4 * scratch, shared=4 * shared, flops=self.s.flops)
 
     def gathered(self, source: Val, to: Val, step: int) -> None:
         """16 channels by all taps, as they lie in a weight, to one vector per tap, `step` apart. (An odd number of taps puts

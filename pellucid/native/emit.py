@@ -2,7 +2,8 @@
 
 In: an `Isa` (vector bits and registers) and a float type. Out: `Module`, the text of functions and the declarations they
 need. Hand-scheduled code (products of matrices, attention, recurrent layers, random words) is written with it; loop IR
-has its own emitter. An index may be a Python int wherever it may be a run-time value: constants fold as they are written.
+has its own emitter. An index may be a Python int wherever it may be a run-time value: constants fold as they are written, and a
+`SymInt` becomes an argument (symbolic.py).
 Registers that change are `Var`s: stack slots that LLVM's first pass turns into registers.
 """
 from __future__ import annotations
@@ -11,6 +12,10 @@ import struct
 from contextlib import contextmanager
 
 from .isa import SIZES, Isa
+from .symbolic import SymInt, Symbols
+
+# How an extern's function is called (backend.py).
+EXTERN_PARAMS = "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared, ptr sizes"
 
 
 class Val(str):
@@ -51,6 +56,11 @@ class Var:
         self.fn.put(f"store {self.ty} {self.fn.text_of(value, self.ty)}, ptr {self.slot}")
 
 
+def is_plain(x, n: int) -> bool:
+    """Whether `x` is the number `n` for all sizes."""
+    return not isinstance(x, (Val, SymInt)) and x == n
+
+
 def scalar_of(ty: str) -> str:
     """The element type of a vector type."""
     return ty[ty.index("x ") + 2:-1] if ty[0] == "<" else ty
@@ -80,16 +90,23 @@ def suffix(ty: str) -> str:
 
 
 class Module:
-    """Functions, and what they declare. `text` is a whole module; `functions` and `declares` are for joining with others."""
+    """Functions, and what they declare. `text` is a whole module; `functions` and `declares` are for joining with others. With
+    `symbolic`, SymInts may be written: every internal function gets the table of sizes as its last argument."""
 
-    def __init__(self, isa: Isa):
-        self.isa = isa
+    def __init__(self, isa: Isa, symbolic: bool = False):
+        self.isa, self.symbolic = isa, symbolic
+        self.symbols = Symbols()
         self.functions: list[str] = []
         self.declares: dict[str, None] = {}
         self.attributes = f'attributes #7 = {{ nounwind "prefer-vector-width"="{isa.bits}" "min-legal-vector-width"="{isa.bits}" }}'
 
     def declare(self, line: str) -> None:
         self.declares[line] = None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """What the argument `sizes` of its functions must point to."""
+        return tuple(self.symbols.words)
 
     @property
     def text(self) -> str:
@@ -108,6 +125,8 @@ class Fn:
         self.slots: list[str] = []
         self.count = 0
         self.block = "entry"
+        if internal and module.symbolic:
+            params += ", ptr sizes"
         self.params = [p.rsplit(" ", 1) for p in params.split(", ")]
         for kind, param in self.params:
             setattr(self, "p_" + param, self.val("%" + param, kind.split(" ")[0]))
@@ -138,15 +157,21 @@ class Fn:
         """A value or a number as an operand of type `ty`; numbers fill vectors."""
         if isinstance(value, Val):
             return value
+        if isinstance(value, SymInt) and ty == "i64" and self.module.symbolic:
+            return self.module.symbols.name(value)
         one = number(value, scalar_of(ty))
         return f"splat ({scalar_of(ty)} {one})" if ty[0] == "<" else one
+
+    def run_time(self, n) -> Val:
+        """A size as a value: what is decided by it is decided when the code runs."""
+        return n if isinstance(n, Val) else self.val(self.text_of(n, "i64"), "i64")
 
     def end(self) -> None:
         """Finish the function: it joins the module."""
         head = "define internal void" if self.internal else "define void"
         params = ", ".join(f"{kind} %{name}" for kind, name in self.params)
-        self.module.functions.append("\n".join([f"{head} @{self.name}({params}) #7 {{", "entry:", *self.slots, *self.lines,
-                                                "  ret void", "}"]))
+        self.module.functions.append("\n".join([f"{head} @{self.name}({params}) #7 {{", "entry:", *self.slots,
+                                                *self.module.symbols.loads(self.lines), *self.lines, "  ret void", "}"]))
 
     # -------------------------------------------------------------------------------------------- numbers
     def _two(self, a, b):
@@ -158,15 +183,15 @@ class Fn:
         if not isinstance(a, Val) and not isinstance(b, Val):
             return a + b
         ty, real, x, y = self._two(a, b)
-        if not real and (b == 0 if not isinstance(b, Val) else a == 0 if not isinstance(a, Val) else False):
-            return a if not isinstance(b, Val) else b
+        if not real and (is_plain(b, 0) or is_plain(a, 0)):
+            return a if is_plain(b, 0) else b
         return self.op(ty, f"fadd {self.flags}{ty} {x}, {y}" if real else f"add nsw {ty} {x}, {y}")
 
     def sub(self, a, b):
         if not isinstance(a, Val) and not isinstance(b, Val):
             return a - b
         ty, real, x, y = self._two(a, b)
-        if not real and not isinstance(b, Val) and b == 0:
+        if not real and is_plain(b, 0):
             return a
         return self.op(ty, f"fsub {self.flags}{ty} {x}, {y}" if real else f"sub nsw {ty} {x}, {y}")
 
@@ -176,7 +201,7 @@ class Fn:
         ty, real, x, y = self._two(a, b)
         if not real:
             value, n = (a, b) if not isinstance(b, Val) else (b, a)
-            if not isinstance(n, Val) and n in (0, 1):
+            if is_plain(n, 0) or is_plain(n, 1):
                 return value if n else 0
         return self.op(ty, f"fmul {self.flags}{ty} {x}, {y}" if real else f"mul nsw {ty} {x}, {y}")
 
@@ -288,9 +313,9 @@ class Fn:
     # -------------------------------------------------------------------------------------------- memory
     def at(self, p, index, ty: str | None = None) -> Val:
         """The address of element `index`."""
-        if not isinstance(index, Val) and index == 0:
+        if is_plain(index, 0):
             return p
-        return self.op("ptr", f"getelementptr inbounds {ty or self.ty}, ptr {p}, i64 {index}")
+        return self.op("ptr", f"getelementptr inbounds {ty or self.ty}, ptr {p}, i64 {self.text_of(index, 'i64')}")
 
     def load(self, p, index=0, ty: str | None = None, mask: Val | None = None) -> Val:
         """A vector (or what `ty` says) at element `index`; zero where the mask is off."""
@@ -362,6 +387,7 @@ class Fn:
     @contextmanager
     def loop(self, lo, hi, step=1):
         """`for i in range(lo, hi, step)`, with step > 0."""
+        lo, hi, step = (self.text_of(n, "i64") for n in (lo, hi, step))
         head, body, out = self.fresh("head"), self.fresh("body"), self.fresh("out")
         before, at, i = self.block, self.fresh("%i"), self.fresh("%n")
         self.put(f"br label %{head}")
@@ -400,4 +426,5 @@ class Fn:
 
     def invoke(self, name: str, *args) -> None:
         """Call a function of this module; numbers are passed as i64."""
-        self.put(f"call void @{name}({', '.join(f'{a.ty} {a}' if isinstance(a, Val) else f'i64 {a}' for a in args)})")
+        given = [f"{a.ty} {a}" if isinstance(a, Val) else f"i64 {self.text_of(a, 'i64')}" for a in args]
+        self.put(f"call void @{name}({', '.join([*given, 'ptr %sizes'] if self.module.symbolic else given)})")

@@ -379,7 +379,8 @@ def _step(m: Module) -> None:
             f.put(f"call void {function}(ptr {bufs}, ptr {sizes}, i64 {lo}, i64 {hi}, ptr {first}, "
                   f"i64 {_word(f, s, Step.PARTS)}, i64 {stride})")
         with f.when(f.compare("eq", kind, EXTERN)):
-            f.put(f"call void {function}(ptr {bufs}, i64 {tid}, i64 {nth}, ptr {scratch}, ptr {_ptr(f, s, Step.SHARED)})")
+            f.put(f"call void {function}(ptr {bufs}, i64 {tid}, i64 {nth}, ptr {scratch}, "
+                  f"ptr {_ptr(f, s, Step.SHARED)}, ptr {sizes})")
     f.end()
 
 

@@ -113,14 +113,32 @@ def the_engine() -> Engine:
 
 
 # ---------------------------------------------------------------------------------------------------- an instance
+class Workspace:
+    """Memory for what does not outlive a call, shared by programs that run one at a time (under `guard`): the versions of a function.
+    A block grows to twice its size; programs that were bound to the smaller one keep it."""
+
+    def __init__(self):
+        self.guard = threads.Guard()
+        self.blocks: dict[str, np.ndarray] = {}
+
+    def take(self, use: str, nbytes: int) -> np.ndarray:
+        """Memory for one of a program's uses."""
+        block = self.blocks.get(use)
+        if block is None or block.nbytes < nbytes:
+            block = self.blocks[use] = aligned(nbytes if block is None else max(nbytes, 2 * block.nbytes))
+        return block[:nbytes]
+
+
 class Instance:
     """A program bound to a number of threads."""
 
-    def __init__(self, program, code: jit.Code, consts: Sequence[np.ndarray], nth: int, primitives: dict = {}):
+    def __init__(self, program, code: jit.Code, consts: Sequence[np.ndarray], nth: int, primitives: dict = {},
+                 workspace: Workspace | None = None):
         self.program, self.threads, self.ready = program, nth, primitives
+        self.workspace = workspace or Workspace()
         self.kept: list = [code]
         try:
-            self.arena = aligned(program.arena)
+            self.arena = self.workspace.take("arena", program.arena)
         except MemoryError:
             raise MemoryError(f"{program.name} needs {program.arena:,} bytes for intermediate results, which this machine does not "
                               "have free; use smaller batches") from None
@@ -173,13 +191,14 @@ class Instance:
         shared = max((s.get("shared", 0) for s in native), default=0)
         partial = max((s["partial"] for s in native if s["kind"] != "extern"), default=0)
         scratch, partial = (n + 63 & ~63 for n in (scratch, partial))
-        scratch_base, shared_base, partial_base = (self._keep(aligned(n)) if n else 0 for n in (scratch * nth, shared, partial * nth))
+        scratch_base, shared_base, partial_base = (self._keep(self.workspace.take(use, n)) if n else 0 for use, n in (
+            ("scratch", scratch * nth), ("shared", shared), ("partial", partial * nth)))
         library = onednn.library() if any(s["kind"] == "library" for s in steps) else None
         if library is not None:
             threads.tell_library(nth)
         primitives = [self._primitive(i, s) if s["kind"] == "library" else None for i, s in enumerate(steps)]
         inner = max((p.scratch for p in primitives if p is not None), default=0)
-        inner_base = self._keep(aligned(inner)) if inner else 0
+        inner_base = self._keep(self.workspace.take("inner", inner)) if inner else 0
         self.stream = onednn.stream() if library is not None else None
         table = np.zeros((len(steps) + 1, Step.SIZE), np.int64)
         for row, s, p in zip(table, steps, primitives):
@@ -194,11 +213,11 @@ class Instance:
             row[Step.BUFS] = self._table(s["buffers"])
             row[Step.SPLIT], row[Step.OWNER], row[Step.BARRIER] = s["split"], s["owner"] % nth, s["barrier"]
             row[Step.SCRATCH], row[Step.SCRATCH_STRIDE] = (scratch_base, scratch) if s["scratch"] else (0, 0)
+            row[Step.SIZES] = self._words(s["sizes"])
             if s["kind"] == "extern":
                 row[Step.SHARED] = shared_base if s["shared"] else 0
                 row[Step.EXTENT], row[Step.ALIGN] = 1, 1
                 continue
-            row[Step.SIZES] = self._words(s["sizes"])
             row[Step.EXTENT], row[Step.ALIGN] = s["extent"], max(s["grain"], 1)
             row[Step.PARTIAL], row[Step.PARTIAL_STRIDE] = (partial_base, partial) if s["partial"] else (0, 0)
             row[Step.PARTS] = nth if s["parts"] else 1
@@ -303,15 +322,16 @@ class BeingTraced(RuntimeError):
 
 
 class Executable:
-    """A compiled plan: `exe(arrays)` gives the outputs. `report` says what it consists of and what making it took."""
+    """A compiled plan: `exe(arrays)` gives the outputs. `report` says what it consists of and what making it took. `workspace`: memory
+    to share with other programs, unless that could keep one waiting for itself (what runs under Python's lock, or runs Python)."""
 
-    def __init__(self, program, code: jit.Code, consts: Sequence[np.ndarray], report: dict, primitives: dict = {}):
+    def __init__(self, program, code: jit.Code, consts: Sequence[np.ndarray], report: dict, primitives: dict = {},
+                 workspace: Workspace | None = None):
         self.program, self.report = program, report
         self.code, self.consts = code, consts
         self.make_plan: Callable[[], Plan] | None = None
         self.graph: Graph | None = None             # what it does, to tell errors as eager does
         self._plan: Plan | None = None
-        self._guard = threads.Guard()
         self.engine = the_engine()
         self._direct = readable_layout()
         self._instances: dict[int, Instance] = {}
@@ -322,6 +342,9 @@ class Executable:
         quick = self._one and self._direct and sum(s.get("ns", 0) for s in program.steps) < QUICK_NS
         self._quick = quick and not program.checks and not any(s["kind"] == "library" or s.get("split") or s["region"][1] for s in program.steps)
         self._spare: Instance | None = None
+        apart = workspace is None or self._quick or any(s["kind"] == "host" for s in program.steps)
+        self._workspace = Workspace() if apart else workspace
+        self._guard = self._workspace.guard
         self.instance = self._bound(primitives)
 
     def _bound(self, primitives: dict = {}) -> Instance:
@@ -330,7 +353,7 @@ class Executable:
         found = self._instances.get(n)
         if found is None:
             self._instances.clear()             # an arena for each number of threads would only lie there
-            found = self._instances[n] = Instance(self.program, self.code, self.consts, n, primitives)
+            found = self._instances[n] = Instance(self.program, self.code, self.consts, n, primitives, self._workspace)
         self.instance = found
         self._wanted = config.threads
         self._forks = threads.forks()

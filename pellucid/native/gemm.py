@@ -7,15 +7,17 @@ result by one thread; `run_product` splits it over threads.
 How it works (Goto and van de Geijn, 2008): a tile of C, as many rows and vectors as registers hold, is summed over a block
 of K at a time. Blocks of B are copied into panels one tile wide, blocks of A into tiles, where the copy pays: then
 whatever the strides were, the innermost loop reads memory in order. Everything is unrolled for the sizes at hand, the last
-tiles too; sums run in the order of K, whatever the thread count.
+tiles too; sums run in the order of K, whatever the thread count. Rows that are a SymInt end in tiles of 8, 4, 2 and 1 rows.
 """
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core import dtype as dt
 from .emit import SIZES, Fn, Isa, Module
+from .symbolic import SymInt
 
+FEW = 8                         # rows from which on code may serve any number of them
 REAL = {dt.float32: "float", dt.float64: "double"}
 
 
@@ -38,6 +40,12 @@ class Gemm:
     @property
     def flops(self) -> int:
         return 2 * self.m * self.n * self.k
+
+    def typical(self) -> Gemm:
+        """The product that stands for those that share code with this one."""
+        def one(n: int, low: int, bound: int, high: int) -> int:
+            return n if not isinstance(n, SymInt) else low if n <= bound else high
+        return replace(self, m=one(self.m, 64, 192, 1024), n=one(self.n, 64, 192, 1024), k=one(self.k, 1024, 0, 1024))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +89,14 @@ def choose(g: Gemm, isa: Isa, batch: int = 1, threads: int = 2) -> Tiling:
     lanes = isa.lanes(g.ty)
     size = SIZES[g.ty]
     best = None
+    real, g = g, g.typical()
+    any_rows = isinstance(real.m, SymInt)           # these end in tiles of powers of two, and threads may split either way
     for vectors in (1, 2, 3, 4) if isa.registers == 32 else (1, 2, 3):
         limit = min((isa.registers - 2 - vectors) // vectors, 24)
         for rows in range(min(limit, g.m), max(0, min(limit, g.m) // 2 - 1), -1):
-            for along_n in (True, False):
+            if any_rows and rows & (rows - 1):
+                continue
+            for along_n in (False,) if any_rows else (True, False):
                 share = threads if batch == 1 else 1
                 tall = spans(g.m, rows, 1 if along_n else share)
                 wide = spans(g.n, vectors * lanes, share if along_n else 1)
@@ -99,8 +111,10 @@ def choose(g: Gemm, isa: Isa, batch: int = 1, threads: int = 2) -> Tiling:
                     best = cost, rows, vectors, along_n
     _, rows, vectors, along_n = best
     width = vectors * lanes
-    blocks = max(1, ceil(g.k, 384))
-    kc = g.k if blocks == 1 else min(g.k, ceil(ceil(g.k, blocks), lanes) * lanes)
+    blocks = max(1, int(ceil(real.k, 384)))
+    kc = real.k if blocks == 1 else min(real.k, ceil(ceil(real.k, blocks), lanes) * lanes)
+    if isinstance(real.k, SymInt):
+        kc = SymInt(kc, f"block of {real.k.formula}")        # another argument, though it may be the same number
     mc = max(1, (128 * 1024 * 4 // size // kc) // rows) * rows
     nc = max(1, (512 * 1024 * 4 // size // kc) // width) * width
     panels = ceil(g.n, width)
@@ -117,11 +131,12 @@ class Product:
     def __init__(self, module: Module, name: str, g: Gemm, tiling: Tiling):
         self.module, self.name, self.g, self.t = module, name, g, tiling
         self.size = SIZES[g.ty]
-        self.k_blocks = ceil(g.k, tiling.kc) if g.k else 1
+        self.k_blocks = 2 if isinstance(g.k, SymInt) else ceil(g.k, tiling.kc) if g.k else 1      # one, or any number
         self.row_tail, self.column_tail = g.m % tiling.rows, g.n % tiling.width
         self.by_rows = g.a[1] == 1 or g.a[0] != 1        # packed A keeps its rows (k contiguous)
         # packed tiles of A: rows of kc elements, one cache line apart modulo their length; or kc columns of `rows`
-        self.a_row = tiling.kc + 64 // self.size if self.by_rows else 1
+        kc = 384 if isinstance(tiling.kc, SymInt) else tiling.kc
+        self.a_row = kc + 64 // self.size if self.by_rows else 1
         self.a_tile = tiling.rows * self.a_row if self.by_rows else tiling.kc * tiling.rows + tiling.lanes
 
     # ------------------------------------------------------------------------------------------------ memory it needs
@@ -144,6 +159,8 @@ class Product:
     def heights(self) -> list[int]:
         """The heights tiles have."""
         g, t = self.g, self.t
+        if isinstance(g.m, SymInt):
+            return heights(t.rows)
         return ([t.rows] if g.m >= t.rows else []) + ([self.row_tail] if self.row_tail else [])
 
     def widths(self) -> list[int]:
@@ -160,6 +177,22 @@ class Product:
             act(sizes[0])
         with f.unless(full):
             act(sizes[1])
+
+    def over_rows(self, f: Fn, lo, hi, act) -> None:
+        """`act(i, height)` for the tiles of rows lo to hi; lo is the first of a tile, hi too or the end."""
+        g, rows = self.g, self.t.rows
+        if not isinstance(g.m, SymInt):
+            with f.loop(lo, hi, rows) as i:
+                self.choose_tile(f, self.heights(), g.m - i, lambda height: act(i, height))
+            return
+        any_rows(f, lo, hi, rows, act)
+
+    def a_place(self, f: Fn, packed, row):
+        """Where row `row` of a packed block of A begins, the first of a tile or of a tile's part."""
+        at = f.div(row, self.t.rows) * self.a_tile
+        if isinstance(self.g.m, SymInt):
+            at = at + f.rem(row, self.t.rows) * self.a_row
+        return f.at(packed, at)
 
     def write(self) -> Product:
         for height in self.heights():
@@ -246,8 +279,9 @@ class Product:
         elif g.a[0] == 1:
             with f.loop(0, kc) as k:
                 for j in range(0, height, t.lanes):          # what is stored past the column is overwritten by the next
-                    x = f.load(f.p_a, k * g.a[1] + j, mask=f.mask(height - j))
-                    f.store(x, f.p_to, k * t.rows + j)
+                    mask = f.mask(height - j)
+                    x = f.load(f.p_a, k * g.a[1] + j, mask=mask)
+                    f.store(x, f.p_to, k * t.rows + j, mask if isinstance(g.m, SymInt) and height < t.rows else None)     # parts of a tile
         else:
             with f.loop(0, kc) as k:
                 for i in range(height):
@@ -304,10 +338,10 @@ class Product:
                 with f.loop(f.p_m0, f.p_m1, t.mc) as ic:
                     i_end = f.least(ic + t.mc, f.p_m1)
                     if t.pack_a:
-                        with f.loop(ic, i_end, t.rows) as i:
-                            source = f.at(f.p_a, i * g.a[0] + pc * g.a[1])
-                            to = f.at(packed_a, f.div(i - ic, t.rows) * self.a_tile)
-                            self.choose_tile(f, self.heights(), g.m - i, lambda h: f.invoke(f"{self.name}_a_{h}", source, to, kc))
+                        def pack(i, h):
+                            source, to = f.at(f.p_a, i * g.a[0] + pc * g.a[1]), self.a_place(f, packed_a, i - ic)
+                            f.invoke(f"{self.name}_a_{h}", source, to, kc)
+                        self.over_rows(f, ic, i_end, pack)
                     with f.loop(jc, j_end, t.width) as j:
                         if t.share_b:
                             b = f.at(f.p_packed, j * g.k + pc * t.width)
@@ -315,16 +349,15 @@ class Product:
                             b = f.at(packed_b, (j - jc) * kc)
                         else:
                             b = f.at(f.p_b, pc * g.b[0] + j)
-                        with f.loop(ic, i_end, t.rows) as i:
-                            a = f.at(packed_a, f.div(i - ic, t.rows) * self.a_tile) if t.pack_a else f.at(f.p_a, i * g.a[0] + pc * g.a[1])
+                        def tiles(i, h, j=j, b=b):
+                            a = self.a_place(f, packed_a, i - ic) if t.pack_a else f.at(f.p_a, i * g.a[0] + pc * g.a[1])
                             c = f.at(f.p_c, i * g.c + j)
                             others = [f.at(getattr(f, f"p_x{p}"), j if post == "bias" else i * g.add + j)
                                       for p, post in enumerate(g.post) if post != "relu"]
 
-                            def tile(h, w):
-                                f.invoke(f"{self.name}_tile_{h}_{w}", a, b, c, *others, kc, first, last)
-                            self.choose_tile(f, self.heights(), g.m - i, lambda h: self.choose_tile(
-                                f, self.widths(), g.n - j, lambda w: tile(h, w)))
+                            self.choose_tile(f, self.widths(), g.n - j, lambda w: f.invoke(
+                                f"{self.name}_tile_{h}_{w}", a, b, c, *others, kc, first, last))
+                        self.over_rows(f, ic, i_end, tiles)
         f.end()
 
     def k_parts(self, f: Fn):
@@ -360,6 +393,24 @@ class KParts:
     def __exit__(self, *error):
         if self.blocks > 1:
             self.loop.__exit__(*error)
+
+
+def heights(rows: int) -> list[int]:
+    """The heights that any number of rows can be cut into: tiles of `rows`, then parts, each at most once."""
+    return [rows, *[1 << i for i in range(rows.bit_length() - 1, -1, -1) if 1 << i < rows]]
+
+
+def any_rows(f: Fn, lo, hi, rows: int, act) -> None:
+    """`act(i, height)` for the rows lo to hi, cut into `heights(rows)`."""
+    left = f.rem(f.sub(hi, lo), rows)
+    at = f.sub(hi, left)
+    with f.loop(lo, at, rows) as i:
+        act(i, rows)
+    for height in heights(rows)[1:]:
+        some = f.int_op("and", left, height)
+        with f.when(f.compare("ne", some, 0)):
+            act(at, height)
+        at = at + some
 
 
 def accumulate(f: Fn, acc, steps, a, a_strides, b, b_step, masks=None) -> None:
@@ -399,6 +450,15 @@ def run_product(f: Fn, product: Product, pointers, count: int = 1, batch: tuple 
     if t.share_b:
         product.share(f, pointers[1], shared, f.p_tid, f.p_nth)
         barrier(f, f.p_nth)
+    if count == 1 and isinstance(g.m, SymInt):
+        along_n = f.compare("lt", f.run_time(g.m), f.p_nth * (2 * t.rows))      # too few rows for each thread
+        size, unit = f.select(along_n, g.n, f.run_time(g.m)), f.select(along_n, f.run_time(t.width), t.rows)
+        lo, hi = share_of(f, f.div(size + unit - 1, unit))
+        lo, hi = lo * unit, f.least(hi * unit, size)
+        rows = f.select(along_n, 0, lo), f.select(along_n, g.m, hi)
+        columns = f.select(along_n, lo, 0), f.select(along_n, hi, g.n)
+        f.invoke(product.name, *pointers, *rows, *columns, f.p_scratch, shared)
+        return
     size, unit = (g.n, t.width) if t.along_n else (g.m, t.rows)
     units = ceil(size, unit)
     lo, hi = share_of(f, units * count)

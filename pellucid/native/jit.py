@@ -67,14 +67,22 @@ def load(objects: Iterable[bytes], exports: Iterable[str], symbols: Mapping[str,
     return Code(builder.link(jit, f"pellucid{next(_count)}"), names)
 
 
+KEPT = 256                      # objects that are kept in memory where there is no disk
+_kept: dict[str, bytes] = {}
+
+
 def compiled(kind: str, parts: tuple[str, ...], compile: Callable[[], bytes]) -> tuple[bytes, bool]:
-    """(object bytes, whether they came from the disk): what `compile` makes, kept under a key of `kind` and `parts`."""
+    """(object bytes, whether they were there): what `compile` makes, kept under a key of `kind` and `parts`."""
     name = key(kind, llvm.llvm_version_info.__repr__(), *parts)
-    found = disk().get(name)
+    found = disk().get(name) or _kept.get(name)
     if found is not None:
         return found, True
     made = compile()
-    disk().put(name, made)
+    if not disk().put(name, made):
+        with _lock:
+            if len(_kept) >= KEPT:
+                del _kept[next(iter(_kept))]
+            _kept[name] = made
     return made, False
 
 

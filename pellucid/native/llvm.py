@@ -8,7 +8,7 @@ A kernel is a sequence of phases; a barrier separates them, and each is one func
     init, run   void SYMBOL(ptr bufs, ptr sizes, i64 lo, i64 hi, ptr scratch, ptr partial)
     combine     void SYMBOL(ptr bufs, ptr sizes, i64 lo, i64 hi, ptr partials, i64 threads, i64 stride)
 
-- `bufs`: the addresses of the kernel's buffers, local ones left out; `sizes`: its run-time sizes, as int64.
+- `bufs`: the addresses of the kernel's buffers, local ones left out; `sizes`: its run-time sizes, as int64, then `Emitted.words`.
 - [lo, hi) is the thread's part of [0, extent). Every thread calls a phase once; its part may be empty (lo == hi). Parts that
   start at multiples of `grain` are quickest. Neighbouring "combine" phases need no barrier between them.
 - `scratch`: `scratch_bytes(sizes)` bytes of the thread's own (local buffers). `partial`: `partial_bytes(sizes)` bytes of the
@@ -22,9 +22,10 @@ order of threads; long float32 sums are kept in float64, short ones in many lane
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 
@@ -39,6 +40,7 @@ from .isa import Isa, host_isa, isa_of
 from .nest import Nest
 from .numeric import LIBM, LOW, Num
 from .ssa import Writer
+from .symbolic import Symbols
 
 __all__ = ["Emitted", "Partial", "Phase", "Isa", "compile_object", "emit", "host_isa", "isa_of", "module", "symbols"]
 
@@ -77,6 +79,7 @@ class Emitted:
     functions: tuple[str, ...]
     declares: dict[str, None]
     helpers: dict[str, str]
+    words: tuple[int, ...] = ()                       # what follows the kernel's sizes in their table (symbolic.py)
 
     def scratch_bytes(self, sizes: Mapping[str, int] = {}) -> int:
         return sum(padded(number(n, sizes) * item) for n, item in self.locals)
@@ -100,6 +103,13 @@ def emit(kernel: Kernel, isa: Isa | None = None, name: str = "", overlap: Iterab
     return _Kernel(kernel, isa or host_isa(), name or kernel.name, frozenset(overlap)).emitted()
 
 
+def named(e: Emitted, name: str) -> Emitted:
+    """A kernel that was emitted as "K", called after its text: the same code has the same name everywhere."""
+    symbol = f"{name}_{hashlib.sha256(chr(10).join(e.functions).encode()).hexdigest()[:16]}"
+    return replace(e, name=symbol, functions=tuple([f.replace("@K.", f"@{symbol}.", 1) for f in e.functions]),
+                   phases=tuple([replace(p, symbol=symbol + p.symbol[1:]) for p in e.phases]))
+
+
 class _Kernel:
     def __init__(self, kernel: Kernel, isa: Isa, name: str, overlap: frozenset[str]):
         self.kernel, self.isa, self.symbol, self.overlap = kernel, isa, name, overlap
@@ -111,6 +121,7 @@ class _Kernel:
         self.helpers: dict[str, str] = {}
         self.functions: list[str] = []
         self.phases: list[Phase] = []
+        self.symbols = Symbols(len(kernel.sizes))
 
     def emitted(self) -> Emitted:
         started: set[str] = set()
@@ -139,7 +150,7 @@ class _Kernel:
                 self.combine(self.partials[name], name not in started)
                 started.add(name)
         return Emitted(self.symbol, tuple(self.phases), tuple([(b.size, b.dtype.itemsize) for b in self.locals]),
-                       tuple(self.partials.values()), tuple(self.functions), self.declares, self.helpers)
+                       tuple(self.partials.values()), tuple(self.functions), self.declares, self.helpers, tuple(self.symbols.words))
 
     def shared(self, group: Sequence[Stmt]) -> dict[str, str]:
         """The buffers that different iterations of a par loop add to, and how: they need partial copies. So do those of low
@@ -157,7 +168,7 @@ class _Kernel:
 
     # ------------------------------------------------------------------------------------------------ functions
     def writer(self) -> Writer:
-        return Writer(self.isa, self.declares, self.helpers)
+        return Writer(self.isa, self.declares, self.helpers, self.symbols)
 
     def next_symbol(self, kind: str) -> str:
         return f"{self.symbol}.{len(self.phases)}" + ("" if kind == "run" else f".{kind}")
@@ -224,7 +235,8 @@ class _Kernel:
         return w.int(padded(n * d.itemsize)) if isinstance(n, int) else (sizes[n] * d.itemsize + (ALIGN - 1)) & -ALIGN
 
     def finish(self, w: Writer, symbol: str, params: str = SIGNATURE) -> None:
-        self.functions.append("\n".join([f"define void @{symbol}({params}) #0 {{", "entry:", *w.slots, *w.lines, "  ret void", "}"]))
+        self.functions.append("\n".join([f"define void @{symbol}({params}) #0 {{", "entry:", *w.slots, *self.symbols.loads(w.lines), *w.lines,
+                                         "  ret void", "}"]))
 
     def fill(self, w: Writer, p: str, n: Num, d: dtype, x: Num) -> None:
         """`n` elements at `p` become `x`."""

@@ -19,6 +19,7 @@ from ..kernel.walk import expressions, parts, statements
 from .analysis import LONG, bound, held, independent, lane_count, lift, neutral, read_again, trips, vectors_per_turn, written
 from .numeric import Num
 from .ssa import Slot, Writer
+from .symbolic import SymInt
 
 STREAM = 16 << 20   # bytes: outputs beyond it bypass the cache
 
@@ -173,7 +174,12 @@ class Nest:
     def whole_quotient(self, name: str, e: Apply, a: Num, b: Num) -> Num:
         """A quotient or remainder of integers: of a small index in 32 bits, of one that is not negative without corrections."""
         w = self.w
-        size = isinstance(e.args[1], Var) and e.args[1].name in self.sizes
+        by = e.args[1]
+        size = isinstance(by, Var) and by.name in self.sizes
+        if isinstance(by, Const) and isinstance(by.value, SymInt):
+            if a.lanes > 1:                           # lanes divide by constants only: there is no instruction for it
+                b = w.spread(w.const(int(by.value), by.dtype), a.lanes)
+            size = by.value > 0
         if e.dtype is dt.int64 and (size or (b.const or 0) > 0):
             r = self.range_of(e.args[0])
             code = "udiv" if name in ("div", "floordiv") else "urem"
@@ -403,7 +409,7 @@ class Nest:
             lanes = lane_count(loop, self.bufs, self.w.isa.bits)
         if lanes > 1:
             self.vector_loop(loop, lo, hi, lanes)
-        elif static:
+        elif static or lo.const == 0 and isinstance(loop.axis.extent, int) and loop.axis.extent > 0:
             self.plain_loop(loop, lo, hi)
         else:
             with self.w.when(lo < hi):
@@ -494,13 +500,31 @@ class Nest:
         unroll = vectors_per_turn(loop, bool(targets), w.isa.registers)
         if any(self.env[v].wide for v in targets):
             unroll = min(unroll, 4 if w.isa.registers >= 32 else 2)
-        static = lo.const is not None and hi.const is not None
-        if static:
+        if lo.const is not None and isinstance(loop.axis.extent, SymInt):
+            self.by_length(loop, lo, hi, lanes, unroll, targets)
+            return
+        if lo.const is not None and hi.const is not None:
             while unroll > 1 and (hi.const - lo.const) // (lanes * unroll) == 0:
                 unroll //= 2
+        self.turns(loop, lo, hi, lanes, unroll, targets)
+
+    def by_length(self, loop: Loop, lo: Num, hi: Num, lanes: int, unroll: int, targets: dict[str, str]) -> None:
+        """A loop from 0 whose length is an argument: as many vectors in a turn as if it were known, so that sums are the same."""
+        if unroll == 1:
+            self.turns(loop, lo, hi, lanes, 1, targets)
+            return
+        many = hi >= lanes * unroll
+        with self.w.when(many):
+            self.turns(loop, lo, hi, lanes, unroll, targets)
+        with self.w.when(self.w.invert(many)):
+            self.by_length(loop, lo, hi, lanes, unroll // 2, targets)
+
+    def turns(self, loop: Loop, lo: Num, hi: Num, lanes: int, unroll: int, targets: dict[str, str]) -> None:
+        """The loop with `unroll` vectors in a turn, and its sums put together."""
+        w = self.w
         start = {v: w.const(neutral(op, self.env[v].slot.dtype), self.env[v].slot.dtype) for v, op in targets.items()}
         sums = [{v: w.slot(x.dtype, lanes, x) for v, x in start.items()} for _ in range(unroll)]
-        if static:
+        if lo.const is not None and hi.const is not None:
             self.vectors(loop, lo, hi, lanes, sums)
         else:
             with w.when(lo < hi):

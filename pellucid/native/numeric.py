@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..core import dtype as dt
 from ..core.dtype import dtype
+from .symbolic import SymFloat, SymInt
 
 if TYPE_CHECKING:
     from .ssa import Writer
@@ -152,7 +153,17 @@ class Numeric:
         self.block = name
 
     def const(self, value, d: dtype) -> Num:
+        if isinstance(value, (SymInt, SymFloat)):
+            return self.argument(value, d)
         return Num(self, literal(value, TYPES[d]), d, 1, value)
+
+    def argument(self, value: SymInt | SymFloat, d: dtype) -> Num:
+        """A number that is passed at run time."""
+        x = Num(self, self.symbols.name(value), dt.int64)
+        if isinstance(value, SymInt):
+            return self.cast(x, d)
+        x = self.unbits(x)
+        return x if d is dt.float64 else self.narrow(x)
 
     def int(self, value: int) -> Num:
         return self.const(value, dt.int64)

@@ -5,11 +5,14 @@ In: a library call's views and post-steps. Out: an `Extern`, or None if the call
 """
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..core import dtype as dt
 from ..core.spec import numel
 from .backend import Extern, extern
-from .emit import Fn, Isa, Module
-from .gemm import REAL, Gemm, Product, Tiling, choose, run_product
+from .emit import EXTERN_PARAMS, Fn, Isa, Module
+from .gemm import FEW, REAL, Gemm, Product, Tiling, choose, run_product
+from .symbolic import SymInt
 
 
 class Dots(Product):
@@ -28,8 +31,14 @@ class Dots(Product):
     def write(self) -> Dots:
         g, t = self.g, self.t
         f = self.block_function()
-        with f.loop(f.p_n0, f.p_n1, t.width) as j:
-            self.choose_tile(f, self.widths(), f.sub(g.n, j), lambda width: self.columns(f, j, width))
+        if isinstance(g.n, SymInt):
+            whole = f.p_n1 - f.rem(f.p_n1 - f.p_n0, t.width)
+            for lo, hi, width in ((f.p_n0, whole, t.width), (whole, f.p_n1, 1)):
+                with f.loop(lo, hi, width) as j:
+                    self.columns(f, j, width)
+        else:
+            with f.loop(f.p_n0, f.p_n1, t.width) as j:
+                self.choose_tile(f, self.widths(), f.sub(g.n, j), lambda width: self.columns(f, j, width))
         f.end()
         return self
 
@@ -69,19 +78,21 @@ def emit_gemm(symbol: str, g: Gemm, isa: Isa, batch: tuple = (), tiling: Tiling 
     count = 1
     for dim in batch:
         count *= dim[0]
-    module = Module(isa)
+    if g.m < FEW:
+        g = replace(g, m=int(g.m))
+    module = Module(isa, any(isinstance(n, SymInt) for n in (g.m, g.n, g.k, *g.a, *g.b, g.c, g.add, *[n for dim in batch for n in dim])))
     name = f"{symbol}_block"
     if tiling is None and Dots.fits(g):
         product = Dots(module, name, g).write()
     else:
         product = Product(module, name, g, tiling or choose(g, isa, count)).write()
-    f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", g.ty)
+    f = Fn(module, symbol, EXTERN_PARAMS, g.ty)
     bases = [f.load(f.p_views, i, "ptr") for i in range(3 + len([p for p in g.post if p != "relu"]))]
     if swap:
         bases[:2] = bases[1::-1]
     run_product(f, product, bases, count, batch)
     f.end()
-    return Extern(module.text, symbol, parallel=g.flops * count > 200_000, scratch=product.scratch, shared=product.shared,
+    return Extern(module.text, symbol, sizes=module.sizes, parallel=g.flops * count > 200_000, scratch=product.scratch, shared=product.shared,
                   flops=g.flops * count, invariant=True)
 
 

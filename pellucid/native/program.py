@@ -10,10 +10,12 @@ threads, and a region done by a team, only where it pays by the estimate (`SPLIT
 """
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from . import execute, jit, llvm, onednn, onednn_ops, threads
 from .backend import EXTERN, FIRST, Extern, emit_extern
 from .engine import Who
 from .isa import Isa, host_isa
+from .varying import symbolic
 
 SPLIT_NS = 4000             # a step this long is done by all threads (an empty region costs about 1,000)
 TEAM_NS = 8000              # small steps that take this long together are worth a team
@@ -117,8 +120,8 @@ def decode(x: Any) -> Any:
 class Compiler:
     """Turns one plan into a Program and the IR of its code."""
 
-    def __init__(self, plan: Plan, isa: Isa, constant: Iterable[int] = ()):
-        self.plan, self.isa, self.threads = plan, isa, threads.count()
+    def __init__(self, plan: Plan, isa: Isa, constant: Iterable[int] = (), marks: Mapping[int, dict[int, str]] = {}):
+        self.plan, self.isa, self.threads, self.marks = plan, isa, threads.count(), marks
         self.program = Program(plan.graph.name, constant=sorted(set(constant) - set(plan.written)))
         self.primitives: dict[int, onednn.Primitive] = {}       # by step, for the first executable
         self.emitted: dict[tuple, Any] = {}             # kernels, by what makes them the same code
@@ -132,9 +135,9 @@ class Compiler:
         for k, step in enumerate(plan.steps):
             made = len(p.steps)
             if isinstance(step, KernelCall):
-                self._kernel(step)
+                self._kernel(step, self.marks.get(k))
             elif isinstance(step, LibCall):
-                self._library(step)
+                self._library(step, self.marks.get(k))
             else:
                 self._host(step, self.before[k])
             for s in p.steps[made:]:
@@ -181,7 +184,7 @@ class Compiler:
         return (b.role, b.id, b.id + 1)
 
     # -------------------------------------------------------------------------------------------- steps
-    def _kernel(self, call: KernelCall) -> None:
+    def _kernel(self, call: KernelCall, marks: dict[int, str] | None) -> None:
         k = call.kernel
         bufs = [b for b in k.bufs if b.role != "local"]
         sizes = dict(zip(k.sizes, call.sizes))
@@ -189,7 +192,8 @@ class Compiler:
         key = k.key(), overlap
         found = self.emitted.get(key)
         if found is None:
-            found = self.emitted[key] = llvm.emit(k, self.isa, f"k{len(self.emitted)}_{k.name}", overlap)
+            found = llvm.emit(symbolic(call, marks).kernel if marks else k, self.isa, "K", overlap)
+            found = self.emitted[key] = llvm.named(found, k.name)
         offsets = call.offsets or (0,) * len(bufs)
         places = [[buffer, offset * b.dtype.itemsize] for b, buffer, offset in zip(bufs, call.buffers, offsets)]
         reads = [self._place(i) for b, i in zip(bufs, call.buffers) if b.role != "out"]
@@ -204,7 +208,7 @@ class Compiler:
                 self.program.steps[-1]["barrier"] = True
             self.program.steps.append({
                 "kind": "combine" if phase.kind == "combine" else "kernel", "name": k.name, "symbol": phase.symbol, "buffers": places,
-                "sizes": list(call.sizes), "extent": llvm.number(phase.extent, sizes), "grain": phase.grain, "scratch": scratch,
+                "sizes": [*call.sizes, *found.words], "extent": llvm.number(phase.extent, sizes), "grain": phase.grain, "scratch": scratch,
                 "partial": partial, "parts": parts, "split": split, "owner": 0, "barrier": False, "reads": reads,
                 "writes": writes, "same": n > 0, "ns": cost if phase.kind == "run" else 0, "bytes": nbytes if phase.kind == "run" else 0,
                 "flops": flops if phase.kind == "run" else 0})
@@ -215,14 +219,15 @@ class Compiler:
         return frozenset(b.name for n, b in enumerate(bufs) for m, c in enumerate(bufs)
                          if n != m and (b.role != "in" or c.role != "in") and meet((places[n],), (places[m],)))
 
-    def _library(self, call: LibCall) -> None:
+    def _library(self, call: LibCall, marks: dict[int, str] | None) -> None:
         views = [v for v in (*call.operands, *call.outs) if isinstance(v, View)] + [p.operand for p in call.post if p.operand is not None]
         places = [[v.buffer, v.offset * v.dtype.itemsize] for v in views]
         ins = [v for v in call.operands if isinstance(v, View)] + [p.operand for p in call.post if p.operand is not None]
         touched = {"reads": [self._place(v.buffer) for v in ins], "writes": [self._place(v.buffer) for v in call.outs]}
         touched["bytes"] = sum(numel(v.shape) * v.dtype.itemsize for v in views)
         touched["flops"] = operations(call)
-        extern = self._extern(call, FIRST)
+        code = symbolic(call, marks) if marks else call
+        extern = self._extern(code, FIRST)
         if extern is None:
             constant = [i for i, v in enumerate(v for v in call.operands if isinstance(v, View)) if self._fixed(v)]
             primitive = onednn_ops.primitive(call, frozenset(constant))
@@ -230,12 +235,12 @@ class Compiler:
                 self.primitives[len(self.program.steps)] = primitive
                 self.program.steps.append({"kind": "library", **library_record(call), "buffers": places, "constant": constant, **touched})
                 return
-        extern = extern or self._extern(call, EXTERN)
+        extern = extern or self._extern(code, EXTERN)
         if extern is None:
             self._host(call)
             return
         self.program.steps.append({"kind": "extern", "name": call.name, "symbol": extern.symbol, "buffers": places,
-                                   "scratch": extern.scratch, "shared": extern.shared, "split": extern.parallel, "owner": 0,
+                                   "sizes": list(extern.sizes), "scratch": extern.scratch, "shared": extern.shared, "split": extern.parallel, "owner": 0,
                                    "barrier": False, "same": False, "invariant": extern.invariant, **touched,
                                    "ns": max(extern.flops * PRODUCT_NS, touched["bytes"] * BYTE_NS)})
 
@@ -249,7 +254,8 @@ class Compiler:
             return None
         key = extern_key(call) + ("first" if table is FIRST else "")
         if key not in self.externs:
-            self.externs[key] = emit_extern(call, self.isa, f"extern{len(self.externs)}_{call.name}", table)
+            found = emit_extern(call, self.isa, "E", table)
+            self.externs[key] = None if found is None else renamed(found, call.name)
         return self.externs[key]
 
     def _host(self, step: LibCall | HostCall, early: Sequence[int] = ()) -> None:
@@ -296,12 +302,12 @@ class Compiler:
     def modules(self) -> Iterator[tuple[str, Callable[[], bytes]]]:
         """The LLVM modules of everything the program calls, and what compiles them."""
         isa = self.isa
-        if self.emitted:
-            text = llvm.module(self.emitted.values(), isa)
-            yield text, lambda: llvm.compile_object(text, isa)
-        for extern in self.externs.values():
-            if extern is not None:
-                yield extern.ir, lambda ir=extern.ir: jit.assemble(ir, isa.cpu, isa.features, scheduled=True)
+        kernels = {e.name: e for e in self.emitted.values()}
+        for some in [[e] for e in kernels.values()] if self.marks else [kernels.values()] if kernels else []:
+            text = llvm.module(some, isa)
+            yield text, lambda text=text: llvm.compile_object(text, isa)
+        for ir in {e.symbol: e.ir for e in self.externs.values() if e is not None}.values():
+            yield ir, lambda ir=ir: jit.assemble(ir, isa.cpu, isa.features, scheduled=True)
 
     def _report(self) -> dict:
         plan, steps = self.plan, self.program.steps
@@ -408,6 +414,12 @@ def scratch_shared(steps: list) -> None:
         last = n
 
 
+def renamed(extern: Extern, name: str) -> Extern:
+    """An extern with the symbol "E", called after its text: the same code has the same name everywhere."""
+    symbol = f"{name}_{hashlib.sha256(extern.ir.encode()).hexdigest()[:16]}"
+    return replace(extern, ir=re.sub(r"@E\b|@E(?=_)", f"@{symbol}", extern.ir), symbol=symbol)
+
+
 def library_record(call: LibCall | HostCall) -> dict:
     """What makes a library call again. (The node's own arguments say where numbers stand.)"""
     node = call.node
@@ -448,12 +460,14 @@ def check_text(check: Any) -> str:
 
 
 # ---------------------------------------------------------------------------------------------------- the whole way
-def compile_plan(plan: Plan, isa: Isa | None = None, constant: Iterable[int] = ()) -> tuple[Program, list[bytes], dict[str, float], dict]:
-    """(the program, its objects, seconds per stage, its primitives). The objects come from the disk where they can."""
+def compile_plan(plan: Plan, isa: Isa | None = None, constant: Iterable[int] = (),
+                 marks: Mapping[int, dict[int, str]] = {}) -> tuple[Program, list[bytes], dict[str, float], dict]:
+    """(the program, its objects, seconds per stage, its primitives). The objects come from the disk where they can. `marks`: the
+    numbers of each step that are arguments (varying.py)."""
     isa = isa or host_isa()
     began = time.perf_counter()
     threads.tell_library(threads.count())            # primitives are made for this many
-    compiler = Compiler(plan, isa, constant)
+    compiler = Compiler(plan, isa, constant, marks)
     program = compiler.compile()
     modules = list(compiler.modules())
     middle = time.perf_counter()
@@ -476,12 +490,12 @@ def symbols() -> dict[str, int]:
 
 
 def load(program: Program, objects: list[bytes], consts: Sequence[np.ndarray], seconds: dict[str, float],
-         primitives: dict[int, onednn.Primitive] = {}) -> execute.Executable:
+         primitives: dict[int, onednn.Primitive] = {}, workspace: execute.Workspace | None = None) -> execute.Executable:
     """The executable of a program, compiled now or by another process."""
     began = time.perf_counter()
     code = jit.load(objects, program.symbols, symbols()) if objects else jit.load((), ())
     report = dict(program.report)
-    exe = execute.Executable(program, code, consts, report, primitives)
+    exe = execute.Executable(program, code, consts, report, primitives, workspace)
     seconds = {**seconds, "link": time.perf_counter() - began}
     report["seconds"] = seconds
     report["notes"] = threads.notes()

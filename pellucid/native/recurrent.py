@@ -15,10 +15,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from . import vmath
-from .backend import Extern, extern
-from .emit import SIZES, Fn, Isa, Module
-from .gemm import REAL, Gemm, Product, Tiling, accumulate, barrier, ceil, choose, run_product, share_of, transpose
+from .backend import Extern, extern, symbolic
+from .emit import EXTERN_PARAMS, SIZES, Fn, Isa, Module
+from .gemm import (FEW, REAL, Gemm, Product, Tiling, accumulate, any_rows, barrier, ceil, choose, heights, run_product, share_of,
+                   transpose)
 from .products import matrix_strides
+from .symbolic import SymInt
 
 BLOCK = 128                 # rows of the packed weights at a time
 CHUNK = 4                   # steps whose inputs go through their weights together
@@ -42,12 +44,13 @@ class Layer:
         return self.steps * self.batch
 
 
-def layer_of(call, x, w_hh, w_hr) -> Layer | None:
+def layer_of(call, x, h0, w_hh, w_hr) -> Layer | None:
     """The layer that a call computes; None if it is not for this module."""
     sizes = call.attrs["batch_sizes"]
     if w_hr is not None or x.dtype not in REAL or len(set(sizes)) != 1 or 0 in x.shape or w_hh.shape[0] == 0:
         return None
-    return Layer(len(sizes), sizes[0], x.shape[1], w_hh.shape[1], REAL[x.dtype], bool(call.attrs["reverse"]))
+    batch = h0.shape[0] if sizes[0] >= FEW else sizes[0]
+    return Layer(x.shape[0] // batch, batch, x.shape[1], w_hh.shape[1], REAL[x.dtype], bool(call.attrs["reverse"]))
 
 
 def plain(*views) -> bool:
@@ -144,10 +147,16 @@ class Forward:
         self.panel = s.hidden * 4 * self.lanes
         for count in {min(self.lanes, s.hidden), self.tail} - {0}:
             self.pack(count)
-            for rows in {self.group, s.batch % self.group} - {0}:
+            for rows in self.row_counts():
                 self.cell(rows, count)
                 if s.hidden > BLOCK:
                     self.sum(rows, count)
+
+    def row_counts(self) -> list[int]:
+        """How many sequences go through a cell together."""
+        if isinstance(self.s.batch, SymInt):
+            return heights(self.group)
+        return [n for n in (self.group, self.s.batch % self.group) if n]
 
     def pack(self, count: int) -> None:
         """`NAME_pack_count(w, to)`: the panel of `count` units; zeros for the lanes that are left."""
@@ -227,6 +236,9 @@ class Forward:
 
     def for_rows(self, f: Fn, lo, hi, act) -> None:
         """`act(row, rows)` for groups of sequences; `lo` and `hi` are multiples of UNIT, or hi the end."""
+        if isinstance(self.s.batch, SymInt):
+            any_rows(f, lo, hi, self.group, act)
+            return
         left = self.s.batch % self.group
         with f.loop(lo, f.least(hi, self.s.batch - left), self.group) as r:
             act(r, self.group)
@@ -318,15 +330,15 @@ def worth_threads(s: Layer, flops: int) -> bool:
 def lstm_extern(call, isa: Isa, symbol: str) -> Extern | None:
     """The forward pass: (y, h_n, c_n, sigmoids of the gates, candidates, h and c each step began with)."""
     x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr = call.operands
-    s = layer_of(call, x, w_hh, w_hr)
+    s = layer_of(call, x, h0, w_hh, w_hr)
     if s is None or call.post or not plain(*call.outs, b_ih, b_hh):
         return None
-    module, n = Module(isa), s.hidden
+    module, n = Module(isa, symbolic(call)), s.hidden
     forward = Forward(module, f"{symbol}_step", s, tuple(w_hh.strides))
     biases = [b for b in (b_ih, b_hh) if b is not None]
     g = Gemm(s.batch, 4 * n, s.inputs, matrix_strides(x, False), matrix_strides(w_ih, True), 4 * n, s.ty, ("bias",) * len(biases))
     first = Product(module, f"{symbol}_inputs", g, own_tiling(s, g, isa)).write()
-    f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
+    f = Fn(module, symbol, EXTERN_PARAMS, s.ty)
     pointer = loader(f)
     px, ph, pc, pw_ih, pw_hh, pb_ih, pb_hh, _ = [pointer(v) for v in call.operands]
     y, h_n, c_n, a, new, begun_h, begun_c = [pointer(v) for v in call.outs]
@@ -352,7 +364,7 @@ def lstm_extern(call, isa: Isa, symbol: str) -> Extern | None:
     forward.loop(f, packed, a, new, y, begun_h, begun_c, h_n, c_n, split, rows, blocks, inputs)
     f.end()
     flops = 2 * s.rows * 4 * n * (s.inputs + n)
-    return Extern(module.text, symbol, scratch=first.scratch, shared=memory.nbytes, flops=flops, parallel=worth_threads(s, flops))
+    return Extern(module.text, symbol, sizes=module.sizes, scratch=first.scratch, shared=memory.nbytes, flops=flops, parallel=worth_threads(s, flops))
 
 
 # ---------------------------------------------------------------------------------------------------- backward
@@ -456,12 +468,12 @@ def column_sums(f: Fn, a, rows: int, columns: int, outs) -> None:
 def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     """The gradients that `needs` asks for, of (input, h0, c0, w_ih, w_hh, b_ih, b_hh)."""
     gy, gh, gc, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, sigmoids, new, begun_h, begun_c = call.operands
-    s = layer_of(call, x, w_hh, w_hr)
+    s = layer_of(call, x, h0, w_hh, w_hr)
     needs = tuple(call.attrs["needs"])
     if s is None or call.post or not plain(gy, sigmoids, new, begun_h, begun_c, *call.outs):
         return None
     n, size = s.hidden, SIZES[s.ty]
-    module = Module(isa)
+    module = Module(isa, symbolic(call))
     backward = Backward(module, f"{symbol}_step", s, gy is not None, tuple(w_hh.strides))
     wide, tall = (4 * n, 1), (1, 4 * n)
     products = {0: Gemm(s.batch, s.inputs, 4 * n, wide, matrix_strides(w_ih, False), s.inputs, s.ty),
@@ -472,7 +484,7 @@ def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     products = {i: made[g] for i, g in products.items() if i and needs[i]}
     for product in made.values():
         product.write()
-    f = Fn(module, symbol, "ptr views, i64 tid, i64 nth, ptr scratch, ptr shared", s.ty)
+    f = Fn(module, symbol, EXTERN_PARAMS, s.ty)
     pointer = loader(f)
     p_gy, p_gh, p_gc, p_x, _, _, p_w_ih, p_w_hh, _, _, _, p_s, p_new, p_h, p_c = [pointer(v) for v in call.operands]
     outs = iter([pointer(v) for v in call.outs])
@@ -512,4 +524,4 @@ def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     every = [backward.through, *([first] if first else []), *products.values()]
     flops = 2 * s.rows * 4 * n * (n + s.inputs * (needs[0] + needs[3]) + n * needs[4])
     scratch = max(p.scratch for p in every)
-    return Extern(module.text, symbol, scratch=scratch, shared=memory.nbytes, flops=flops, parallel=worth_threads(s, flops))
+    return Extern(module.text, symbol, sizes=module.sizes, scratch=scratch, shared=memory.nbytes, flops=flops, parallel=worth_threads(s, flops))

@@ -14,13 +14,16 @@ from contextlib import contextmanager
 from ..core import dtype as dt
 from ..core.dtype import dtype
 from .numeric import LOW, MEMORY, TYPES, Num, Numeric, suffix, vector
+from .symbolic import Symbols
 
 
 class Writer(Numeric):
-    """One function being written. `declares` and `helpers` (other functions it needs, by name) belong to the module."""
+    """One function being written. `declares` and `helpers` (other functions it needs, by name) belong to the module, `symbols` to
+    the kernel."""
 
-    def __init__(self, isa, declares: dict[str, None], helpers: dict[str, str]):
+    def __init__(self, isa, declares: dict[str, None], helpers: dict[str, str], symbols: Symbols | None = None):
         self.isa, self.declares, self.helpers = isa, declares, helpers
+        self.symbols = symbols or Symbols()
         self.lines: list[str] = []
         self.slots: list[str] = []
         self.count = 0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import pellucid
+from pellucid.compiler import driver
 from pellucid.tensor.tracing import TraceError
 
 
@@ -185,11 +186,22 @@ def test_too_many_versions():
     w = pellucid.randn(5)
     with pytest.warns(UserWarning, match="compiled 16 times"):
         for k in range(18):
-            c(pellucid.randn(k + 1, 5), w)
+            c(pellucid.randn(*[1] * k, 5), w)
     assert c.compiles == 16
     c.reset()
     c(pellucid.randn(30, 5), w)
     assert c.compiles == 17
+
+
+def test_too_many_sizes(monkeypatch):
+    monkeypatch.setattr(driver, "LIMIT", 2)
+    monkeypatch.setattr(driver, "SIZES", 5)
+    c = pellucid.compile(f, backend="eager", dynamic=False)
+    w = pellucid.randn(5)
+    with pytest.warns(UserWarning, match="compiled 5 times"):
+        for k in range(7):
+            c(pellucid.randn(k + 1, 5), w)
+    assert c.compiles == 5
 
 
 def test_a_backend_of_ones_own():

@@ -65,7 +65,7 @@ class Native:
     def __init__(self, extern, isa: Isa):
         self.extern = extern
         self.barrier = None
-        self.proto = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p, ctypes.c_void_p)
+        self.proto = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * 3)
         self._meet = ctypes.CFUNCTYPE(None, ctypes.c_int64)(self._wait)
         self.code = jit.load([compile(extern.ir, isa)], [extern.symbol], {"pl_barrier": jit.address(self._meet)})
         self.fn = self.proto(self.code[extern.symbol])
@@ -78,11 +78,12 @@ class Native:
         views = (ctypes.c_void_p * len(arrays))(*[a.ctypes.data for a in arrays])
         shared = guarded((self.extern.shared,), np.uint8) if self.extern.shared else None
         scratch = [guarded((self.extern.scratch,), np.uint8) if self.extern.scratch else None for _ in range(threads)]
+        sizes = (ctypes.c_int64 * max(len(self.extern.sizes), 1))(*self.extern.sizes)
         self.barrier = threading.Barrier(threads) if threads > 1 else None
 
         def run(tid):
             self.fn(ctypes.addressof(views), tid, threads, scratch[tid].ctypes.data if scratch[tid] is not None else None,
-                    shared.ctypes.data if shared is not None else None)
+                    shared.ctypes.data if shared is not None else None, ctypes.addressof(sizes))
         others = [threading.Thread(target=run, args=(tid,)) for tid in range(1, threads)]
         for t in others:
             t.start()

@@ -10,7 +10,8 @@ import numpy as np
 
 from pellucid.kernel import printer, verify
 from pellucid.kernel.ir import Kernel
-from pellucid.native import jit, llvm
+from pellucid.kernel.plan import KernelCall
+from pellucid.native import jit, llvm, varying
 from pellucid.native.isa import isa_of
 
 ISAS = ("avx512", "avx2", "baseline")
@@ -38,6 +39,11 @@ class Guarded:
         self.address = start + offset
 
 
+def with_arguments(kernel: Kernel) -> Kernel:
+    """A kernel all of whose numbers are arguments of its code."""
+    return varying.symbolic(KernelCall(kernel, ()), {i: f"n{i}" for i in range(1000)}).kernel
+
+
 class Native:
     """Kernels compiled together for one ISA."""
 
@@ -61,7 +67,8 @@ class Native:
         own, stride = e.scratch_bytes(named), e.partial_bytes(named)
         scratch, partial = Guarded(np.zeros(own + 64, np.uint8), False), Guarded(np.zeros(stride * threads + 64, np.uint8), False)
         bufs = (_P * max(len(held), 1))(*[h.address for h in held])
-        ints = (_I * max(len(sizes), 1))(*sizes)
+        words = (*sizes, *e.words)
+        ints = (_I * max(len(words), 1))(*words)
         for p in e.phases:
             n = p.extent if isinstance(p.extent, int) else named[p.extent]
             cuts = [n * t // threads for t in range(threads + 1)]

@@ -14,7 +14,7 @@ from pellucid.kernel.ir import (
 )
 
 pytest.importorskip("llvmlite")
-from .kernel_harness import ISAS, Native, printed, ulps  # noqa: E402
+from .kernel_harness import ISAS, Native, printed, ulps, with_arguments  # noqa: E402
 
 F, D, I64, B = dt.float32, dt.float64, dt.int64, dt.bool_
 STORED = (F, F, D, I64, dt.int32, dt.uint8, dt.int8, B, dt.bfloat16, dt.float16)
@@ -170,7 +170,8 @@ def test_random_kernels_are_what_they_print(level):
     for lot in range(0, len(SEEDS), 24):
         makers = [Maker(FIRST + s) for s in SEEDS[lot:lot + 24]]
         kernels = [m.kernel() for m in makers]
-        native = Native(kernels, level)
+        native, general = Native(kernels, level), Native(list(map(with_arguments, kernels)), level)
+        assert all(e.words for e in general.emitted)
         if native.isa.name != level:
             pytest.skip(f"this machine has no {level}")
         for k, (m, kernel) in enumerate(zip(makers, kernels)):
@@ -180,6 +181,8 @@ def test_random_kernels_are_what_they_print(level):
                 got = native.run(k, m.arrays, threads=threads, end=end)
                 for a, b, buf in zip(want, got, kernel.bufs):
                     same(a, b, buf, m, kernel)
+                for a, b in zip(got, general.run(k, m.arrays, threads=threads, end=end)):      # sizes as arguments: the same bits
+                    assert a.tobytes() == b.tobytes(), kernel
 
 
 def same(a, b, buf, m, kernel):

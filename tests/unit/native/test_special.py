@@ -3,17 +3,16 @@ several threads, between guard pages."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from pellucid.core import dtype as dt
-from pellucid.kernel.plan import Post, View
+from pellucid.kernel.plan import LibCall, Post, View
 from pellucid.native import attention, products, recurrent, vmath
 from pellucid.native.backend import Extern
 from pellucid.native.emit import Fn, Module
 from pellucid.native.isa import AVX2, SSE2
+from pellucid.native.varying import symbolic
 from pellucid.ops.attention import attention_backward_ref, attention_ref
 from pellucid.ops.matmul import bgemm_ref
 from pellucid.ops.op import REGISTRY
@@ -31,13 +30,23 @@ def view(a):
 
 
 def library_call(name, ins, outs, attrs, post=()):
-    return SimpleNamespace(name=name, operands=tuple(map(view, ins)), outs=tuple(map(view, outs)), attrs=attrs, post=tuple(post), node=None)
+    return LibCall(name, tuple(map(view, ins)), tuple(map(view, outs)), attrs, None, tuple(post))
 
 
 def run(emitter, isa, name, ins, outs, attrs, post=(), others=(), threads=1):
-    extern = emitter(library_call(name, ins, outs, attrs, post), isa, "f")
-    assert extern is not None
-    Native(extern, isa)(*[a for a in (*ins, *outs, *others) if a is not None], threads=threads if extern.parallel else 1)
+    """Once with the sizes as numbers in the code, once with all of them as arguments: the same bits."""
+    call = library_call(name, ins, outs, attrs, post)
+    extern, general = emitter(call, isa, "f"), emitter(symbolic(call, {i: f"n{i}" for i in range(99)}), isa, "f")
+    assert extern is not None and general.sizes
+    found = []
+    for e in (general, extern):
+        Native(e, isa)(*[a for a in (*ins, *outs, *others) if a is not None], threads=threads if e.parallel else 1)
+        found.append([a.copy() for a in outs])
+        if e is general:
+            for a in outs:
+                a[...] = 77
+    for a, b in zip(*found):
+        assert np.array_equal(a, b, equal_nan=True)
     return extern
 
 
