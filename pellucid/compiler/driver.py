@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import traceback
 import types
 import warnings
 import weakref
@@ -40,7 +41,7 @@ from . import backends, logs
 from .entry import Entry
 from .guards import MISS
 from .making import make_entry
-from .modules import Shared, share
+from .modules import OptimizedModule, share
 from .naming import name_of
 from .report import Report
 from .sizes import Sizes, leaves, timed
@@ -60,7 +61,6 @@ class Stance:
     now = "default"
 
 
-LIMIT = 16                          # compiled versions of one function; past it the function runs as it is
 PATIENCE = 1.0                      # seconds that a trace waits for functions that run as plain Python in other threads
 
 
@@ -250,7 +250,11 @@ class Compiled:
             if r is not MISS:
                 return r
         if self._full():
-            return self._give_up(f"it was compiled {LIMIT} times for different arguments or states", args, kwargs)
+            why = f"it was compiled {config.recompile_limit} times for different arguments or states"
+            if config.fail_on_recompile_limit_hit:
+                fail(RuntimeError, "P3132", f"{self!r} would have to be compiled again, but {why}",
+                     fix="a higher limit, or pellucid._dynamo.config.fail_on_recompile_limit_hit = False")
+            return self._give_up(why, args, kwargs)
         leaves: list = []
         flatten((args, kwargs), leaves)
         if not PLAIN.issuperset(map(type, leaves)):
@@ -270,15 +274,12 @@ class Compiled:
         except FirstStep:
             return self.plainly(args, kwargs)
         except Unrepeatable as error:
-            return self._give_up(error.error.reason, args, kwargs)
-        except TraceError as error:
-            if self.fullgraph:
+            return self._give_up(error.error.reason, args, kwargs, error)
+        except Exception as error:
+            expected = isinstance(error, TraceError) or isinstance(error, ImportError) and "llvmlite" in str(error)
+            if self.fullgraph or not (expected or config.suppress_errors):
                 raise
-            return self._give_up(str(error), args, kwargs)
-        except ImportError as error:
-            if self.fullgraph or "llvmlite" not in str(error):
-                raise
-            return self._give_up(str(error), args, kwargs)
+            return self._give_up(str(error) if expected else f"{type(error).__name__}: {error}", args, kwargs, error)
         self._enter(key, entry)
         try:
             r = entry.call(args, kwargs)
@@ -357,7 +358,7 @@ class Compiled:
         self._calls.setdefault(key, []).insert(0, entry.call)
 
     def _full(self) -> bool:
-        return sum(map(len, tuple(self.entries.values()))) >= LIMIT
+        return sum(map(len, tuple(self.entries.values()))) >= config.recompile_limit
 
     @staticmethod
     def _key() -> tuple:
@@ -388,9 +389,11 @@ class Compiled:
                 a[...] = before
         raise error
 
-    def _give_up(self, why: str, args: tuple, kwargs: dict) -> Any:
+    def _give_up(self, why: str, args: tuple, kwargs: dict, error: Exception | None = None) -> Any:
         self.gave_up = why
         logs.plain(self.fn, why)
+        if config.verbose and error is not None:
+            why = "".join(traceback.format_exception(error))
         warnings.warn(f"{name_of(self.fn)} runs uncompiled: {why}", stacklevel=4)
         return self.plainly(args, kwargs)
 
@@ -575,7 +578,7 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
     if not callable(fn):
         fail(TypeError, "P3102", f"compile() takes a function or a module, not {type(fn).__name__}", fix="pass the function itself")
     settings = {"backend": backend, "fullgraph": fullgraph, "keep_grads": keep_grads, "options": dict(options or {}), "dynamic": dynamic}
-    if isinstance(fn, Shared):                      # compiled already: anew, with these settings
+    if isinstance(fn, OptimizedModule):                      # compiled already: anew, with these settings
         fn = fn._orig_mod
     if isinstance(fn, Module):
         return share(fn, Compiled(fn, **settings), lambda copied: compile(copied, **settings))

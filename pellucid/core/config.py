@@ -30,6 +30,10 @@ class Config:
     fill_uninitialized: bool = True             # utils.deterministic.fill_uninitialized_memory
     warn_always: bool = False
     float32_matmul_precision: str = "highest"
+    recompile_limit: int = 16                   # compiled versions of one function; past it the function runs as it is,
+    fail_on_recompile_limit_hit: bool = False   # or this is an error
+    suppress_errors: bool = False               # where compiling fails, the function runs as it is
+    verbose: bool = False                       # warnings about functions that run as they are show the whole traceback
     kernels: bool = os.environ.get("PELLUCID_EAGER_KERNELS", "1") != "0"       # large eager operators run native kernels
 
     def describe(self) -> str:
