@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import importlib
+import importlib.util
 import json
 import os
 import random
@@ -37,6 +38,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import MagicMock
 
 import numpy as np
 from PIL import Image
@@ -215,6 +217,8 @@ def nudge(module) -> None:
 def side(framework: str, notes_file: str, steps: int, how: list[str], shim: str, command: list[str]) -> None:
     """Run one script with `framework` as torch; write what every backward() saw: the loss, and when."""
     torch = started(framework, "float64" in how, shim)
+    if importlib.util.find_spec("matplotlib") is None:             # what would be drawn is no part of the losses
+        sys.modules.update({name: MagicMock() for name in ("matplotlib", "matplotlib.pyplot")})
     for word, act in (("compiled", lambda module: module.compile()), ("nudged", nudge)):
         if word in how:
             at_first_call(torch, act)

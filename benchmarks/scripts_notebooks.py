@@ -35,12 +35,12 @@ DRAWING = ("matplotlib", "matplotlib.pyplot", "IPython", "IPython.display", "tqd
 
 
 def miniplaces(folder: Path, data: Path) -> None:
-    """`datasets/miniplaces` from CIFAR-10: of each of 100 classes 52 pictures to validate on, and 2 of MiniPlaces' size to train on."""
+    """`datasets/miniplaces` from CIFAR-10: of each of 100 classes 52 pictures to validate on, and one of MiniPlaces' size to train on."""
     with tarfile.open(data / "cifar10-jpeg.tar.gz") as archive:
         pictures = [archive.extractfile(member).read() for member in archive if member.name.endswith(".jpg")]   # type: ignore[union-attr]
     classes = ["golf_course", "yard", *(f"place_{k:02}" for k in range(98))]
     for c, name in enumerate(classes):
-        for part, count, size in (("train", 2, 128), ("val", 52, 32)):
+        for part, count, size in (("train", 1, 128), ("val", 52, 32)):
             home = folder / "datasets" / "miniplaces" / part / name
             home.mkdir(parents=True)
             for n in range(count):

@@ -44,7 +44,7 @@ from .core.lazy import lazily as _lazily  # noqa: E402
 
 _known_by_other_names()
 
-_LATER = ("__config__", "__future__", "_foreach", "accelerator", "amp", "array_api", "autograd", "backends", "compiler", "cpu", "cuda",
+_LATER = ("__config__", "__future__", "_dynamo", "_foreach", "accelerator", "amp", "array_api", "autograd", "backends", "compiler", "cpu", "cuda",
           "distributed", "distributions",
           "fft", "func", "futures", "fx", "hub", "jit", "linalg", "masked", "mps", "mtia", "multiprocessing",
           "nn", "onnx", "optim", "overrides", "profiler",

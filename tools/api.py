@@ -18,7 +18,7 @@ TARGET = ROOT / "tests" / "golden" / "api.txt"
 SPACES = ("", "nn", "nn.functional", "nn.init", "nn.attention", "nn.attention.bias", "nn.attention.flex_attention", "nn.utils", "nn.utils.rnn", "nn.utils.parametrize", "nn.parallel", "optim", "optim.lr_scheduler", "optim.swa_utils",
           "autograd", "autograd.functional", "autograd.graph", "utils.data", "utils.checkpoint", "linalg", "sparse", "special", "fft", "serialization",
           "serialization.safetensors", "random", "testing", "cuda", "cpu", "accelerator", "xpu", "mps", "mtia", "hub", "backends", "backends.cuda",
-          "compiler",
+          "compiler", "_dynamo", "_dynamo.config", "_dynamo.eval_frame", "_dynamo.exc", "_dynamo.testing", "_dynamo.utils",
           "jit", "onnx", "distributed", "overrides", "masked", "signal", "signal.windows", "array_api", "array_api.fft", "array_api.linalg",
           "func", "amp", "profiler", "profiler.itt", "futures", "types", "__config__", "autograd.profiler", "autograd.profiler_util", "utils.benchmark", "distributions",
           "distributions.constraints", "distributions.transforms", "vision.datasets", "vision.datasets.utils", "vision.io",

@@ -19,15 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from tests.unit.vision.case import image_size, measure  # noqa: E402
 
-LEFT_OUT = ("maxvit_t",)
-
 
 def weights() -> None:
     """{enum: {entry: facts}}; an entry that is another name of one (DEFAULT) is that name."""
     table, categories = {}, None
     for name in models.list_models(module=models):
-        if name in LEFT_OUT:
-            continue
         enum = models.get_model_weights(name)
         entries = {}
         for key, entry in enum.__members__.items():
@@ -55,8 +51,6 @@ def record_models(only: list[str]) -> None:
     target = ROOT / "tests" / "golden" / "vision_models.json.gz"
     records = json.loads(gzip.decompress(target.read_bytes())) if target.exists() else {}
     for name in only or models.list_models(module=models):
-        if name in LEFT_OUT:
-            continue
         records[name] = measure(torch, models, name)
         print(name, records[name]["parameters"], image_size(name), records[name].get("loss"), flush=True)
         text = json.dumps(dict(sorted(records.items())), separators=(",", ":"))      # written each time: a long run may be cut short

@@ -130,6 +130,7 @@ def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     method = policy.python_method(kind, "__call__")
     if method is not None:
         world.rely_on_class(kind, "__call__", method)
+        check_included(method)
         if policy.inlined(method):
             return frame_of(method, (fn, *args), kwargs)
         world.expose(fn)
@@ -143,10 +144,15 @@ def call(world: Any, fn: Any, args: list, kwargs: dict) -> Any:
     return refuse("PX002", f"{kind.__name__}")
 
 
-def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) -> Any:
-    if getattr(fn, "_capture_disabled", False):
-        why = fn._capture_disabled
+def check_included(fn: Any) -> None:
+    """Stop before what compiler.disable has marked."""
+    why = getattr(fn, "_capture_disabled", False)
+    if why:
         refuse("PX004", fn.__qualname__ + (f" ({why})" if isinstance(why, str) else ""))
+
+
+def call_function(world: Any, fn: types.FunctionType, args: list, kwargs: dict) -> Any:
+    check_included(fn)
     if fn.__name__ in policy.FACTS and args and isinstance(args[0], Slots) and policy.framework_file(fn.__code__.co_filename):
         return world.fact(args[0], fn)
     special = FUNCTIONS.get(fn)
@@ -357,13 +363,13 @@ def nested(world: Any, fn: Any) -> Any:
 def call_module(world: Any, module: Module, args: list, kwargs: dict) -> Any:
     """A call of a module: pellucid's own run as they are; of others, forward is interpreted."""
     kind = type(module)
-    if getattr(kind, "_capture_disabled", False):
-        refuse("PX004", f"{kind.__name__} ({kind._capture_disabled})")
+    check_included(kind)
     compiled = getattr(kind, "_compiled", None)
     if isinstance(compiled, property):                          # a module that is compiled when called
         return call_module(world, module._orig_mod, args, kwargs)
     method = policy.lookup(kind, "__call__")
     if method is not Module.__call__:
+        check_included(method)
         if policy.inlined(method):
             return frame_of(method, (module, *args), kwargs)
         return native(world, module, args, kwargs)
@@ -503,6 +509,7 @@ def initialised(world: Any, cls: type, made: Any, args: list, kwargs: dict) -> A
         return made
     world.fresh[id(made)] = made
     init = policy.lookup(type(made), "__init__")
+    check_included(init)
     if isinstance(init, (types.FunctionType, types.WrapperDescriptorType)):
         world.rely_on_class(type(made), "__init__", init)
     if type(init) is types.FunctionType and policy.decide(init) == "inline" and init is not Module.__init__:

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import Callable
 from typing import Any
 
 from ..capture.policy import TOLD, Told
 from ..core.errors import fail, interpreted
+from ..nn import Module
 from . import backends
 from .driver import STANCES, Stance, every
+from .modules import share
 
 __all__: list[str] = []
 
@@ -23,7 +26,8 @@ def disable(fn: Callable | None = None, recursive: bool = True, *, reason: str |
     """Keep a function out of compiling: a compiled caller breaks before it, and Python runs it.
 
     Args:
-        fn: the function; without it, `disable()` is a decorator.
+        fn: the function; without it, `disable()` is a decorator. Of a class, its instances are made and called so; a module gives a
+            module with the same parameters and attributes.
         recursive: what it calls stays out too (it does in any case: it is not captured).
         reason: why; told with the break.
     """
@@ -31,13 +35,23 @@ def disable(fn: Callable | None = None, recursive: bool = True, *, reason: str |
         return functools.partial(disable, recursive=recursive, reason=reason)
     if not callable(fn):
         fail(TypeError, "P3122", f"disable() takes a function, not {type(fn).__name__}", fix="pass the function itself")
+    if isinstance(fn, type):
+        for name in ("forward" if issubclass(fn, Module) else "__call__", "__init__"):
+            method = getattr(fn, name)
+            if isinstance(method, types.FunctionType):
+                setattr(fn, name, disable(method, reason=reason))
+        return fn
 
-    @functools.wraps(fn)
+    @functools.wraps(fn, updated=() if isinstance(fn, Module) else functools.WRAPPER_UPDATES)
     def disabled(*args: Any, **kwargs: Any) -> Any:
         return fn(*args, **kwargs)
 
     disabled._capture_disabled = reason or True
-    return disabled
+    if not isinstance(fn, Module):
+        return disabled
+    made = share(fn, disabled, functools.partial(disable, reason=reason))
+    type(made)._capture_disabled = disabled._capture_disabled
+    return made
 
 
 def is_compiling() -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import traceback
 import types
 import warnings
 import weakref
@@ -40,7 +41,7 @@ from . import backends, logs
 from .entry import Entry
 from .guards import MISS
 from .making import make_entry
-from .modules import Shared, share
+from .modules import OptimizedModule, share
 from .naming import name_of
 from .report import Report
 from .sizes import Sizes, leaves, timed
@@ -60,8 +61,7 @@ class Stance:
     now = "default"
 
 
-LIMIT = 16                          # compiled versions of one function; past it the function runs as it is
-SIZES = 64                          # the same, with those that differ from another one in sizes only
+SIZES = 4                           # times config.recompile_limit: versions that may differ from each other in sizes only
 PATIENCE = 1.0                      # seconds that a trace waits for functions that run as plain Python in other threads
 
 
@@ -252,7 +252,11 @@ class Compiled:
                 return r
         sized = any(e.otherwise(args, kwargs, self.numbers.fixed) for e in tuple(self.entries.get(key, ())))
         if self._full(sized):
-            return self._give_up(f"it was compiled {self.compiles} times for different arguments or states", args, kwargs)
+            why = f"it was compiled {self.compiles} times for different arguments or states"
+            if config.fail_on_recompile_limit_hit:
+                fail(RuntimeError, "P3132", f"{self!r} would have to be compiled again, but {why}",
+                     fix="a higher limit, or pellucid._dynamo.config.fail_on_recompile_limit_hit = False")
+            return self._give_up(why, args, kwargs)
         leaves: list = []
         flatten((args, kwargs), leaves)
         if not PLAIN.issuperset(map(type, leaves)):
@@ -272,15 +276,12 @@ class Compiled:
         except FirstStep:
             return self.plainly(args, kwargs)
         except Unrepeatable as error:
-            return self._give_up(error.error.reason, args, kwargs)
-        except TraceError as error:
-            if self.fullgraph:
+            return self._give_up(error.error.reason, args, kwargs, error)
+        except Exception as error:
+            expected = isinstance(error, TraceError) or isinstance(error, ImportError) and "llvmlite" in str(error)
+            if self.fullgraph or not (expected or config.suppress_errors):
                 raise
-            return self._give_up(str(error), args, kwargs)
-        except ImportError as error:
-            if self.fullgraph or "llvmlite" not in str(error):
-                raise
-            return self._give_up(str(error), args, kwargs)
+            return self._give_up(str(error) if expected else f"{type(error).__name__}: {error}", args, kwargs, error)
         entry.sized = sized
         self._enter(key, entry)
         try:
@@ -393,9 +394,11 @@ class Compiled:
                 a[...] = before
         raise error
 
-    def _give_up(self, why: str, args: tuple, kwargs: dict) -> Any:
+    def _give_up(self, why: str, args: tuple, kwargs: dict, error: Exception | None = None) -> Any:
         self.gave_up = why
         logs.plain(self.fn, why)
+        if config.verbose and error is not None:
+            why = "".join(traceback.format_exception(error))
         warnings.warn(f"{name_of(self.fn)} runs uncompiled: {why}", stacklevel=4)
         return self.plainly(args, kwargs)
 
@@ -580,7 +583,7 @@ def compile(fn: Callable | None = None, *, backend: str | Callable = "llvm", ful
     if not callable(fn):
         fail(TypeError, "P3102", f"compile() takes a function or a module, not {type(fn).__name__}", fix="pass the function itself")
     settings = {"backend": backend, "fullgraph": fullgraph, "keep_grads": keep_grads, "options": dict(options or {}), "dynamic": dynamic}
-    if isinstance(fn, Shared):                      # compiled already: anew, with these settings
+    if isinstance(fn, OptimizedModule):                      # compiled already: anew, with these settings
         fn = fn._orig_mod
     if isinstance(fn, Module):
         return share(fn, Compiled(fn, **settings), lambda copied: compile(copied, **settings))

@@ -35,8 +35,9 @@ def reachable(fn: Callable) -> list[Module]:
 
 
 # ---------------------------------------------------------------------------------------------------- a compiled module
-class Shared:
-    """Mixed into the class of a compiled module. `_compiled` is its compiled form, `_orig_mod` the module itself."""
+class OptimizedModule(Module):
+    """What every compiled module is, besides being of the class of the module itself. `_compiled` is its compiled form, `_orig_mod` the
+    module. (The name is PyTorch's.)"""
 
     _compiled: Any
     _orig_mod: Module
@@ -76,6 +77,6 @@ def share(module: Module, compiled: Any, again: Callable[[Module], Module]) -> M
     cls = type(module)
     fields = {"_compiled": property(lambda self: compiled), "_orig_mod": property(lambda self: module), "_again": staticmethod(again),
               "__module__": cls.__module__, "__doc__": cls.__doc__, "__qualname__": cls.__qualname__}
-    made = object.__new__(type(cls.__name__, (Shared, cls), fields))
+    made = object.__new__(type(cls.__name__, (OptimizedModule, cls), fields))
     object.__setattr__(made, "__dict__", module.__dict__)
     return made

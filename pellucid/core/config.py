@@ -30,6 +30,10 @@ class Config:
         self.fill_uninitialized = True              # utils.deterministic.fill_uninitialized_memory
         self.warn_always = False
         self.float32_matmul_precision = "highest"
+        self.recompile_limit = 16                   # compiled versions of one function; past it the function runs as it is,
+        self.fail_on_recompile_limit_hit = False    # or this is an error
+        self.suppress_errors = False                # where compiling fails, the function runs as it is
+        self.verbose = False                        # warnings about functions that run as they are show the whole traceback
         self.kernels = os.environ.get("PELLUCID_EAGER_KERNELS", "1") != "0"    # large eager operators run native kernels
 
     def describe(self) -> str:

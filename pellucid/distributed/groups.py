@@ -10,6 +10,7 @@ import os
 from datetime import timedelta
 from typing import Any
 
+from ..core.device import device as Device
 from ..core.errors import fail
 
 __all__: list[str] = []
@@ -55,6 +56,7 @@ class Backend(str):
 
     UNDEFINED, GLOO, NCCL, UCC, MPI, XCCL = "undefined", "gloo", "nccl", "ucc", "mpi", "xccl"
     backend_list = ["undefined", "gloo", "nccl", "xccl", "ucc", "mpi"]
+    default_device_backend_map = {"cpu": "gloo", "cuda": "nccl", "xpu": "xccl"}
 
     def __new__(cls, name: str) -> Backend:
         if not isinstance(name, str):
@@ -263,6 +265,16 @@ def get_world_size(group: ProcessGroup | None = None) -> int:
 def get_backend(group: ProcessGroup | None = None) -> str:
     """The name of the group's backend."""
     return Backend(member(group)._backend)
+
+
+def get_default_backend_for_device(device: Any) -> str:
+    """The name of the backend that PyTorch takes for tensors on a device; whether it is there, `is_backend_available` says."""
+    kind = Device(device).type
+    found = Backend.default_device_backend_map.get(kind)
+    if found is None:
+        fail(ValueError, "P3306", f"Default backend not registered for device : {device}",
+             fix="one of " + ", ".join(map(repr, Backend.default_device_backend_map)))
+    return found
 
 
 def get_process_group_ranks(group: ProcessGroup | None) -> list[int]:

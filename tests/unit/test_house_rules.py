@@ -36,7 +36,7 @@ LAYERS = {
     "distributed profiler autograd random backends cuda version __future__ jit onnx fx overrides multiprocessing "
     "masked signal array_api accelerator cpu hub mps mtia xpu futures types _foreach __config__",
     7: "capture",
-    8: "compiler",
+    8: "compiler _dynamo",
     9: "explain train export vision text assist torch_alias cli demo __main__",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}

@@ -54,16 +54,22 @@ class PatchMergingV2(nn.Module):
         return self.norm(self.reduction(_quarters(x)))
 
 
-def _to_windows(x: Tensor, window: list[int]) -> Tensor:
+def to_windows(x: Tensor, window: list[int]) -> Tensor:
     """(B, H, W, C) -> (B * windows, positions in a window, C)."""
     b, h, w, c = x.shape
     x = x.view(b, h // window[0], window[0], w // window[1], window[1], c)
     return x.permute(0, 1, 3, 2, 4, 5).reshape(-1, window[0] * window[1], c)
 
 
-def _from_windows(x: Tensor, window: list[int], b: int, h: int, w: int) -> Tensor:
+def from_windows(x: Tensor, window: list[int], b: int, h: int, w: int) -> Tensor:
     x = x.view(b, h // window[0], w // window[1], window[0], window[1], -1)
     return x.permute(0, 1, 3, 2, 4, 5).reshape(b, h, w, -1)
+
+
+def relative_positions(h: int, w: int) -> Tensor:
+    """(positions, positions) of a window of h by w: the number, below (2h - 1)(2w - 1), of each pair's relative position."""
+    rows, columns = torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")).flatten(1)
+    return (rows[:, None] - rows + h - 1) * (2 * w - 1) + (columns[:, None] - columns + w - 1)
 
 
 def _shift_mask(x: Tensor, h: int, w: int, window: list[int], shift: list[int]) -> Tensor:
@@ -74,7 +80,7 @@ def _shift_mask(x: Tensor, h: int, w: int, window: list[int], shift: list[int]) 
         for columns in ((0, -window[1]), (-window[1], -shift[1]), (-shift[1], None)):
             regions[slice(*rows), slice(*columns)] = count
             count += 1
-    regions = _to_windows(regions[None, :, :, None], window)[..., 0]
+    regions = to_windows(regions[None, :, :, None], window)[..., 0]
     different = regions.unsqueeze(1) - regions.unsqueeze(2)
     return different.masked_fill(different != 0, -100.0)
 
@@ -91,7 +97,7 @@ def shifted_window_attention(input: Tensor, qkv_weight: Tensor, proj_weight: Ten
     shift = [0 if window >= size else s for s, window, size in zip(shift_size, window_size, (h, w))]
     if sum(shift) > 0:
         x = torch.roll(x, shifts=(-shift[0], -shift[1]), dims=(1, 2))
-    x = _to_windows(x, window_size)
+    x = to_windows(x, window_size)
     n, positions, _ = x.shape
     if logit_scale is not None and qkv_bias is not None:
         length = qkv_bias.numel() // 3                          # keys have no bias
@@ -111,7 +117,7 @@ def shifted_window_attention(input: Tensor, qkv_weight: Tensor, proj_weight: Ten
     attention = F.dropout(F.softmax(attention, dim=-1), p=attention_dropout, training=training)
     x = attention.matmul(v).transpose(1, 2).reshape(n, positions, c)
     x = F.dropout(F.linear(x, proj_weight, proj_bias), p=dropout, training=training)
-    x = _from_windows(x, window_size, b, h, w)
+    x = from_windows(x, window_size, b, h, w)
     if sum(shift) > 0:
         x = torch.roll(x, shifts=(shift[0], shift[1]), dims=(1, 2))
     return x[:, :height, :width, :].contiguous()
@@ -142,10 +148,7 @@ class ShiftedWindowAttention(nn.Module):
 
     def define_relative_position_index(self) -> None:
         """Which row of the table belongs to each pair of positions."""
-        h, w = self.window_size
-        rows, columns = torch.stack(torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")).flatten(1)
-        index = (rows[:, None] - rows + h - 1) * (2 * w - 1) + (columns[:, None] - columns + w - 1)
-        self.register_buffer("relative_position_index", index.flatten())
+        self.register_buffer("relative_position_index", relative_positions(*self.window_size).flatten())
 
     def position_bias(self, table: Tensor) -> Tensor:
         """(1, heads, positions, positions) from a table (relative positions, heads)."""

@@ -12,7 +12,7 @@ import pytest
 
 import pellucid
 from pellucid.capture.breaks import KINDS
-from pellucid.compiler import driver
+from pellucid.core.config import config
 from pellucid.tensor.tracing import TraceError
 
 BREAKS = Path(pellucid.__file__).parents[1] / "docs" / "reference" / "breaks.md"
@@ -199,7 +199,7 @@ def test_a_constructor_that_goes_on_as_python_gives_its_object(monkeypatch):
         holder = Holder(x)
         return holder.twice * holder.total
 
-    monkeypatch.setattr(driver, "LIMIT", 1)
+    monkeypatch.setattr(config, "recompile_limit", 1)
     compiled = pellucid.compile(held, backend="eager")
     for n in (2, 3, 4):                             # another number behind the break: a version too many there, not at the start
         x = pellucid.arange(3.0) * n

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import pellucid
-from pellucid.compiler import driver
+from pellucid.core.config import config
 from pellucid.tensor.tracing import TraceError
 
 
@@ -194,14 +194,13 @@ def test_too_many_versions():
 
 
 def test_too_many_sizes(monkeypatch):
-    monkeypatch.setattr(driver, "LIMIT", 2)
-    monkeypatch.setattr(driver, "SIZES", 5)
+    monkeypatch.setattr(config, "recompile_limit", 2)
     c = pellucid.compile(f, backend="eager", dynamic=False)
     w = pellucid.randn(5)
-    with pytest.warns(UserWarning, match="compiled 5 times"):
-        for k in range(7):
+    with pytest.warns(UserWarning, match="compiled 8 times"):
+        for k in range(10):
             c(pellucid.randn(k + 1, 5), w)
-    assert c.compiles == 5
+    assert c.compiles == 8
 
 
 def test_a_backend_of_ones_own():

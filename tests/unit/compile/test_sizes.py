@@ -9,7 +9,8 @@ import pytest
 
 import pellucid
 from pellucid import compiler, nn
-from pellucid.compiler import driver, sizes
+from pellucid.compiler import sizes
+from pellucid.core.config import config
 
 
 @pytest.fixture
@@ -187,7 +188,8 @@ def test_other_reasons_still_make_versions(dear):
 
 
 def test_hot_sizes_stop_at_the_limit_and_bookkeeping_is_bounded(counted, monkeypatch):
-    monkeypatch.setattr(driver, "SIZES", 3)
+    monkeypatch.setattr(driver, "SIZES", 1)
+    monkeypatch.setattr(config, "recompile_limit", 3)
     monkeypatch.setattr(sizes, "KEPT", 10)
     compiled = pellucid.compile(lambda x: x + 1, backend="eager")
     for _ in range(sizes.CALLS + 2):

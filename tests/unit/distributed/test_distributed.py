@@ -284,3 +284,10 @@ def test_a_world_made_inside():
         finally:
             dist.destroy_process_group()
     assert fn(torch.ones(1)) == fn(torch.ones(1)) == 2 and not dist.is_initialized()
+
+
+def test_the_backend_of_a_device():
+    assert dist.get_default_backend_for_device("cpu") == dist.get_default_backend_for_device(torch.device("cpu")) == "gloo"
+    assert dist.get_default_backend_for_device("cuda:1") == "nccl" and not dist.is_backend_available("nccl")
+    with pytest.raises(ValueError, match="Default backend not registered for device : meta"):
+        dist.get_default_backend_for_device("meta")

@@ -46,7 +46,7 @@ def test_side_notes_the_losses_of_a_script(tmp_path, how, dtype):
 
 
 def test_side_stops_after_the_steps_asked_for(tmp_path):
-    (tmp_path / "train.py").write_text(SCRIPT)
+    (tmp_path / "train.py").write_text("import matplotlib.pyplot as plt\nplt.figure(figsize=(3, 1))\n" + SCRIPT)     # there or not
     process([str(BENCHMARKS / "scripts.py"), "--side", "pellucid", str(tmp_path / "notes"), "2", "", "", "train.py", "5"], tmp_path)
     assert len(json.loads((tmp_path / "notes").read_text())) == 2
     assert not (tmp_path / "kinds").exists()

@@ -239,3 +239,13 @@ def test_a_compiled_step_under_the_name_torch(script) -> None:
 def test_pytest_takes_it_as_a_plugin(tmp_path: Path) -> None:
     (tmp_path / "test_theirs.py").write_text("import torch\n\ndef test_sum():\n    assert torch.ones(3).sum().item() == 3\n")
     assert "1 passed" in python("-m", "pytest", "-q", "-p", "pellucid.torch_alias", "test_theirs.py", cwd=tmp_path)
+
+
+def test_dynamo_is_imported_as_scripts_do(script) -> None:
+    assert script("""
+        import torch._dynamo, torch._dynamo.config
+        from torch._dynamo import OptimizedModule, config
+        from torch._dynamo.testing import CompileCounter
+        torch._dynamo.config.suppress_errors = True
+        print(config.suppress_errors, isinstance(torch.compile(torch.nn.Linear(1, 1)), OptimizedModule), CompileCounter().frame_count)
+    """) == "True True 0\n"

@@ -13,7 +13,7 @@ HUGE = ("regnet_y_128gf", "vit_h_14")
 
 def image_size(name: str) -> int:
     """Small images are enough, except where a model asks for its own size (and Inception's auxiliary head for 299)."""
-    return 299 if name == "inception_v3" else 224 if name.startswith("vit") else 64
+    return 299 if name == "inception_v3" else 224 if name.startswith(("maxvit", "vit")) else 64
 
 
 def digest(lines) -> str:

@@ -276,3 +276,17 @@ def test_preset_prepares_an_image() -> None:
     out = models.ResNet50_Weights.IMAGENET1K_V2.transforms(crop_size=24, resize_size=32)(image)
     assert out.shape == (3, 24, 24)
     np.testing.assert_allclose(out[:, 0, 0].numpy(), [(1 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225], rtol=1e-5)
+
+
+def test_maxvit_sizes() -> None:
+    tiny = {"stem_channels": 8, "partition_size": 2, "block_channels": [8, 16], "block_layers": [1, 2], "head_dim": 4,
+            "stochastic_depth_prob": 0.2, "num_classes": 3}
+    model = models.MaxVit((16, 32), **tiny).eval()
+    assert model(pellucid.ones(2, 3, 16, 32)).shape == (2, 3)
+    assert [m.window for m in model.modules() if hasattr(m, "partition_type")] == [[2, 2], [2, 4], *[[2, 2], [1, 2]] * 2]
+    with pytest.raises(ValueError, match="features are 8 by 8, but were to be 4 by 8"):
+        model(pellucid.ones(2, 3, 32, 32))
+    with pytest.raises(ValueError, match=r"Input size \(3, 3\) of block 1 is not divisible by partition size 2"):
+        models.MaxVit((24, 24), **tiny)
+    with pytest.raises(ValueError, match="divisible by head_dim"):
+        models.MaxVit((16, 16), **{**tiny, "head_dim": 3})
