@@ -362,8 +362,8 @@ class Compiled:
 
     def _full(self, sized: bool = False) -> bool:
         """Whether no further version is to be made; `sized`: one that differs from another in sizes only."""
-        versions = [e for found in tuple(self.entries.values()) for e in found]
-        return len(versions) >= SIZES if sized else sum(not e.sized for e in versions) >= LIMIT
+        versions, most = [e for found in tuple(self.entries.values()) for e in found], config.recompile_limit
+        return len(versions) >= SIZES * most if sized else sum(not e.sized for e in versions) >= most
 
     @staticmethod
     def _key() -> tuple:

@@ -9,7 +9,7 @@ import pytest
 
 import pellucid
 from pellucid import compiler, nn
-from pellucid.compiler import sizes
+from pellucid.compiler import driver, sizes
 from pellucid.core.config import config
 
 
