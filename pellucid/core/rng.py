@@ -70,12 +70,17 @@ class _Native:
     drawn = 0                   # numbers without it
 
 
+def compiler_loaded() -> bool:
+    """Whether loading native draws is little work."""
+    return "llvmlite" in sys.modules
+
+
 def native(n: int, least: int = NATIVE):
     """Native draws for n numbers, or None where they are fewer than `least`, or nobody has drawn many yet."""
     if n < least or not config.kernels:
         return None
     if not _Native.looked:
-        _Native.drawn += max(n, CALL if "llvmlite" not in sys.modules else LOAD >> 5)         # soon, where it is little work
+        _Native.drawn += max(n, LOAD >> 5 if compiler_loaded() else CALL)
         if _Native.drawn >= LOAD and late.draws is not None:
             _Native.draws, _Native.looked = late.draws(), True
     return _Native.draws

@@ -71,6 +71,7 @@ def test_the_generator_uses_native_draws_for_many_numbers(monkeypatch):
     monkeypatch.setattr(core._Native, "draws", None)
     monkeypatch.setattr(core._Native, "looked", False)
     monkeypatch.setattr(core._Native, "drawn", 0)
+    monkeypatch.setattr(core, "compiler_loaded", lambda: False)
     slow = Engine(9)
     monkeypatch.setattr(core.config, "kernels", False)
     want = [slow.mask((600, 500), 0.3), slow.uniform(core.LOAD + 3), slow.normal(core.LOAD + 5), slow.words64(core.LOAD)]
@@ -83,12 +84,16 @@ def test_the_generator_uses_native_draws_for_many_numbers(monkeypatch):
     assert all(np.array_equal(a, b) for a, b in zip(found, want)) and same_state(quick, slow)
 
 
-def test_many_small_draws_are_native_too(monkeypatch):
+@pytest.mark.parametrize("loaded, calls", [(False, core.LOAD // core.CALL), (True, 32)])
+def test_many_small_draws_are_native_too(monkeypatch, loaded, calls):
     monkeypatch.setattr(core._Native, "draws", None)
     monkeypatch.setattr(core._Native, "looked", False)
     monkeypatch.setattr(core._Native, "drawn", 0)
+    monkeypatch.setattr(core, "compiler_loaded", lambda: loaded)
     engine, slow = Engine(4), Engine(4)
-    found = [engine.normal(40) for _ in range(core.LOAD // core.CALL + 1)]
+    found = [engine.normal(40) for _ in range(calls - 1)]
+    assert not core._Native.looked
+    found += [engine.normal(40) for _ in range(2)]
     assert core._Native.looked
     monkeypatch.setattr(core.config, "kernels", False)
     assert all(np.array_equal(a, slow.normal(40)) for a in found)
