@@ -128,8 +128,8 @@ class Script:
 
 LM = ("main.py", "--data", "text", "--epochs", "1", "--batch_size", "4", "--emsize", "100", "--nhid", "100")
 TRAIN = ("train.py", "config/train_shakespeare_char.py", "--device=cpu", "--eval_iters=2", "--log_interval=10", "--block_size=64",
-         "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--lr_decay_iters=100", "--dtype=float32")
-GPT = (*TRAIN, "--max_iters=100")
+         "--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--lr_decay_iters=2000", "--dtype=float32")
+GPT = (*TRAIN, "--max_iters=2000")
 SAMPLE = ("sample.py", "--out_dir=out-shakespeare-char", "--device=cpu", "--dtype=float32", "--num_samples=2", "--max_new_tokens=200")
 SAVED = (*TRAIN, "--compile=False", "--max_iters=20", "--eval_interval=10")
 RESNET = ("--epochs", "1", "-b", "4", "-j", "0", "--seed", "1")
