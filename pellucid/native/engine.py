@@ -16,8 +16,9 @@ Out: every step done, in order, without Python: kernels and externs inside paral
 All records are arrays of 64-bit words, so that Python fills them through NumPy. A region is a run of steps that one team of
 threads does together: a step is split over its outermost axis, or done by one thread; threads meet where a step asks for it.
 
-A region that ends much later than this thread's own share says that another process holds a core. Then this thread does all shares
-itself for a while (`PAUSE_NS`, twice as long each time it was soon), so that a busy neighbour costs a core and not more.
+A region that takes much longer than this thread's own share, or than ever before, says that another process held a core. Where two do so in a short time, this
+thread does all shares itself for a while (`PAUSE_NS`, twice as long each time it is soon again), so that a busy neighbour costs a core and
+not more.
 
 True always: with one thread nothing of libgomp is called; `status` is 0 or says which input or step failed (`FAILED_*`); who does a
 share never changes what the shares are, so results do not depend on the neighbour.
@@ -106,6 +107,7 @@ class Step(IntEnum):
     PARTIAL_STRIDE = 16
     EXECS = 17              # library: how many Exec records
     EXEC_RECORDS = 18
+    BEST = 19               # nanoseconds of the region that begins here, at its quickest
     SIZE = 20
 
 
@@ -127,9 +129,9 @@ class Who(IntEnum):
 
 
 KERNEL, COMBINE, EXTERN, LIBRARY = range(4)
-LATE_NS = 500_000           # waiting this much longer for the others than its own share took, a thread has a neighbour
-PAUSE_NS = 20_000_000       # how long it does all shares then, at first and at most
-PAUSE_MOST_NS = 1_000_000_000
+LATE_NS = 500_000           # a region that takes this much longer than twice what it should may have a neighbour,
+AGAIN_NS = 20_000_000       # and has one if it was so this short a time ago, too
+PAUSE_NS, PAUSE_MOST_NS = 40_000_000, 640_000_000       # how long one thread does all shares then, at first and at most
 LIBGOMP = ("GOMP_barrier", "GOMP_parallel", "omp_get_thread_num", "omp_get_wtime")     # never called with one thread
 FAILED_INPUT = -1           # status FAILED_INPUT - i: input i is not as expected
 FAILED_ALIAS = -(1 << 40)   # a written input overlaps another one
@@ -307,7 +309,8 @@ def _share(f: Fn, extent, align, tid, nth) -> tuple[Val, Val]:
 
 def _team(m: Module) -> None:
     """Shares of work, done by the pool's threads or by this one."""
-    m.functions.append("@until = internal global i64 0\n@pause = internal global i64 0")
+    m.functions.append("@until = internal global i64 0\n@pause = internal global i64 0\n"
+                       "@late = internal global i64 0")
     for line in ("declare void @GOMP_parallel(ptr, ptr, i32, i32)", "declare i32 @omp_get_thread_num()", "declare double @omp_get_wtime()"):
         m.declare(line)
     def clock(f: Fn) -> Val:
@@ -329,7 +332,7 @@ def _team(m: Module) -> None:
     with f.when(f.compare("eq", tid, 0)):
         _set(f, f.p_context, 2, clock(f))
     f.end()
-    f = Fn(m, "spread", "ptr part, ptr data, i64 nth", internal=True)
+    f = Fn(m, "spread", "ptr part, ptr data, i64 nth, ptr best", internal=True)
     f.slots.append("  %context = alloca [3 x i64]")
     context = f.val("%context", "ptr")
     _set(f, context, 0, _as_word(f, f.p_part))
@@ -337,22 +340,28 @@ def _team(m: Module) -> None:
     begin = clock(f)
     f.put(f"call void @GOMP_parallel(ptr @member, ptr {context}, i32 {f.cast('trunc', f.p_nth, 'i32')}, i32 0)")
     end, ready = clock(f), _word(f, context, 2)
-    with f.when(f.compare("gt", f.sub(end, ready), f.sub(ready, begin) + LATE_NS)):
-        until, pause = f.val("@until", "ptr"), f.val("@pause", "ptr")
-        before = f.load(pause, 0, "i64")
-        soon = f.compare("lt", end, f.load(until, 0, "i64") + before * 4)
-        length = f.select(soon, f.least(before * 2, PAUSE_MOST_NS), f.val(str(PAUSE_NS), "i64"))
-        f.put(f"store i64 {length}, ptr {pause}")
-        f.put(f"store i64 {end + length}, ptr {until}")
+    taken, best = f.sub(end, begin), f.load(f.p_best, 0, "i64")
+    known = f.select(f.compare("eq", best, 0), taken, f.least(best, taken))
+    f.put(f"store i64 {known}, ptr {f.p_best}")
+    with f.when(f.compare("gt", taken, f.least(known, f.sub(ready, begin)) * 2 + LATE_NS)):     # within its share it may wait at barriers
+        until, pause, late = (f.val(name, "ptr") for name in ("@until", "@pause", "@late"))
+        again = f.compare("lt", end, f.load(late, 0, "i64") + AGAIN_NS)
+        f.put(f"store i64 {end}, ptr {late}")
+        with f.when(again):
+            before = f.load(pause, 0, "i64")
+            soon = f.compare("lt", end, f.load(until, 0, "i64") + before * 4)
+            length = f.select(soon, f.least(before * 2, PAUSE_MOST_NS), f.val(str(PAUSE_NS), "i64"))
+            f.put(f"store i64 {length}, ptr {pause}")
+            f.put(f"store i64 {end + length}, ptr {until}")
     f.end()
     f = Fn(m, "pl_team", "ptr part, ptr data, i64 nth")
-    alone = f.var(f.val("0", "i64"))
+    alone, best = f.var(f.val("0", "i64")), f.var(f.val("0", "i64"))
     f.put(f"call void @crowded(ptr {alone.slot})")
     with f.when(f.compare("ne", alone.get(), 0)):
         with f.loop(0, f.p_nth) as tid:
             f.put(f"call void {f.p_part}(ptr {f.p_data}, i64 {tid})")
     with f.when(f.compare("eq", alone.get(), 0)):
-        f.invoke("spread", f.p_part, f.p_data, f.p_nth)
+        f.invoke("spread", f.p_part, f.p_data, f.p_nth, f.val(best.slot, "ptr"))
     f.end()
 
 
@@ -459,7 +468,7 @@ def _run(m: Module) -> None:
                     context = f.val("%context", "ptr")
                     for k, value in enumerate((_as_word(f, program), i, end, nth)):
                         _set(f, context, k, value)
-                    f.invoke("spread", f.val("@region_part", "ptr"), context, nth)
+                    f.invoke("spread", f.val("@region_part", "ptr"), context, nth, f.at(s, int(Step.BEST), "i64"))
                 with f.unless(together):
                     f.invoke("region_alone", program, i, end, nth)
                 with f.unless(many):
