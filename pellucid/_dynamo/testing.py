@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..compiler import backends
+from ..compiler import backends, disable
 from ..core import dtype as dt
 from ..graph.ir import Graph
 from ..nn import Module
@@ -65,12 +65,10 @@ class CompileCounter(CompileCounterWithBackend):
         super().__init__("eager")
 
 
+@disable(reason="unsupported() was called")
 def unsupported(a: Any, b: Any) -> Any:
     """Its first argument. A compiled function that calls it is cut there."""
     return a
-
-
-unsupported._capture_disabled = "unsupported() was called"      # type: ignore[attr-defined]
 
 
 def rand_strided(size: Sequence[int], stride: Sequence[int], dtype: Any = dt.float32, device: Any = "cpu", extra_size: int = 0) -> Tensor:

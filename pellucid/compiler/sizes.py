@@ -4,7 +4,8 @@ In: calls that no version fits. Out: whether only sizes of tensors among the arg
 otherwise, and whether this call is to be compiled. A program is made for one set of sizes; so the first two sizes of a dimension are
 compiled, and any other one once running it as plain Python has taken longer than making a program does (ski rental: at most twice what
 the better choice would have cost). Its machine code need not be made again: what differed between the first two sizes is an argument
-there (native/varying.py), so that only capture and planning are to be paid. What stays true: either way the results are the function's own; what is kept is bounded.
+there (native/varying.py), so that only capture and planning are to be paid. What stays true: either way the results are the function's
+own; what is kept is bounded.
 """
 from __future__ import annotations
 

@@ -91,12 +91,7 @@ def _run(m: Module) -> None:
     f.end()
     m.declare("declare void @pl_team(ptr, ptr, i64)")
     f = Fn(m, "batch_run", "ptr call")
-    nth = f.load(f.p_call, THREADS, "i64")
-    many = f.compare("gt", nth, 1)
-    with f.when(many):
-        f.invoke("pl_team", f.val("@batch_part", "ptr"), f.p_call, nth)
-    with f.unless(many):
-        f.invoke("batch_part", f.p_call, 0)
+    f.invoke("pl_team", f.val("@batch_part", "ptr"), f.p_call, word(f, f.p_call, THREADS))
     f.end()
 
 

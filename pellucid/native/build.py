@@ -130,7 +130,8 @@ def make_plan(graph: Graph, options: Mapping[str, Any] = {}) -> Plan:
 def compile_graph(graph: Graph, backend: str = "llvm", options: Mapping[str, Any] | None = None) -> Executable | PythonExecutable:
     """Compile a graph. Options: `verify` (check after each pass), `passes`, `schedule` (kernel.roots.Options), `isa`, `cache`
     (False: neither look nor keep), `constant` (numbers of inputs whose contents stay the same until `exe.refresh()`: weights are
-    laid out once for them), `varying` (the Varying of a function that is compiled for several sizes). Raises ValueError for a backend that is not "llvm" or "python"."""
+    laid out once for them), `varying` (the Varying of a function that is compiled for several sizes). Raises ValueError for a
+    backend that is not "llvm" or "python"."""
     options = options or {}
     if backend == "python":
         return PythonExecutable(make_plan(graph, options), graph)

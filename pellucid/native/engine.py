@@ -16,9 +16,9 @@ Out: every step done, in order, without Python: kernels and externs inside paral
 All records are arrays of 64-bit words, so that Python fills them through NumPy. A region is a run of steps that one team of
 threads does together: a step is split over its outermost axis, or done by one thread; threads meet where a step asks for it.
 
-A region that takes much longer than this thread's own share, or than ever before, says that another process held a core. Where two do so in a short time, this
-thread does all shares itself for a while (`PAUSE_NS`, twice as long each time it is soon again), so that a busy neighbour costs a core and
-not more.
+A region that takes much longer than this thread's own share, or than ever before, says that another process held a core. Where two do
+so in a short time, this thread does all shares itself for a while (`PAUSE_NS`, twice as long each time it is soon again), so that a busy
+neighbour costs a core and not more.
 
 True always: with one thread nothing of libgomp is called; `status` is 0 or says which input or step failed (`FAILED_*`); who does a
 share never changes what the shares are, so results do not depend on the neighbour.
@@ -132,7 +132,6 @@ KERNEL, COMBINE, EXTERN, LIBRARY = range(4)
 LATE_NS = 500_000           # a region that takes this much longer than twice what it should may have a neighbour,
 AGAIN_NS = 20_000_000       # and has one if it was so this short a time ago, too
 PAUSE_NS, PAUSE_MOST_NS = 40_000_000, 640_000_000       # how long one thread does all shares then, at first and at most
-LIBGOMP = ("GOMP_barrier", "GOMP_parallel", "omp_get_thread_num", "omp_get_wtime")     # never called with one thread
 FAILED_INPUT = -1           # status FAILED_INPUT - i: input i is not as expected
 FAILED_ALIAS = -(1 << 40)   # a written input overlaps another one
 FAILED_STALE = -(1 << 41)   # constant inputs are new: prepare first
@@ -309,10 +308,10 @@ def _share(f: Fn, extent, align, tid, nth) -> tuple[Val, Val]:
 
 def _team(m: Module) -> None:
     """Shares of work, done by the pool's threads or by this one."""
-    m.functions.append("@until = internal global i64 0\n@pause = internal global i64 0\n"
-                       "@late = internal global i64 0")
+    m.functions += [f"@{name} = internal global i64 0" for name in ("until", "pause", "late")]
     for line in ("declare void @GOMP_parallel(ptr, ptr, i32, i32)", "declare i32 @omp_get_thread_num()", "declare double @omp_get_wtime()"):
         m.declare(line)
+
     def clock(f: Fn) -> Val:
         return f.cast("fptosi", f.op("double", f"fmul double {f.op('double', 'call double @omp_get_wtime()')}, 1.0e9"), "i64")
 
@@ -355,12 +354,14 @@ def _team(m: Module) -> None:
             f.put(f"store i64 {end + length}, ptr {until}")
     f.end()
     f = Fn(m, "pl_team", "ptr part, ptr data, i64 nth")
-    alone, best = f.var(f.val("0", "i64")), f.var(f.val("0", "i64"))
-    f.put(f"call void @crowded(ptr {alone.slot})")
-    with f.when(f.compare("ne", alone.get(), 0)):
+    alone, best = f.var(f.val("1", "i64")), f.var(f.val("0", "i64"))
+    with f.when(f.compare("gt", f.p_nth, 1)):
+        f.put(f"call void @crowded(ptr {alone.slot})")
+    one = f.compare("ne", alone.get(), 0)
+    with f.when(one):
         with f.loop(0, f.p_nth) as tid:
             f.put(f"call void {f.p_part}(ptr {f.p_data}, i64 {tid})")
-    with f.when(f.compare("eq", alone.get(), 0)):
+    with f.unless(one):
         f.invoke("spread", f.p_part, f.p_data, f.p_nth, f.val(best.slot, "ptr"))
     f.end()
 

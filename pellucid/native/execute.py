@@ -96,7 +96,7 @@ class Engine:
         text = engine.module()
         data, self.cached = jit.compiled("engine", (text,), lambda: llvm.compile_object(text, isa_of("baseline")))
         team = threads.pool()
-        self.code = jit.load([data], engine.EXPORTS, {name: team.address(name) if team else 1 for name in engine.LIBGOMP})
+        self.code = jit.load([data], engine.EXPORTS, {name: team.address(name) if team else 1 for name in threads.LIBGOMP})      # 1: not called
         pointer = ctypes.c_void_p
         self.call = ctypes.CFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)(self.code["call"])
         self.call_held = ctypes.PYFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)(self.code["call"])     # keeps Python's lock

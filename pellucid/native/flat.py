@@ -305,7 +305,7 @@ class Entry:
         data, self.cached = jit.compiled("flat-entry", (text,), lambda: llvm.compile_object(text, isa_of("baseline")))
         known = builtin.symbols()
         self.code = jit.load([data], EXPORTS, {"pl_team": the_engine().code["pl_team"],
-                                                   **{name: known[name] for name in ("numpy_new_like", "Py_IncRef")}})
+                                               **{name: known[name] for name in ("numpy_new_like", "Py_IncRef")}})
         self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(self.code["flat_run"])
 
 

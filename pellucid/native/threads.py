@@ -4,8 +4,8 @@ One pool of threads for kernels and library calls: libgomp's, which oneDNN uses 
 time between parallel regions and then sleep, because spinning without bound is ruinous when another process wants the core
 (0.2 ms became 15 ms); kernels do without them then (engine.py). Nothing is bound to a core: forked processes would inherit the mask.
 
-In: `config.threads`. Out: `count()`, and the addresses native code calls. True always: one parallel region at a time
-(`region()`, a lock); after a fork the child computes on one thread, because the pool's threads are gone and waiting for them
+In: `config.threads`. Out: `count()`, and the addresses native code calls. True always: of what runs without Python's lock, one parallel
+region at a time (`region()`, another lock), and one of what keeps it; after a fork the child computes on one thread, because the pool's threads are gone and waiting for them
 would hang; without libgomp everything runs on one thread, and `notes()` says so.
 """
 from __future__ import annotations
@@ -22,6 +22,9 @@ MOST = 256                      # threads, whatever is asked for
 SPIN = "10000"                  # iterations, about 0.7 ms: longer than Python takes between two operators. To wake a thread takes 50 us
 
 
+LIBGOMP = ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_set_num_threads", "omp_get_wtime")     # what is called of it
+
+
 class Pool:
     """libgomp."""
 
@@ -29,7 +32,7 @@ class Pool:
 
     def __init__(self, library):
         self.library = library
-        for name in ("GOMP_parallel", "GOMP_barrier", "omp_get_thread_num", "omp_set_num_threads", "omp_get_wtime"):
+        for name in LIBGOMP:
             self.address(name)
 
     def address(self, name: str) -> int:
@@ -145,6 +148,12 @@ def count() -> int:
     """How many threads native code runs on now."""
     n = _State.now.value = 1 if _State.forked or pool() is None else min(config.threads, MOST)
     return n
+
+
+def recount() -> None:
+    """`config.threads` has changed: tell native code, if there is any that asks."""
+    if _State.looked:
+        count()
 
 
 def count_address() -> int:

@@ -5,7 +5,6 @@ are filled from it. Nothing is listed by hand.
 """
 from __future__ import annotations
 
-
 from ..core import layout as _layout
 from ..ops.op import REGISTRY, F
 from . import checks as _checks

@@ -201,7 +201,15 @@ def _scaled(op: Op, d: np.dtype):
     x, y, factor = graph.input(wide, "x"), graph.input(wide, "y"), graph.input(single, "factor")
     product = graph.add(F.mul.op, (y, factor), {}, (wide,))
     graph.outputs = list(graph.add(op, (x, *product.outs), {}, (wide,)).outs)
-    return native.flat.make(graph, (native.flat.FULL, native.flat.FULL, native.flat.DOUBLE if d is F64 else native.flat.FLOAT))
+    return _flat(graph, (native.flat.FULL, native.flat.FULL, native.flat.DOUBLE if d is F64 else native.flat.FLOAT))
+
+
+def _flat(graph: Graph, kinds: tuple):
+    """The kernel of a graph of vectors, or None."""
+    try:
+        return native.flat.make(graph, kinds)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError, ImportError):
+        return None
 
 
 def common(arrays: list) -> np.dtype | None:
@@ -240,10 +248,7 @@ def _elementwise(op: Op, arrays: list, attrs: dict):
     given = [a if type(a) is not ndarray else Spec(a.shape, dt.of(a.dtype)) for a in arrays]
     if graph.outputs[0].dtype is not op.infer(*given, **attrs).dtype:           # a number in float32 would decide
         return None
-    try:
-        flat = native.flat.make(graph, tuple(kinds))
-    except (TypeError, ValueError, RuntimeError, NotImplementedError, ImportError):
-        return None
+    flat = _flat(graph, tuple(kinds))
     if flat is not None:
         flat.least = flat_least(op, d or B1)
     return flat

@@ -132,7 +132,7 @@ def set_num_threads(n: int) -> None:
     if n >= 1 << 31:
         raise ValueError(f"Overflow when unpacking long{' long' * (n >= 1 << 63)}")
     config.threads = n
-    native.threads.count()
+    native.threads.recount()
 
 
 def get_num_interop_threads() -> int:
