@@ -15,6 +15,7 @@ from ..autograd import grad as gradients
 from ..capture.attempt import Attempt, Located
 from ..capture.breaks import Break
 from ..capture.sources import Source, evaluate
+from ..core import pool
 from ..core.collecting import uncollected
 from ..core.errors import fail, message
 from ..core.layout import preserve_format
@@ -102,6 +103,8 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     for container, path in (i.source for i in traced.inputs if i.source is not None and type(i.source[0]) is dict):
         check_unchanged(tracer, container, path)
     release(tracer)
+    targets = {id(v) for v, _ in traced.graph.writebacks}
+    pool.populate([(leaves[i.place] if i.place is not None else i.tensor)._a for i in traced.inputs if id(i.value) in targets])
     traced.outputs, extra = traced.outputs[0], work.extra
     joint, graph, nodes = None, traced.graph, tuple(traced.graph.nodes)
     seconds = {"trace": time.perf_counter() - start}

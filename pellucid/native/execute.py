@@ -126,6 +126,7 @@ class Workspace:
         block = self.blocks.get(use)
         if block is None or block.nbytes < nbytes:
             block = self.blocks[use] = aligned(nbytes if block is None else max(nbytes, 2 * block.nbytes))
+            pool.populate([block[:nbytes]])
         return block[:nbytes]
 
 
@@ -337,6 +338,7 @@ class Executable:
         self._instances: dict[int, Instance] = {}
         self._count = len(program.inputs)
         self.news = [new_array(tuple(spec["shape"]), dt.ALIASES[spec["dtype"]].np) for spec in program.news]
+        pool.populate(sizes=[numel(shape) * dtype.itemsize for _, shape, dtype in self.news])
         self._plain = program.outputs == [{"new": i} for i in range(len(self.news))]
         self._one = len(program.segments) == 1 and program.segments[0][2] is None
         quick = self._one and self._direct and sum(s.get("ns", 0) for s in program.steps) < QUICK_NS

@@ -155,15 +155,19 @@ def zeros_like(input, *, dtype=None, layout=None, device=None, pin_memory=False,
     """Zeros of `input`'s shape, dtype and order of dimensions."""
     if layout is not None and layout is not strided:
         return F.zeros(tuple(input.shape), dtype=dtype or input.dtype, layout=layout, device=device, requires_grad=requires_grad)
-    if dtype is None and device is None and memory_format is None and not requires_grad and input.is_contiguous():    # nearly always
-        return F.filled(tuple(input.shape), 0, input.dtype)
     return _like(input, 0, dtype, device, requires_grad, memory_format)
+
+
+zeros_like.plain = lambda a: np.zeros(a.shape, a.dtype) if a.flags.c_contiguous else None
 
 
 @composite(batch="like", samples=_LIKE)
 def ones_like(input, *, dtype=None, layout=None, device=None, pin_memory=False, requires_grad=False, memory_format=None):
     """Ones of `input`'s shape, dtype and order of dimensions."""
     return _like(input, 1, dtype, device, requires_grad, memory_format)
+
+
+ones_like.plain = lambda a: np.ones(a.shape, a.dtype) if a.flags.c_contiguous else None
 
 
 @composite(batch="like", samples=_LIKE)

@@ -136,6 +136,11 @@ def embedding_rows(weight, indices, padding_idx, scale_grad_by_freq, sparse=Fals
            samples=lambda m: [((m.t(5, 3), m.i(4, high=5)), {}), ((m.t(5, 2), m.i(2, 3, high=4), 4), {}), ((m.t(5, 2), m.i(0, high=5)), {})])
 def embedding_positional(weight, indices, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
     """`nn.functional.embedding` with its arguments in another order."""
+    return rows_of(weight, indices, padding_idx, scale_grad_by_freq, sparse)
+
+
+def rows_of(weight, indices, padding_idx, scale_grad_by_freq, sparse):
+    """`F.embedding_rows` of what is a table, and indices."""
     check_indices("embedding", indices)
     if need_tensor(weight, "embedding", "weight").ndim != 2:
         fail(RuntimeError, "P28G", "'weight' must be 2-D", got=f"weight of shape {list(weight.shape)}",
@@ -170,15 +175,16 @@ def embedding(input, weight, padding_idx=None, max_norm=None, norm_type=2.0, sca
 
     The row `padding_idx` gets no gradient. With `max_norm`, the rows in use are scaled down to that norm first, in place.
     IndexError for an integer out of range. With `sparse` the gradient of `weight` is a sparse tensor."""
-    rows = weight.shape[0] if weight.ndim == 2 else 0
-    if padding_idx is not None and rows and not -rows <= padding_idx < rows:
-        fail(AssertionError, "P647", "Padding_idx must be within num_embeddings",
-             fix="padding_idx names a row of the table")
-    padding_idx = -1 if padding_idx is None or not rows else padding_idx % rows
+    if padding_idx is not None:
+        rows = weight.shape[0] if weight.ndim == 2 else 0
+        if rows and not -rows <= padding_idx < rows:
+            fail(AssertionError, "P647", "Padding_idx must be within num_embeddings",
+                 fix="padding_idx names a row of the table")
+        padding_idx = padding_idx % rows if rows else -1
     if max_norm is not None:
         check_indices("embedding", input)
         _limit_norm(weight, input, max_norm, norm_type)
-    return F.embedding_positional(weight, input, padding_idx, scale_grad_by_freq, sparse)
+    return rows_of(weight, input, -1 if padding_idx is None else padding_idx, scale_grad_by_freq, sparse)
 
 
 @composite(forms="method", samples=lambda m: [((m.t(2, 3),), {}), ((m.t(0),), {}), ((m.t(2),), {"dtype": dt.float64})])

@@ -154,6 +154,8 @@ def getitem(input, index):
         n = input.ndim
         if n:
             return F.basic_index(input, (check_int(index, 0, input.shape),))
+    elif is_tensor(index) and index.dtype is dt.int64 and index.ndim and input.ndim:      # x[i]
+        return F.index(input, (index,))
     basic, tensors = parse(input, index)
     trivial = all(type(b) is slice and b.start is None and b.stop is None and b.step is None for b in basic)
     view = input if tensors and trivial else F.basic_index(input, basic)
@@ -243,6 +245,9 @@ def check_bounds(x, tensors) -> None:
     for d, t in enumerate(tensors):
         if t is not None and t.numel():
             n = x.shape[d]
+            a = getattr(t, "_a", None)
+            if type(a) is np.ndarray and a.dtype == np.int64 and np.maximum.reduce(a.view(np.uint64), None) < n:     # none is negative, none too large
+                continue
             lo, hi = extremes(t)
             if lo < -n or hi >= n:
                 fail(IndexError, "P256", f"index {lo if lo < -n else hi} is out of bounds for dimension {d} with size {n}",
@@ -363,7 +368,8 @@ def index(input, indices):
              got=describe(input), fix="index at most once per dimension")
     tensors = expand_masks(input, indices)
     check_bounds(input, tensors)
-    index_shape(tuple(input.shape), tensors)
+    if len(tensors) > 1:
+        index_shape(tuple(input.shape), tensors)
     return (input, *[t for t in tensors if t is not None]), {"pattern": tuple(t is not None for t in tensors)}
 
 

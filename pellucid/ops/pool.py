@@ -209,20 +209,25 @@ def max_pool_vjp(gs, out1, input_shape, kernel, stride, dilation):
 def max_pool(input, kernel, stride, padding, dilation, ceil_mode):
     """(maximum, index in the plane) over windows of (N, C, *spatial)."""
     attrs = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-    key = (input.shape, kernel, stride, padding, dilation, ceil_mode)
+    check_fits(input, kernel, stride, padding, dilation, ceil_mode)
+    return (input,), attrs
+
+
+def check_fits(*call) -> None:
+    """The errors of `pool_shape`; what has passed is remembered."""
+    key = (call[0].shape, *call[1:])
     if key not in _fitting:
-        pool_shape(input, **attrs)
+        pool_shape(*call)
         if len(_fitting) >= 1024:
             _fitting.clear()
         _fitting.add(key)
-    return (input,), attrs
 
 
 def batched(fn: str, x, n: int, *, empty_ok: str = "batch"):
     """(x with a batch dimension, whether it had one); RuntimeError unless x is (C, *spatial) or (N, C, *spatial)."""
-    shape = tuple(need_tensor(x, fn).shape)
+    shape = need_tensor(x, fn).shape
     ndim = len(shape)
-    if ndim != n + 1 and ndim != n + 2 or 0 in (shape[1:] if ndim == n + 2 else shape):
+    if ndim != n + 1 and ndim != n + 2 or 0 in shape and 0 in (tuple(shape)[1:] if ndim == n + 2 else shape):
         head = {1: "max_pool1d: ", 2: "", 3: ""}[n] if "max" in fn else f"{fn}: "
         fail(RuntimeError, "P2744", f"{head}Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, "
              f"but got:{list(shape)}", fix=f"{fn} takes (C, *spatial) or (N, C, *spatial) with {n} spatial dimensions")
@@ -232,7 +237,7 @@ def batched(fn: str, x, n: int, *, empty_ok: str = "batch"):
 def pool_options(fn, n, kernel_size, stride, padding, dilation=1):
     """kernel, stride (default: kernel), padding, dilation per dimension."""
     kernel = per_dim(kernel_size, n, fn, "kernel_size")
-    no_stride = stride is None or (isinstance(stride, (tuple, list)) and len(stride) == 0)
+    no_stride = stride is None or isinstance(stride, (tuple, list)) and not stride
     return (kernel, kernel if no_stride else per_dim(stride, n, fn, "stride"), per_dim(padding, n, fn, "padding"),
             per_dim(dilation, n, fn, "dilation"))
 
@@ -484,7 +489,7 @@ def avg_pool(input, kernel, stride, padding, ceil_mode=False, count_include_pad=
     """The mean over windows of (N, C, *spatial)."""
     attrs = {"kernel": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil_mode,
              "count_include_pad": count_include_pad, "divisor": divisor}
-    pool_shape(input, kernel, stride, padding, (1,) * len(kernel), ceil_mode)
+    check_fits(input, kernel, stride, padding, (1,) * len(kernel), ceil_mode)
     return (input,), attrs
 
 
@@ -501,15 +506,16 @@ def avg_pool_grad(y, sizes, kernel, stride, padding, ceil_mode=False, count_incl
 def avg_pool_nd(n, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override=None):
     fn = f"avg_pool{n}d"
     need_tensor(input, fn)
-    if input.ndim not in (n + 1, n + 2):
+    shape = input.shape
+    if len(shape) not in (n + 1, n + 2):
         fail(RuntimeError, "P2752", f"Expected {n + 1} to {n + 2} dimensions, but got {input.ndim}-dimensional tensor for argument #1 "
              f"'self' (while checking arguments for {fn})", got=describe(input),
              fix="the dimensions are (batch, channels, *spatial); add a missing one with unsqueeze")
     if divisor_override is not None and as_int(divisor_override, fn, "divisor_override") == 0:
         fail(RuntimeError, "P2753", "divisor must be not zero")
     kernel, stride, padding, _ = pool_options(fn, n, kernel_size, stride, padding)
-    x = input if input.ndim == n + 2 else F.unsqueeze(input, 0)
-    if 0 in tuple(x.shape)[1:]:
+    x = input if len(shape) == n + 2 else F.unsqueeze(input, 0)
+    if 0 in shape and 0 in tuple(x.shape)[1:]:
         fail(RuntimeError, "P2754", f"Expected {n + 1}D or {n + 2}D (batch mode) tensor with optional 0 dim batch size for input, but "
              f"got: {list(input.shape)}", fix="the dimensions are (batch, channels, *spatial); add a missing one with unsqueeze")
     y = F.avg_pool(x, kernel, stride, padding, bool(ceil_mode), bool(count_include_pad), divisor_override)

@@ -247,6 +247,35 @@ def overwrite(op: Op, t, args: tuple, kwargs: dict, least: int) -> bool:
     return True
 
 
+_NUMBERS = frozenset((F32, F64, I64))
+
+
+def assigned(name: str, t, args: tuple) -> bool:
+    """`t.zero_()`, `t.fill_(number)` or `t.copy_(tensor)` where nothing needs care. False: nothing was done."""
+    x = t._a
+    if not x.flags.writeable or not unwatched(t._x) or t._fn is not None:
+        return False
+    if len(args) != (name != "zero"):
+        return False
+    if name == "zero":
+        x.fill(0)
+        return True
+    value, d = args[0], x.dtype
+    if name == "fill":
+        if not ((type(value) is float or type(value) is int and -SMALL < value < SMALL) and (d is F32 or d is F64)
+                or d is I64 and type(value) is int and -SMALL < value < SMALL):
+            return False
+        x.fill(value)
+        return True
+    if type(value) not in PLAIN or value._rg and local.grad or 0 in x.strides or t._st is not None and t._st is value._st:
+        return False
+    y = value._a
+    if y.dtype is not d and not (y.dtype in _NUMBERS and d in _NUMBERS) or y.shape != x.shape and not fits(y.shape, x.shape):
+        return False
+    np.copyto(x, y, casting="unsafe")
+    return True
+
+
 def make_inplace(op: Op, entry):
     """The method `op_` of an operator with an in-place form."""
     name = op.public + "_"
@@ -261,6 +290,7 @@ def make_inplace(op: Op, entry):
     grows = op.name == "addbmm"                 # the one whose tensor may become as large as the result, in PyTorch, too
     indexed = op.name.startswith(("index_", "scatter"))
     factored = op.name in FACTORS
+    assigns = op.name if op.name in ("fill", "zero", "copy") else None
     uniform = op.name in ("fill", "zero")       # every element gets the same value: written twice, it is the same
     warned = name if op.name in _LENIENT else ""
     pointwise = op.kind is POINT
@@ -300,6 +330,10 @@ def make_inplace(op: Op, entry):
                 ufunc(x, other, x)
                 self._bump()
                 return self
+        elif assigns is not None and not kwargs and type(self) in PLAIN and not (self._rg and (local.grad or self._fn is not None)) \
+                and assigned(assigns, self, args):
+            self._bump()
+            return self
         return written(self, *args, **kwargs)
 
     def written(self, *args, **kwargs):

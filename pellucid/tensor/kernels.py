@@ -50,7 +50,7 @@ KEPT = 1024                     # programs at most
 EXACT = frozenset((np.add, np.subtract, np.multiply, np.true_divide, np.negative, np.absolute, np.maximum, np.minimum, np.fmax, np.fmin,
                    np.sqrt, np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or,
                    np.logical_xor, np.logical_not, np.isnan, np.isinf, np.isfinite, np.copysign))
-ORDERED = frozenset(("plane_scatter", "scatter_add", "scatter_src"))        # one element after the other, as in NumPy
+ORDERED = frozenset(("plane_scatter", "scatter_add", "scatter_src", "avg_pool"))        # one element after the other, as in NumPy
 SELECTING = frozenset(("max_pool", "max_pool_nhwc", "max_lines", "min_lines", "max", "min", "amax", "amin", "argmax", "argmin", "all", "any"))
 _DTYPES = frozenset(d.np for d in (dt.float32, dt.float64, dt.bfloat16, dt.float16, dt.int64, dt.int32, dt.uint8, dt.bool_))
 _FLOATS = frozenset(d.np for d in (dt.float32, dt.float64, dt.bfloat16, dt.float16))

@@ -494,3 +494,13 @@ def test_products_of_heads_that_lie_in_rows_are_native(shape) -> None:
 
 def test_native_is_there() -> None:
     assert native.flat.usable()
+
+
+@pytest.mark.parametrize("dtype", (pellucid.float32, pellucid.float64))
+@pytest.mark.parametrize("shape, options", [
+    ((2, 3, 9, 7), dict(kernel_size=2)), ((2, 3, 9, 7), dict(kernel_size=3, stride=2, padding=1)),
+    ((1, 2, 6, 5), dict(kernel_size=(3, 2), padding=1, count_include_pad=False, ceil_mode=True)), ((2, 2, 30, 31), dict(kernel_size=5, divisor_override=7))])
+def test_small_means_over_windows_have_the_same_bits_before_and_after_they_are_compiled(shape, options, dtype) -> None:
+    x = pellucid.randn(shape).to(dtype)
+    a, b = both(lambda: TF.avg_pool2d(x, **options))
+    assert pellucid.equal(a, b)

@@ -610,3 +610,43 @@ def test_views_by_dtype_that_do_not_fit(shape, dtype, message):
 def test_wrong_arguments_in_place_are_worded_as_out_of_place(n):
     with pytest.raises(TypeError, match=r"^sqrt\(\) takes 1 positional argument but 2 were given"):
         pellucid.rand(n).sqrt_(3)
+
+
+@pytest.mark.parametrize("call", (lambda t: t.zero_(), lambda t: t.fill_(7), lambda t: t.copy_(pellucid.arange(3)), lambda t: t.copy_(pellucid.ones(2, 3))))
+def test_assigning_every_element_counts_as_a_write_and_reaches_views(call):
+    base = pellucid.full((4, 3), 5.0)
+    rows = base[1:3]
+    before = base._version
+    assert call(rows) is rows and base._version == rows._version == before + 1
+    expected = pellucid.full((2, 3), 5.0)
+    for k in range(2):
+        expected[k] = call(pellucid.zeros(2, 3))[k]
+    assert pellucid.equal(base[1:3], expected) and base[0].tolist() == base[3].tolist() == [5.0] * 3
+
+
+def test_what_assigning_refuses_is_refused_for_plain_tensors_too():
+    leaf_ = pellucid.zeros(3, requires_grad=True)
+    for call in (lambda t: t.zero_(), lambda t: t.fill_(1.0), lambda t: t.copy_(pellucid.ones(3))):
+        with pytest.raises(RuntimeError, match="a leaf Variable that requires grad is being used in an in-place operation"):
+            call(leaf_)
+        with pellucid.inference_mode():
+            made = pellucid.zeros(3)
+        with pytest.raises(RuntimeError, match="[Ii]nplace update to inference tensor"):
+            call(made)
+    with pytest.raises(RuntimeError, match="more than one element of the written-to tensor refers to a single memory location"):
+        pellucid.zeros(1).expand(3).copy_(pellucid.arange(3.0))
+    with pytest.raises(RuntimeError, match="must match the size of tensor b|expanded size"):
+        pellucid.zeros(3).copy_(pellucid.zeros(4))
+    with pytest.raises(RuntimeError, match="value cannot be converted to type"):
+        pellucid.zeros(3, dtype=pellucid.int64).fill_(float("nan"))
+
+
+def test_copies_between_parts_of_one_memory_read_before_they_write():
+    a = pellucid.arange(6.0)
+    a[1:].copy_(a[:-1])
+    assert a.tolist() == [0, 0, 1, 2, 3, 4]
+    w = pellucid.randn(3, requires_grad=True)
+    target = pellucid.zeros(3)
+    target.copy_(w)
+    target.sum().backward()
+    assert w.grad.tolist() == [1, 1, 1]
