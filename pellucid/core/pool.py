@@ -131,7 +131,9 @@ def populate(arrays: Iterable[np.ndarray] = (), sizes: Iterable[int] = ()) -> No
                 break
             give_back(block)
             spans.append((block.start, size))
+    if not spans or sum([size for _, size in spans]) > LIMIT:
+        return
     advise, page = ctypes.CDLL(None).madvise, mmap.PAGESIZE
-    for start, size in spans if sum([size for _, size in spans]) <= LIMIT else ():
+    for start, size in spans:
         begin, end = -(-start // page) * page, (start + size) // page * page
         advise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), POPULATE_WRITE)
