@@ -36,7 +36,8 @@ NATIVE, NORMALS = 256, 16      # numbers, and normal ones, from which native cod
 LOAD, CALL = 1 << 20, 2048     # how many must have been drawn without it before it is worth loading; a call takes as long as so many
 
 _LOW24, _ULP24 = np.array(0xFFFFFF, np.int32), np.array(2**-24, F32)      # 0-d: faster operands than NumPy's scalars
-_LOW53, _ULP53, _32 = np.array((1 << 53) - 1, np.uint64), np.array(2.0**-53), np.array(32, np.uint64)
+FEW, MASK53 = 8, (1 << 53) - 1                  # numbers that are made one by one
+_LOW53, _ULP53, _32 = np.array(MASK53, np.uint64), np.array(2.0**-53), np.array(32, np.uint64)
 
 _STATE = np.dtype({
     "names": ["seed", "left", "seeded", "next", "key", "normal", "has_normal", "normal32", "has_normal32"],
@@ -180,6 +181,9 @@ class Engine:
         return (self._bits.random_raw(n).astype(np.int32) & _LOW24).astype(F32) * _ULP24
 
     def _uniform64(self, n: int) -> np.ndarray:
+        if n <= FEW:
+            w = self._bits.random_raw(2 * n).tolist()
+            return np.array([((w[i] << 32 | w[i + 1]) & MASK53) * 2.0**-53 for i in range(0, 2 * n, 2)], F64)
         return (self.words64(n) & _LOW53).astype(F64) * _ULP53
 
     def uniform(self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype=F32) -> np.ndarray:
@@ -500,17 +504,23 @@ class Engine:
         wide = w.astype(F32) if w.dtype in HALVES else w
         if replacement and n > 1:
             return self._pick_with_replacement(wide.reshape(-1, k), n).reshape(shape)
-        check(k == 0 or (wide.min() >= 0 and wide.max() < math.inf), "P297",
-               "probability tensor contains either `inf`, `nan` or element < 0")
-        check(bool((wide.sum(-1) != 0).all()), "P297", "invalid multinomial distribution (sum of probabilities <= 0)")
-        # PyTorch draws the exponentials in the memory order of the weights.
-        q = in_order(w.shape, memory_order(w), lambda shape: self.exponential(shape, dtype=w.dtype))
+        if w.size <= FEW:
+            rows = wide.tolist() if w.ndim == 2 else [wide.tolist()]
+            finite, positive = all([0.0 <= x < math.inf for row in rows for x in row]), all([any(row) for row in rows])
+        else:
+            finite, positive = k == 0 or bool(wide.min() >= 0 and wide.max() < math.inf), bool(wide.any(-1).all())
+        check(finite, "P297", "probability tensor contains either `inf`, `nan` or element < 0")
+        check(positive, "P297", "invalid multinomial distribution (sum of probabilities <= 0)")
+        if w.flags.c_contiguous:
+            q = self.exponential(w.shape, dtype=w.dtype)
+        else:               # PyTorch draws the exponentials in the memory order of the weights
+            q = in_order(w.shape, memory_order(w), lambda shape: self.exponential(shape, dtype=w.dtype))
         with np.errstate(all="ignore"):
             score = wide / q.astype(wide.dtype)
         if w.dtype in HALVES:
             score = cast(score, w.dtype).astype(F32)
         if n == 1:
-            return np.argmax(score, -1, keepdims=True)
+            return score.argmax(-1, keepdims=True)
         return np.argsort(-score, axis=-1, kind="stable")[..., :n].copy()
 
     def _pick_with_replacement(self, rows: np.ndarray, n: int) -> np.ndarray:

@@ -277,7 +277,7 @@ binary("true_divide", np.true_divide, _DIV_VJP, takes="any", promote=FLOAT, doma
 
 def no_zero_divisor(x, y) -> None:
     """Integer division by zero is an error, as in PyTorch; floats give inf or nan."""
-    if x.dtype.kind in "iu" and not np.all(y):
+    if x.dtype.kind in "iu" and not np.asarray(y).all():
         fail(RuntimeError, "P119", "ZeroDivisionError", got="an integer divisor of 0",
              fix="convert to a floating point dtype first")
 

@@ -55,7 +55,11 @@ def invalid_arguments(fn: str, *args):
 def read_dims(fn: str, input, dim) -> tuple[int, ...]:
     """`all_or`, after checks of both arguments' types."""
     need_tensor(input, fn)
-    if type(dim) is not int and dim is not None and not isinstance(dim, (list, tuple)):
+    if type(dim) is int:
+        n = input.ndim
+        if -n <= dim < n:
+            return (dim + n if dim < 0 else dim,)
+    elif dim is not None and not isinstance(dim, (list, tuple)):
         if isinstance(dim, (str, float, bool)) or not hasattr(dim, "__index__"):
             invalid_arguments(fn, input, dim)
         dim = dim.__index__()

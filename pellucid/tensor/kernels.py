@@ -41,7 +41,7 @@ EXTERNS = frozenset(("constant_pad_nd", "clone"))
 # these is ours.
 PRODUCTS = frozenset(("mm", "gemm", "linear", "addmm", "bmm", "bgemm"))
 ATTENTION = frozenset(("attention", "attention_backward"))
-ONE_PASS = frozenset(("clone", "cat"))          # that NumPy does in one pass: not worth a program while small
+ONE_PASS = frozenset(("clone", "cat", "stack"))          # that NumPy does in one pass: not worth a program while small
 CONSTANT_NUMBERS = frozenset(("pow",))          # whose number decides what is computed
 SEEN = 12                       # calls of an operator with the same small operands before a program is made for it
 SHAPES = 48
