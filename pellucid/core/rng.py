@@ -33,6 +33,7 @@ WORDS = 624                    # words in the state of MT19937
 MANY = 1 << 28                 # from this range on, an integer takes two words
 CHUNK = 16384                  # elements made at a time, so that temporaries stay in the cache
 NATIVE, NORMALS = 256, 16      # numbers, and normal ones, from which native code makes them;
+SOME = 32                      # numbers from which it does if the compiler is there anyway;
 LOAD, CALL = 1 << 20, 2048     # how many must have been drawn without it before it is worth loading; a call takes as long as so many
 
 _LOW24, _ULP24 = np.array(0xFFFFFF, np.int32), np.array(2**-24, F32)      # 0-d: faster operands than NumPy's scalars
@@ -81,7 +82,10 @@ def native(n: int, least: int = NATIVE):
     if n < least or not config.kernels:
         return None
     if not _Native.looked:
-        _Native.drawn += max(n, LOAD >> 5 if compiler_loaded() else CALL)
+        ready = compiler_loaded()
+        if n < NATIVE and least > NORMALS and not ready:
+            return None
+        _Native.drawn += max(n, LOAD >> 5 if ready and (n >= NATIVE or least == NORMALS) else CALL)
         if _Native.drawn >= LOAD and late.draws is not None:
             _Native.draws, _Native.looked = late.draws(), True
     return _Native.draws
@@ -181,9 +185,6 @@ class Engine:
         return (self._bits.random_raw(n).astype(np.int32) & _LOW24).astype(F32) * _ULP24
 
     def _uniform64(self, n: int) -> np.ndarray:
-        if n <= FEW:
-            w = self._bits.random_raw(2 * n).tolist()
-            return np.array([((w[i] << 32 | w[i + 1]) & MASK53) * 2.0**-53 for i in range(0, 2 * n, 2)], F64)
         return (self.words64(n) & _LOW53).astype(F64) * _ULP53
 
     def uniform(self, shape: Shape, low: float = 0.0, high: float = 1.0, dtype=F32) -> np.ndarray:
@@ -195,8 +196,8 @@ class Engine:
             unsupported("check_uniform_bounds", dtype)
         check_bounds(low, high, dtype)
         count, _ = _count(shape)
-        draws = native(count)
-        if draws is not None and dtype == F32:
+        draws = native(count, SOME) if dtype == F32 else None
+        if draws is not None:
             found = draws.uniform(self._bits, count, low, high)
             if found is not None:
                 return found.reshape(shape)
@@ -403,7 +404,7 @@ class Engine:
         # u < p for u = k * 2**-53 with k of 53 bits: compare k with the smallest integer not below p * 2**53.
         limit = math.ceil(float(p) * 2.0**53)
         n, _ = _count(shape)
-        draws = native(n)
+        draws = native(n, SOME)
         if draws is not None:
             return draws.mask(self._bits, n, limit).reshape(shape)
         limit = np.array(limit, np.uint64)
@@ -412,7 +413,7 @@ class Engine:
     def noise(self, shape: Shape, p: float, high: np.generic) -> np.ndarray:
         """`high` where `mask(shape, p)` is True, else 0, in the dtype of `high`."""
         n, _ = _count(shape)
-        draws = native(n) if high.dtype == F32 and 0.0 <= p <= 1.0 else None
+        draws = native(n, SOME) if high.dtype == F32 and 0.0 <= p <= 1.0 else None
         if draws is None:
             return self.mask(shape, p) * high
         return draws.noise(self._bits, n, math.ceil(float(p) * 2.0**53), float(high)).reshape(shape)
@@ -449,6 +450,10 @@ class Engine:
         scale = -1.0 / lambd
 
         def draw(n):
+            if n <= FEW:
+                w = self._bits.random_raw(2 * n).tolist()
+                u = [((w[i] << 32 | w[i + 1]) & MASK53) * -2.0**-53 for i in range(0, 2 * n, 2)]
+                return cast(np.array([scale * math.log1p(x) for x in u], F64), dtype)
             u = -self._uniform64(n)
             return scale * libm(math.log1p, u) if dtype == F64 else cast(scale * np.log1p(u), dtype)
         return _fill(shape, dtype, draw)
