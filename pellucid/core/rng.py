@@ -16,6 +16,7 @@ import operator
 import os
 import sys
 from collections.abc import Callable, Sequence
+from ctypes import c_float
 
 import numpy as np
 
@@ -451,12 +452,15 @@ class Engine:
 
         def draw(n):
             if n <= FEW:
-                w = self._bits.random_raw(2 * n).tolist()
-                u = [((w[i] << 32 | w[i + 1]) & MASK53) * -2.0**-53 for i in range(0, 2 * n, 2)]
-                return cast(np.array([scale * math.log1p(x) for x in u], F64), dtype)
+                return cast(np.array([scale * -x for x in self._few_exponentials(n)], F64), dtype)
             u = -self._uniform64(n)
             return scale * libm(math.log1p, u) if dtype == F64 else cast(scale * np.log1p(u), dtype)
         return _fill(shape, dtype, draw)
+
+    def _few_exponentials(self, n: int) -> list[float]:
+        """Exponentials of rate 1, one by one."""
+        w = self._bits.random_raw(2 * n).tolist()
+        return [-math.log1p(((w[i] << 32 | w[i + 1]) & MASK53) * -2.0**-53) for i in range(0, 2 * n, 2)]
 
     def cauchy(self, shape: Shape, median: float = 0.0, sigma: float = 1.0, dtype=F32) -> np.ndarray:
         """Cauchy: `cauchy_`. Floating dtypes."""
@@ -509,17 +513,23 @@ class Engine:
         wide = w.astype(F32) if w.dtype in HALVES else w
         if replacement and n > 1:
             return self._pick_with_replacement(wide.reshape(-1, k), n).reshape(shape)
-        if w.size <= FEW:
+        few = w.size <= FEW
+        if few:
             rows = wide.tolist() if w.ndim == 2 else [wide.tolist()]
             finite, positive = all([0.0 <= x < math.inf for row in rows for x in row]), all([any(row) for row in rows])
         else:
             finite, positive = k == 0 or bool(wide.min() >= 0 and wide.max() < math.inf), bool(wide.any(-1).all())
         check(finite, "P297", "probability tensor contains either `inf`, `nan` or element < 0")
         check(positive, "P297", "invalid multinomial distribution (sum of probabilities <= 0)")
-        if w.flags.c_contiguous:
-            q = self.exponential(w.shape, dtype=w.dtype)
-        else:               # PyTorch draws the exponentials in the memory order of the weights
+        if not w.flags.c_contiguous:        # PyTorch draws the exponentials in the memory order of the weights
             q = in_order(w.shape, memory_order(w), lambda shape: self.exponential(shape, dtype=w.dtype))
+        elif few and n == 1 and w.dtype == F32:
+            drawn = [c_float(x).value for x in self._few_exponentials(w.size)]
+            if all(drawn):
+                return np.array(_winners(rows, drawn), I64).reshape(shape)
+            q = np.array(drawn, F32).reshape(w.shape)
+        else:
+            q = self.exponential(w.shape, dtype=w.dtype)
         with np.errstate(all="ignore"):
             score = wide / q.astype(wide.dtype)
         if w.dtype in HALVES:
@@ -594,6 +604,17 @@ def _replace_lock(engine: Engine) -> None:
     state = engine._bits.state
     engine._renew()
     engine._bits.state = state
+
+
+def _winners(rows: list[list[float]], drawn: list[float]) -> list[int]:
+    """In each row of weights the place of the largest weight / exponential, all of them float32. (A quotient of such numbers in float64,
+    rounded to float32, is the quotient in float32.)"""
+    found, at = [], 0
+    for row in rows:
+        scores = [c_float(x / y).value for x, y in zip(row, drawn[at:at + len(row)])]
+        found.append(scores.index(max(scores)))
+        at += len(row)
+    return found
 
 
 def _restore(state: np.ndarray) -> Engine:

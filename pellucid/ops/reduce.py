@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 
+from ..core.spec import numel
 from ._common import Spec, dt, fail, need_tensor, np, wrap_dims
 from .op import REDUCE, F, composite, primitive
 
@@ -98,6 +99,8 @@ def sum(input, dim=None, keepdim=False, *, dtype=None):
 
 
 def sum_to_ref(a, *, shape):
+    if a.size == numel(shape):              # only dimensions of size 1 go
+        return a.reshape(shape).copy()
     lead = a.ndim - len(shape)
     dims = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and a.shape[i + lead] != 1)
     return np.add.reduce(a, dims, a.dtype, None, True).reshape(shape)
@@ -120,8 +123,8 @@ def sum_to_batch(b, x, *, shape):
 def sum_to_size(input, *size):
     """`input` summed over the dimensions along which `size` would be broadcast to its shape."""
     shape = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else tuple(size)
-    have = tuple(input.shape)
-    if len(shape) > len(have) or any(n not in (1, m) for n, m in zip(reversed(shape), reversed(have))):
+    have = input.shape
+    if len(shape) > len(have) or any([n != 1 and n != m for n, m in zip(reversed(shape), reversed(have))]):
         fail(RuntimeError, "P240", f"size {{{list(shape)}}} is not expandable to size {{{list(have)}}}.")
     if shape != have and input.dtype.category < dt.FLOAT and input.dtype is not dt.int64:
         input = F.convert(input, dt.int64)

@@ -11,7 +11,7 @@ from ..ops.op import F, Op, is_out
 from .core import PLAIN, Node, Slots
 from .saved import freed, pack, pack_out, unpack, unpack_out, unpack_outs, version_of
 
-_TYPES: dict[str, type] = {}
+TYPES: dict[Op, type] = {}
 G, SAVED, ATTR, SHAPE, DTYPE, NEEDS, OUT, REST, ATTRS, OUT1 = range(10)
 
 
@@ -21,9 +21,9 @@ def _camel(name: str) -> str:
 
 def node_type(op: Op) -> type:
     """The node class of `op`."""
-    cls = _TYPES.get(op.name)
-    if cls is None or cls.op is not op:
-        cls = _TYPES[op.name] = _make(op)
+    cls = TYPES.get(op)
+    if cls is None:
+        cls = TYPES[op] = _make(op)
     return cls
 
 
