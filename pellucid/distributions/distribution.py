@@ -183,13 +183,13 @@ class Distribution:
         if not isinstance(value, Tensor):
             fail(ValueError, "P686", "The value argument to log_prob must be a Tensor", got=f"{type(value).__name__}",
                  fix="wrap it with pellucid.tensor(...)")
-        start = value.ndim - len(self._event_shape)
-        if value.shape[max(start, 0):] != self._event_shape:
-            fail(ValueError, "P686", "The right-most size of value must match event_shape: "
-                 f"{tuple(value.shape)} vs {tuple(self._event_shape)}.")
-        expected = self._batch_shape + self._event_shape
-        if any(i != 1 and j != 1 and i != j for i, j in zip(reversed(value.shape), reversed(expected))):
-            fail(ValueError, "P686", f"Value is not broadcastable with batch_shape+event_shape: {tuple(value.shape)} vs {tuple(expected)}.")
+        shape, event = value.shape, self._event_shape
+        expected = self._batch_shape + event if event else self._batch_shape
+        if shape != expected:
+            if shape[max(len(shape) - len(event), 0):] != event:
+                fail(ValueError, "P686", f"The right-most size of value must match event_shape: {tuple(shape)} vs {tuple(event)}.")
+            if any(i != 1 and j != 1 and i != j for i, j in zip(reversed(shape), reversed(expected))):
+                fail(ValueError, "P686", f"Value is not broadcastable with batch_shape+event_shape: {tuple(shape)} vs {tuple(expected)}.")
         if not values_known():
             return
         try:
