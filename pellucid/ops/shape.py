@@ -4,6 +4,7 @@ from __future__ import annotations
 import itertools
 
 from ..core.layout import contiguous_format
+from ..core.spec import TensorLike
 from ._common import (as_int, as_ints, broadcast_shapes, describe, dt, fail, is_tensor, np, sizes_from,
                       wrap_dim, wrap_dims)
 from .op import COMPOSITE, GATHER, F, composite, primitive
@@ -392,18 +393,14 @@ def cat(tensors, dim=0):
              fix="pass the tensors as a list: cat([a, b])")
     if not tensors:
         fail(ValueError, "P246", "expected a non-empty list of Tensors", fix="give at least one tensor")
-    first, mixed, empty = None, False, False
     for i, x in enumerate(tensors):
-        if not is_tensor(x):
+        if not isinstance(x, TensorLike):
             fail(TypeError, "P246", f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}",
                  fix="every element of the list must be a tensor: wrap values with pellucid.tensor(...)")
-        shape, d = x.shape, x.dtype
-        if not shape:
-            fail(RuntimeError, "P246", f"zero-dimensional tensor (at position {i}) cannot be concatenated", fix="use stack instead")
-        if shape == (0,):
-            empty = True
-        if d is not first:
-            mixed, first = first is not None, d
+    shapes, first = [x.shape for x in tensors], tensors[0].dtype
+    if () in shapes:
+        fail(RuntimeError, "P246", f"zero-dimensional tensor (at position {shapes.index(())}) cannot be concatenated", fix="use stack instead")
+    mixed, empty = not all([x.dtype is first for x in tensors]), any([len(s) == 1 and s == (0,) for s in shapes])
     if mixed:
         tensors = common_type(list(tensors))
     if empty:
