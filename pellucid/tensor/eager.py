@@ -232,27 +232,23 @@ def record(op: Op, flat: tuple, attrs: dict, outs: tuple) -> None:
     elif not any([t._a.dtype in dtypes for t in outs]):
         return
     cls = TYPES.get(op) or node_type(op)
+    if cls._record is not None and not state.slow and len(flat) == len(op.args):
+        return cls._record(cls, flat, attrs, outs[0])
     n = new(cls)
-    if len(flat) == 1:
-        t = flat[0]
-        n._edges = (t if t._fn is None else t._fn,)
-        n._idx = (t._oi,) if t._oi else None
-        n._shapes = [t._a.shape]
-    else:
-        edges, idx, shapes = [], None, []
-        for i, t in enumerate(flat):
-            if isinstance(t, Slots):
-                shapes.append(t._a.shape)
-                if t._rg:
-                    edges.append(t if t._fn is None else t._fn)
-                    if t._oi:
-                        idx = idx or [0] * len(flat)
-                        idx[i] = t._oi
-                    continue
-            else:
-                shapes.append(None)
-            edges.append(None)
-        n._edges, n._idx, n._shapes = tuple(edges), idx, shapes
+    edges, idx, shapes = [], None, []
+    for i, t in enumerate(flat):
+        if isinstance(t, Slots):
+            shapes.append(t._a.shape)
+            if t._rg:
+                edges.append(t if t._fn is None else t._fn)
+                if t._oi:
+                    idx = idx or [0] * len(flat)
+                    idx[i] = t._oi
+                continue
+        else:
+            shapes.append(None)
+        edges.append(None)
+    n._edges, n._idx, n._shapes = tuple(edges), idx, shapes
     n._attrs = attrs
     n._seq = next_seq()
     n._x = None
