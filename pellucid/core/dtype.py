@@ -6,6 +6,9 @@ True always: `of(np_dtype).np is np_dtype` for native types; promotion follows P
 """
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 
@@ -249,6 +252,14 @@ def can_cast(from_: dtype, to: dtype) -> bool:
     return True
 
 
+@cache
+def _limits(real: dtype) -> dict[str, Any]:
+    """The fields of a real type's `finfo`."""
+    info = ml_dtypes.finfo(real.np)
+    found = {name: float(getattr(info, name)) for name in ("eps", "max", "min", "smallest_normal", "resolution")}
+    return {"bits": real.itemsize * 8, "dtype": real.name, "tiny": found["smallest_normal"], **found}
+
+
 class finfo:
     """Limits of a floating type: bits, eps, max, min, tiny, smallest_normal, resolution, dtype."""
 
@@ -256,12 +267,7 @@ class finfo:
         type = _default if type is None else type
         if not isinstance(type, dtype) or type.category < FLOAT:
             raise TypeError(f"pellucid.finfo() requires a floating point input type. Use pellucid.iinfo to handle '{type!r}'")
-        real = type.to_real()
-        info = ml_dtypes.finfo(real.np)
-        self.bits, self.dtype = real.itemsize * 8, real.name
-        self.eps, self.max, self.min = float(info.eps), float(info.max), float(info.min)
-        self.tiny = self.smallest_normal = float(info.smallest_normal)
-        self.resolution = float(info.resolution)
+        self.__dict__.update(_limits(type.to_real()))
 
     def __repr__(self):
         return (f"finfo(resolution={self.resolution:g}, min={self.min:g}, max={self.max:g}, eps={self.eps:g}, "

@@ -16,6 +16,7 @@ import operator
 import os
 import sys
 from collections.abc import Callable, Sequence
+from ctypes import c_float
 
 import numpy as np
 
@@ -33,10 +34,12 @@ WORDS = 624                    # words in the state of MT19937
 MANY = 1 << 28                 # from this range on, an integer takes two words
 CHUNK = 16384                  # elements made at a time, so that temporaries stay in the cache
 NATIVE, NORMALS = 256, 16      # numbers, and normal ones, from which native code makes them;
+SOME = 32                      # numbers from which it does if the compiler is there anyway;
 LOAD, CALL = 1 << 20, 2048     # how many must have been drawn without it before it is worth loading; a call takes as long as so many
 
 _LOW24, _ULP24 = np.array(0xFFFFFF, np.int32), np.array(2**-24, F32)      # 0-d: faster operands than NumPy's scalars
-_LOW53, _ULP53, _32 = np.array((1 << 53) - 1, np.uint64), np.array(2.0**-53), np.array(32, np.uint64)
+FEW, MASK53 = 8, (1 << 53) - 1                  # numbers that are made one by one
+_LOW53, _ULP53, _32 = np.array(MASK53, np.uint64), np.array(2.0**-53), np.array(32, np.uint64)
 
 _STATE = np.dtype({
     "names": ["seed", "left", "seeded", "next", "key", "normal", "has_normal", "normal32", "has_normal32"],
@@ -80,7 +83,10 @@ def native(n: int, least: int = NATIVE):
     if n < least or not config.kernels:
         return None
     if not _Native.looked:
-        _Native.drawn += max(n, LOAD >> 5 if compiler_loaded() else CALL)
+        ready = compiler_loaded()
+        if n < NATIVE and least > NORMALS and not ready:
+            return None
+        _Native.drawn += max(n, LOAD >> 5 if ready and (n >= NATIVE or least == NORMALS) else CALL)
         if _Native.drawn >= LOAD and late.draws is not None:
             _Native.draws, _Native.looked = late.draws(), True
     return _Native.draws
@@ -191,8 +197,8 @@ class Engine:
             unsupported("check_uniform_bounds", dtype)
         check_bounds(low, high, dtype)
         count, _ = _count(shape)
-        draws = native(count)
-        if draws is not None and dtype == F32:
+        draws = native(count, SOME) if dtype == F32 else None
+        if draws is not None:
             found = draws.uniform(self._bits, count, low, high)
             if found is not None:
                 return found.reshape(shape)
@@ -399,7 +405,7 @@ class Engine:
         # u < p for u = k * 2**-53 with k of 53 bits: compare k with the smallest integer not below p * 2**53.
         limit = math.ceil(float(p) * 2.0**53)
         n, _ = _count(shape)
-        draws = native(n)
+        draws = native(n, SOME)
         if draws is not None:
             return draws.mask(self._bits, n, limit).reshape(shape)
         limit = np.array(limit, np.uint64)
@@ -408,7 +414,7 @@ class Engine:
     def noise(self, shape: Shape, p: float, high: np.generic) -> np.ndarray:
         """`high` where `mask(shape, p)` is True, else 0, in the dtype of `high`."""
         n, _ = _count(shape)
-        draws = native(n) if high.dtype == F32 and 0.0 <= p <= 1.0 else None
+        draws = native(n, SOME) if high.dtype == F32 and 0.0 <= p <= 1.0 else None
         if draws is None:
             return self.mask(shape, p) * high
         return draws.noise(self._bits, n, math.ceil(float(p) * 2.0**53), float(high)).reshape(shape)
@@ -445,9 +451,16 @@ class Engine:
         scale = -1.0 / lambd
 
         def draw(n):
+            if n <= FEW:
+                return cast(np.array([scale * -x for x in self._few_exponentials(n)], F64), dtype)
             u = -self._uniform64(n)
             return scale * libm(math.log1p, u) if dtype == F64 else cast(scale * np.log1p(u), dtype)
         return _fill(shape, dtype, draw)
+
+    def _few_exponentials(self, n: int) -> list[float]:
+        """Exponentials of rate 1, one by one."""
+        w = self._bits.random_raw(2 * n).tolist()
+        return [-math.log1p(((w[i] << 32 | w[i + 1]) & MASK53) * -2.0**-53) for i in range(0, 2 * n, 2)]
 
     def cauchy(self, shape: Shape, median: float = 0.0, sigma: float = 1.0, dtype=F32) -> np.ndarray:
         """Cauchy: `cauchy_`. Floating dtypes."""
@@ -500,17 +513,29 @@ class Engine:
         wide = w.astype(F32) if w.dtype in HALVES else w
         if replacement and n > 1:
             return self._pick_with_replacement(wide.reshape(-1, k), n).reshape(shape)
-        check(k == 0 or (wide.min() >= 0 and wide.max() < math.inf), "P297",
-               "probability tensor contains either `inf`, `nan` or element < 0")
-        check(bool((wide.sum(-1) != 0).all()), "P297", "invalid multinomial distribution (sum of probabilities <= 0)")
-        # PyTorch draws the exponentials in the memory order of the weights.
-        q = in_order(w.shape, memory_order(w), lambda shape: self.exponential(shape, dtype=w.dtype))
+        few = w.size <= FEW
+        if few:
+            rows = wide.tolist() if w.ndim == 2 else [wide.tolist()]
+            finite, positive = all([0.0 <= x < math.inf for row in rows for x in row]), all([any(row) for row in rows])
+        else:
+            finite, positive = k == 0 or bool(wide.min() >= 0 and wide.max() < math.inf), bool(wide.any(-1).all())
+        check(finite, "P297", "probability tensor contains either `inf`, `nan` or element < 0")
+        check(positive, "P297", "invalid multinomial distribution (sum of probabilities <= 0)")
+        if not w.flags.c_contiguous:        # PyTorch draws the exponentials in the memory order of the weights
+            q = in_order(w.shape, memory_order(w), lambda shape: self.exponential(shape, dtype=w.dtype))
+        elif few and n == 1 and w.dtype == F32:
+            drawn = [c_float(x).value for x in self._few_exponentials(w.size)]
+            if all(drawn):
+                return np.array(_winners(rows, drawn), I64).reshape(shape)
+            q = np.array(drawn, F32).reshape(w.shape)
+        else:
+            q = self.exponential(w.shape, dtype=w.dtype)
         with np.errstate(all="ignore"):
             score = wide / q.astype(wide.dtype)
         if w.dtype in HALVES:
             score = cast(score, w.dtype).astype(F32)
         if n == 1:
-            return np.argmax(score, -1, keepdims=True)
+            return score.argmax(-1, keepdims=True)
         return np.argsort(-score, axis=-1, kind="stable")[..., :n].copy()
 
     def _pick_with_replacement(self, rows: np.ndarray, n: int) -> np.ndarray:
@@ -579,6 +604,17 @@ def _replace_lock(engine: Engine) -> None:
     state = engine._bits.state
     engine._renew()
     engine._bits.state = state
+
+
+def _winners(rows: list[list[float]], drawn: list[float]) -> list[int]:
+    """In each row of weights the place of the largest weight / exponential, all of them float32. (A quotient of such numbers in float64,
+    rounded to float32, is the quotient in float32.)"""
+    found, at = [], 0
+    for row in rows:
+        scores = [c_float(x / y).value for x, y in zip(row, drawn[at:at + len(row)])]
+        found.append(scores.index(max(scores)))
+        at += len(row)
+    return found
 
 
 def _restore(state: np.ndarray) -> Engine:

@@ -65,16 +65,19 @@ class Categorical(Distribution):
         return self.mean
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        count = Size(sample_shape).numel()
+        count, rows = Size(sample_shape).numel(), self.probs
         with no_grad():
-            drawn = F.multinomial(self.probs.reshape(-1, self._num_events), count, True).T
-            return drawn.reshape(size(sample_shape, self._batch_shape))
+            drawn = F.multinomial(rows if rows.ndim == 2 else rows.reshape(-1, self._num_events), count, True)
+            return (drawn if count == 1 else drawn.T).reshape(size(sample_shape, self._batch_shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        value, logits = F.broadcast_tensors(value.long().unsqueeze(-1), self.logits)
-        return logits.gather(-1, value[..., :1]).squeeze(-1)
+        value, logits = value.long().unsqueeze(-1), self.logits
+        if value.shape[:-1] != logits.shape[:-1]:
+            value, logits = F.broadcast_tensors(value, logits)
+            value = value[..., :1]
+        return logits.gather(-1, value).squeeze(-1)
 
     def entropy(self) -> Tensor:
         return -(self.logits.clamp(min=finfo(self.logits.dtype).min) * self.probs).sum(-1)

@@ -224,7 +224,7 @@ class _Simplex(Constraint):
     event_dim = 1
 
     def check(self, value: Tensor) -> Tensor:
-        return (value >= 0).all(-1) & ((value.sum(-1) - 1).abs() < 1e-6)
+        return (value >= 0).all(-1) & (abs(value.sum(-1) - 1) < 1e-6)
 
 
 class _LowerTriangular(Constraint):
@@ -316,6 +316,17 @@ class _Stack(_Parts):
 
     def __init__(self, cseq: Sequence[Constraint], dim: int = 0):
         super().__init__(cseq, dim)
+
+
+ON_ARRAYS = frozenset((_Boolean, _Real, _Simplex, _Interval, _HalfOpenInterval, _IntegerInterval, _GreaterThan, _GreaterThanEq,
+                       _IntegerGreaterThan, _LessThan))
+
+
+def takes_arrays(constraint: Constraint, whole: bool) -> bool:
+    """Whether `check` says the same of a NumPy array as of a tensor over it, of int64 if `whole`, else of float32 or float64."""
+    while type(constraint) is _IndependentConstraint:
+        constraint = constraint.base_constraint
+    return type(constraint) in ON_ARRAYS and all([type(v) is int or type(v) is float and not whole for v in vars(constraint).values()])
 
 
 dependent = _Dependent()

@@ -11,12 +11,29 @@ import warnings
 from typing import Any
 
 from ..core.errors import fail
-from ..ops.dispatch import values_known
+from ..ops.dispatch import state, values_known
 from ..tensor import Size, Tensor, no_grad
+from ..tensor.core import PLAIN
+from ..tensor.eager import F32, F64, I64
 from . import constraints
 from .utils import lazy_property, size
 
 __all__ = ["Distribution"]
+
+
+SMALL = 1 << 10             # elements, up to which NumPy is told to check by itself: operators would ask it one by one
+
+
+def holds(constraint: Any, value: Tensor) -> bool:
+    """Whether `value` is valid everywhere."""
+    if not state.slow and type(value) in PLAIN:
+        a = value._a
+        if 0 < a.size <= SMALL and a.dtype in (F32, F64, I64) and constraints.takes_arrays(constraint, a.dtype is I64) \
+                and a.ndim >= constraint.event_dim:
+            return bool(constraint.check(a).all())
+    with no_grad():
+        valid = constraint.check(value)
+        return bool(valid if valid.ndim == 0 else valid.all())
 
 
 class Distribution:
@@ -54,7 +71,7 @@ class Distribution:
             if name not in self.__dict__ and isinstance(getattr(type(self), name, None), lazy_property):
                 continue            # it follows from another parameter
             value = getattr(self, name)
-            if not bool(constraint.check(value).all()):
+            if not holds(constraint, value):
                 fail(ValueError, "P684", f"Expected parameter {name} ({type(value).__name__} of shape {tuple(value.shape)}) of distribution "
                      f"{self!r} to satisfy the constraint {constraint!r}, but found invalid values:\n{value}",
                      fix="validate_args=False leaves the check out")
@@ -166,13 +183,13 @@ class Distribution:
         if not isinstance(value, Tensor):
             fail(ValueError, "P686", "The value argument to log_prob must be a Tensor", got=f"{type(value).__name__}",
                  fix="wrap it with pellucid.tensor(...)")
-        start = value.ndim - len(self._event_shape)
-        if value.shape[max(start, 0):] != self._event_shape:
-            fail(ValueError, "P686", "The right-most size of value must match event_shape: "
-                 f"{tuple(value.shape)} vs {tuple(self._event_shape)}.")
-        expected = self._batch_shape + self._event_shape
-        if any(i != 1 and j != 1 and i != j for i, j in zip(reversed(value.shape), reversed(expected))):
-            fail(ValueError, "P686", f"Value is not broadcastable with batch_shape+event_shape: {tuple(value.shape)} vs {tuple(expected)}.")
+        shape, event = value.shape, self._event_shape
+        expected = self._batch_shape + event if event else self._batch_shape
+        if shape != expected:
+            if shape[max(len(shape) - len(event), 0):] != event:
+                fail(ValueError, "P686", f"The right-most size of value must match event_shape: {tuple(shape)} vs {tuple(event)}.")
+            if any(i != 1 and j != 1 and i != j for i, j in zip(reversed(shape), reversed(expected))):
+                fail(ValueError, "P686", f"Value is not broadcastable with batch_shape+event_shape: {tuple(shape)} vs {tuple(expected)}.")
         if not values_known():
             return
         try:
@@ -181,7 +198,7 @@ class Distribution:
             warnings.warn(f"{type(self)} does not define `support` to enable sample validation. Please initialize the distribution with "
                           "`validate_args=False` to turn off validation.", stacklevel=3)
             return
-        if not bool(support.check(value).all()):
+        if not holds(support, value):
             fail(ValueError, "P687", f"Expected value argument ({type(value).__name__} of shape {tuple(value.shape)}) to be within the support "
                  f"({support!r}) of the distribution {self!r}, but found invalid values:\n{value}",
                  fix="validate_args=False leaves the check out")

@@ -14,6 +14,8 @@ import numpy as np
 from ..core import rng_math as exact
 from . import jit
 from .emit import Fn, Module, Val
+from .engine import A_DATA
+from .execute import readable_layout
 from .isa import Isa, host_isa
 
 WORDS, MIDDLE = 624, 397
@@ -65,6 +67,18 @@ def words(module: Module) -> None:
     f.end()
 
 
+def numbers(f: Fn) -> Val:
+    """Where the array `out`, which is given as an object, has its numbers."""
+    return f.load(f.at(f.p_out, A_DATA, "i8"), 0, "ptr")
+
+
+def all_words(module: Module) -> None:
+    """`all_words(state, out, n)`: the next n words, into an array."""
+    f = Fn(module, "all_words", "ptr state, ptr out, i64 n", exact=True)
+    f.invoke("words", f.p_state, numbers(f), f.p_n)
+    f.end()
+
+
 def each_chunk(f: Fn, per: int, body) -> None:
     """`body(words, start, count)` for the n results, `per` words each, some of them at a time."""
     f.slots.append(f"  %words = alloca [{BUFFER} x i32], align 64")
@@ -79,7 +93,7 @@ def below(module: Module, name: str, result: str) -> None:
     """`mask(state, out, n, limit, high)`: bytes, 1 where the lower 53 bits of two words are below `limit`; `noise`: floats,
     `high` there and 0 elsewhere."""
     f = Fn(module, name, "ptr state, ptr out, i64 n, i64 limit, float high", "double", exact=True)
-    lanes = f.lanes
+    lanes, out = f.lanes, numbers(f)
     ty = f"<{lanes} x i64>"
 
     def chunk(buffer, start, count):
@@ -91,7 +105,7 @@ def below(module: Module, name: str, result: str) -> None:
             x = f.int_op("or", f.int_op("shl", x, 32), f.int_op("lshr", x, 32))
             yes = f.op(f"<{lanes} x i1>", f"icmp ult {ty} {f.int_op('and', x, (1 << 53) - 1)}, {limit}")
             got = f.cast("zext", yes, f"<{lanes} x i8>") if result == "i8" else f.select(yes, high, f.zero(high.ty))
-            f.store(got, f.p_out, start + i, mask)
+            f.store(got, out, start + i, mask)
     each_chunk(f, 2, chunk)
     f.end()
 
@@ -100,13 +114,14 @@ def uniform(module: Module) -> None:
     """`uniform(state, out, n, span, low, high)`: float32 in [low, high); low + span * u in one rounding."""
     f = Fn(module, "uniform", "ptr state, ptr out, i64 n, float span, float low, float high", exact=True)
     span, low, high = (f.splat(x, f.lanes) for x in (f.p_span, f.p_low, f.p_high))
+    out = numbers(f)
 
     def chunk(buffer, start, count):
         with f.loop(0, count, f.lanes) as i:
             mask = f.mask(count - i)
             u = f.mul(f.cast("sitofp", f.int_op("and", f.load(buffer, i, f"<{f.lanes} x i32>"), 0xFFFFFF), f.v), 2.0 ** -24)
             x = f.call("fma", f.v, u, span, low)
-            f.store(f.select(f.compare("eq", x, high), low, x), f.p_out, start + i, mask)
+            f.store(f.select(f.compare("eq", x, high), low, x), out, start + i, mask)
     each_chunk(f, 1, chunk)
     f.end()
 
@@ -117,7 +132,7 @@ EIGHT = "<8 x float>"
 def normal(module: Module) -> None:
     """`normal(state, out, n, mean, std)`: n (a multiple of 16) normals, as `rng_math.normal_blocks32` makes them."""
     f = Fn(module, "normal", "ptr state, ptr out, i64 n, float mean, float std", exact=True)
-    mean, std = f.splat(f.p_mean, 8), f.splat(f.p_std, 8)
+    mean, std, out = f.splat(f.p_mean, 8), f.splat(f.p_std, 8), numbers(f)
 
     def fused(a, b, c) -> Val:
         return f.call("fma", EIGHT, a, b, c)
@@ -166,7 +181,7 @@ def normal(module: Module) -> None:
             radius = f.call("sqrt", EIGHT, f.mul(logarithm(x), -2.0))
             sin, cos = sin_cos(f.mul(f.mul(real(second), 2.0 ** -24), float(exact._TWO_PI_32)))
             for at, z in ((0, cos), (8, sin)):
-                f.store(fused(f.mul(z, radius), std, mean), f.p_out, start + i + at)
+                f.store(fused(f.mul(z, radius), std, mean), out, start + i + at)
     each_chunk(f, 1, chunk)
     f.end()
 
@@ -175,9 +190,10 @@ def module_text(isa: Isa) -> tuple[str, tuple[str, ...]]:
     """The module, and the functions it offers: normals and uniforms need a fused multiply-add."""
     module = Module(isa)
     words(module)
+    all_words(module)
     below(module, "mask", "i8")
     below(module, "noise", "float")
-    names = ["words", "mask", "noise"]
+    names = ["all_words", "mask", "noise"]
     if isa.fma:
         uniform(module)
         normal(module)
@@ -185,8 +201,8 @@ def module_text(isa: Isa) -> tuple[str, tuple[str, ...]]:
     return module.text, tuple(names)
 
 
-_P, _I, _F = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
-_ARGUMENTS = {"words": (), "mask": (_I, _F), "noise": (_I, _F), "uniform": (_F, _F, _F), "normal": (_F, _F)}
+_P, _A, _I, _F = ctypes.c_void_p, ctypes.py_object, ctypes.c_int64, ctypes.c_float
+_ARGUMENTS = {"all_words": (), "mask": (_I, _F), "noise": (_I, _F), "uniform": (_F, _F, _F), "normal": (_F, _F)}
 
 
 class Draws:
@@ -196,17 +212,17 @@ class Draws:
         text, self.names = module_text(isa)
         code, _ = jit.compiled("rng", (text, isa.key), lambda: jit.assemble(text, isa.cpu, isa.features, scheduled=True))
         self._code = jit.load([code], self.names)
-        self._functions = {name: ctypes.CFUNCTYPE(None, _P, _P, _I, *_ARGUMENTS[name])(self._code[name]) for name in self.names}
+        self._functions = {name: ctypes.CFUNCTYPE(None, _P, _A, _I, *_ARGUMENTS[name])(self._code[name]) for name in self.names}
 
     def _draw(self, name: str, bits, n: int, dtype, *parameters) -> np.ndarray:
         out = np.empty(n, dtype)
         with bits.lock:
-            self._functions[name](bits.ctypes.state_address, out.ctypes.data, n, *parameters)
+            self._functions[name](bits.ctypes.state_address, out, n, *parameters)
         return out
 
     def words(self, bits, n: int) -> np.ndarray:
         """uint32[n]."""
-        return self._draw("words", bits, n, np.uint32)
+        return self._draw("all_words", bits, n, np.uint32)
 
     def mask(self, bits, n: int, limit: int) -> np.ndarray:
         """bool[n]: whether the lower 53 bits of each pair of words are below `limit`."""
@@ -227,7 +243,7 @@ class Draws:
         if "normal" not in self.names:
             return False
         with bits.lock:
-            self._functions["normal"](bits.ctypes.state_address, out.ctypes.data, out.size, mean, std)
+            self._functions["normal"](bits.ctypes.state_address, out, out.size, mean, std)
         return True
 
 
@@ -242,6 +258,8 @@ def agrees(draws: Draws) -> bool:
 
 @cache
 def draws() -> Draws | None:
-    """The draws, compiled on first use; None if NumPy's generator is not as expected."""
+    """The draws, compiled on first use; None if NumPy's generator or its arrays are not as expected."""
+    if not readable_layout():
+        return None
     made = Draws(host_isa())
     return made if agrees(made) else None

@@ -74,7 +74,8 @@ def unary(name, ref, vjp=None, *, refuse="", kernel=None, domain=(-2.0, 2.0), **
 def binary(name, ref, vjp=None, *, takes="TN", refuse="", kernel=None, check=None, domain=(-2.0, 2.0), rounded=False, **kw):
     """An elementwise operator of two operands. `takes` says what they may be: "TT" tensors, "TN" the second a number,
     "NN" one of them a number, "any" both. `check(input, other)` is called off the fast path, after `refuse`. `rounded`:
-    beside a low-precision tensor a number is rounded as the tensor's elements are."""
+    beside a low-precision tensor a number is rounded as the tensor's elements are. The front says by attributes what needs no check:
+    two tensors of integers (`ints`), two of bools (`bools`), one of int64 and an int (`whole`)."""
     refused = refusing(name, refuse, kernel)
 
     def front(input, other):
@@ -88,7 +89,8 @@ def binary(name, ref, vjp=None, *, takes="TN", refuse="", kernel=None, check=Non
         return some_tensor(input, other) if takes == "any" else (input, other), {}
     front.plain = True
     front.numbers = takes != "TT"
-    front.ints = "int" not in refuse.split()
+    front.ints, front.bools = "int" not in refuse.split(), "bool" not in refuse.split() and check is None
+    front.whole = front.numbers and front.ints and check is None and kw.get("promote") is not FLOAT
     kw.setdefault("promote", SAME)
     kw.setdefault("module", __name__)
     kw.setdefault("front", front)
@@ -193,7 +195,7 @@ def _sub_front(input, other, *, alpha=1):
     return some_tensor(input, other), {}
 
 
-_add_front.plain = _sub_front.plain = True
+_add_front.plain = _sub_front.plain = _add_front.whole = _sub_front.whole = True
 
 
 def _same(g):
@@ -275,7 +277,7 @@ binary("true_divide", np.true_divide, _DIV_VJP, takes="any", promote=FLOAT, doma
 
 def no_zero_divisor(x, y) -> None:
     """Integer division by zero is an error, as in PyTorch; floats give inf or nan."""
-    if x.dtype.kind in "iu" and not np.all(y):
+    if x.dtype.kind in "iu" and not np.asarray(y).all():
         fail(RuntimeError, "P119", "ZeroDivisionError", got="an integer divisor of 0",
              fix="convert to a floating point dtype first")
 

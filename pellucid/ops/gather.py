@@ -85,7 +85,7 @@ def scatter_lower(op):
 
 @primitive(GATHER, jvp="input", args="input index", ref=gather_ref, lower=gather_lower, infer=lambda a, i, *, dim: a.like(i.shape), low=False,
            forms="function method out", exact_out="Expected out tensor to have dtype {want}, but got {have} instead",
-           vjp={"input": lambda g, index, dim, input_shape: F.scatter_add(F.zeros(input_shape, dtype=g.dtype), dim, index, g)},
+           vjp={"input": lambda g, index, dim, input_shape: F.scatter_add(F.filled(input_shape, 0, g.dtype), dim, index, g)},
            samples=lambda m: [((m.t(3, 4), 1, m.i(3, 2, high=4)), {}), ((m.t(3, 4), 0, m.i(2, 4, high=3)), {}),
                               ((m.t(3, 4), 0, m.i(0, 4, high=3)), {})])
 def gather(input, dim, index, *, sparse_grad=False):

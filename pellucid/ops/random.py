@@ -13,7 +13,7 @@ from ..core import rng
 from ..core.device import check
 from ..core.layout import contiguous_format, order_of, preserve_format
 from ..core.rng import Engine, default_engine
-from ._common import Spec, as_int, as_ints, as_size, broadcast_shapes, describe, dt, fail, is_tensor, need_tensor, np, sizes_from
+from ._common import Spec, as_int, as_ints, as_size, broadcast_shapes, describe, dt, fail, is_tensor, need_tensor, np
 from .creation import finish
 from .op import RANDOM, F, composite, primitive
 
@@ -261,7 +261,7 @@ def deliver(t, out, requires_grad: bool):
 
 def sizes(args: tuple, size, fn: str) -> tuple[int, ...]:
     if size is None:
-        return as_size(sizes_from(args, fn), fn)
+        return as_size(args[0] if len(args) == 1 and isinstance(args[0], (list, tuple)) else args, fn)
     if args:
         fail(TypeError, "P037", f"{fn}() received an invalid combination of arguments - got both positional sizes and size=",
              fix="give the sizes once")

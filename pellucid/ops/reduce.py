@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 
+from ..core.spec import numel
 from ._common import Spec, dt, fail, need_tensor, np, wrap_dims
 from .op import REDUCE, F, composite, primitive
 
@@ -55,7 +56,11 @@ def invalid_arguments(fn: str, *args):
 def read_dims(fn: str, input, dim) -> tuple[int, ...]:
     """`all_or`, after checks of both arguments' types."""
     need_tensor(input, fn)
-    if type(dim) is not int and dim is not None and not isinstance(dim, (list, tuple)):
+    if type(dim) is int:
+        n = input.ndim
+        if -n <= dim < n:
+            return (dim + n if dim < 0 else dim,)
+    elif dim is not None and not isinstance(dim, (list, tuple)):
         if isinstance(dim, (str, float, bool)) or not hasattr(dim, "__index__"):
             invalid_arguments(fn, input, dim)
         dim = dim.__index__()
@@ -94,6 +99,8 @@ def sum(input, dim=None, keepdim=False, *, dtype=None):
 
 
 def sum_to_ref(a, *, shape):
+    if a.size == numel(shape):              # only dimensions of size 1 go
+        return a.reshape(shape).copy()
     lead = a.ndim - len(shape)
     dims = tuple(range(lead)) + tuple(i + lead for i, n in enumerate(shape) if n == 1 and a.shape[i + lead] != 1)
     return np.add.reduce(a, dims, a.dtype, None, True).reshape(shape)
@@ -116,8 +123,8 @@ def sum_to_batch(b, x, *, shape):
 def sum_to_size(input, *size):
     """`input` summed over the dimensions along which `size` would be broadcast to its shape."""
     shape = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else tuple(size)
-    have = tuple(input.shape)
-    if len(shape) > len(have) or any(n not in (1, m) for n, m in zip(reversed(shape), reversed(have))):
+    have = input.shape
+    if len(shape) > len(have) or any([n != 1 and n != m for n, m in zip(reversed(shape), reversed(have))]):
         fail(RuntimeError, "P240", f"size {{{list(shape)}}} is not expandable to size {{{list(have)}}}.")
     if shape != have and input.dtype.category < dt.FLOAT and input.dtype is not dt.int64:
         input = F.convert(input, dt.int64)

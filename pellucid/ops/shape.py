@@ -4,9 +4,10 @@ from __future__ import annotations
 import itertools
 
 from ..core.layout import contiguous_format
+from ..core.spec import TensorLike
 from ._common import (as_int, as_ints, broadcast_shapes, describe, dt, fail, is_tensor, np, sizes_from,
                       wrap_dim, wrap_dims)
-from .op import GATHER, F, composite, primitive
+from .op import COMPOSITE, GATHER, F, composite, primitive
 from .view import resolve_shape, view_op
 
 _ALL = slice(None)
@@ -392,18 +393,14 @@ def cat(tensors, dim=0):
              fix="pass the tensors as a list: cat([a, b])")
     if not tensors:
         fail(ValueError, "P246", "expected a non-empty list of Tensors", fix="give at least one tensor")
-    first, mixed, empty = None, False, False
     for i, x in enumerate(tensors):
-        if not is_tensor(x):
+        if not isinstance(x, TensorLike):
             fail(TypeError, "P246", f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}",
                  fix="every element of the list must be a tensor: wrap values with pellucid.tensor(...)")
-        n, d = x.ndim, x.dtype
-        if not n:
-            fail(RuntimeError, "P246", f"zero-dimensional tensor (at position {i}) cannot be concatenated", fix="use stack instead")
-        if n == 1 and not empty:
-            empty = x.shape == (0,)
-        if d is not first:
-            mixed, first = first is not None, d
+    shapes, first = [x.shape for x in tensors], tensors[0].dtype
+    if () in shapes:
+        fail(RuntimeError, "P246", f"zero-dimensional tensor (at position {shapes.index(())}) cannot be concatenated", fix="use stack instead")
+    mixed, empty = not all([x.dtype is first for x in tensors]), any([len(s) == 1 and s == (0,) for s in shapes])
     if mixed:
         tensors = common_type(list(tensors))
     if empty:
@@ -412,7 +409,30 @@ def cat(tensors, dim=0):
     return tuple(tensors), {"dim": dim if type(dim) is int and 0 <= dim < n else wrap_dim(as_int(dim, "cat", "dim"), n)}
 
 
-@composite(samples=lambda m: [(([m.t(2, 3), m.t(2, 3)],), {}), (([m.t(2), m.t(2)], -1), {}), (([m.t(0, 3), m.t(0, 3)], 1), {})], forms="function out")
+def stack_ref(*arrays, dim):
+    if dim == 0:
+        return np.concatenate(arrays, None).reshape(len(arrays), *arrays[0].shape)
+    new = lead(dim, None)
+    return np.concatenate([a[new] for a in arrays], dim)
+
+
+def stack_infer(*specs, dim):
+    shape = specs[0].shape
+    for i, s in enumerate(specs):
+        if s.shape != shape:
+            fail(RuntimeError, "P247", f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
+                 f"{list(s.shape)} at entry {i}", fix="stack() makes a new dimension of equal shapes; cat() joins along one that is there")
+    return specs[0].like(shape[:dim] + (len(specs),) + shape[dim:])
+
+
+def stack_vjp(g, needs, dim):
+    return ([F.basic_index(g, lead(dim, i)) if need else None for i, need in enumerate(needs)],)
+
+
+@primitive(COMPOSITE, jvp="tensors", args="*tensors", ref=stack_ref, infer=stack_infer, low=False, vjp=stack_vjp, forms="function out",
+           body=lambda *tensors, dim: F.cat([F.unsqueeze(x, dim) for x in tensors], dim),
+           samples=lambda m: [(([m.t(2, 3), m.t(2, 3)],), {}), (([m.t(2), m.t(2)], -1), {}), (([m.t(0, 3), m.t(0, 3)], 1), {}),
+                              (([m.t(), m.t(), m.t()],), {})])
 def stack(tensors, dim=0):
     """The tensors, all of one shape, joined along a new dimension."""
     if not isinstance(tensors, (list, tuple)):
@@ -420,13 +440,15 @@ def stack(tensors, dim=0):
              fix="pass one list or tuple: stack([a, b])")
     if not tensors:
         fail(RuntimeError, "P246", "stack expects a non-empty TensorList", fix="give at least one tensor")
-    shape = tuple(tensors[0].shape)
-    for i, x in enumerate(tensors):
-        if tuple(x.shape) != shape:
-            fail(RuntimeError, "P247", f"stack expects each tensor to be equal size, but got {list(shape)} at entry 0 and "
-                 f"{list(x.shape)} at entry {i}", fix="stack() makes a new dimension of equal shapes; cat() joins along one that is there")
-    d = wrap_dim(as_int(dim, "stack", "dim"), len(shape) + 1)
-    return F.cat([F.unsqueeze(x, d) for x in tensors], d)
+    shape, first, mixed = tensors[0].shape, tensors[0].dtype, False
+    for x in tensors:
+        if x.shape != shape:
+            stack_infer(*tensors, dim=0)
+        if x.dtype is not first:
+            mixed = True
+    if mixed:
+        tensors = common_type(list(tensors))
+    return tuple(tensors), {"dim": wrap_dim(as_int(dim, "stack", "dim"), len(shape) + 1)}
 
 
 def _atleast(n):

@@ -556,10 +556,9 @@ def unsqueeze(input, dim):
          samples=lambda m: [((m.t(1, 3, 1),), {}), ((m.t(2, 1), 1), {}), ((m.t(1, 0, 1), (0, 2)), {})])
 def squeeze(input, dim=None):
     """Without its dimensions of size 1 (all, or those in `dim`). A view."""
-    shape = tuple(input.shape)
+    shape = input.shape
     dims = wrap_dims(dim, len(shape)) if dim is not None else range(len(shape))
-    drop = {d for d in dims if d < len(shape) and shape[d] == 1}
-    return F.basic_index(input, tuple(0 if i in drop else slice(None) for i in range(len(shape))))
+    return F.basic_index(input, tuple([0 if n == 1 and i in dims else slice(None) for i, n in enumerate(shape)]))
 
 
 @composite(forms="function method",

@@ -27,7 +27,7 @@ from .calls import understand, wrap_hint
 from .core import PLAIN, UNTRACKED, Extras, Slots, _Types, new, next_seq, node_extras, watch_view, wrap
 from .fake import Geometry
 from .overrides import override
-from .rules import node_type
+from .rules import TYPES, node_type
 
 ndarray, asarray = np.ndarray, np.asarray
 F32, F64, I64, B1 = (np.dtype(t) for t in (np.float32, np.float64, np.int64, np.bool_))
@@ -229,38 +229,37 @@ def record(op: Op, flat: tuple, attrs: dict, outs: tuple) -> None:
     if len(outs) == 1:
         if outs[0]._a.dtype not in dtypes:
             return
-    elif not any(t._a.dtype in dtypes for t in outs):
+    elif not any([t._a.dtype in dtypes for t in outs]):
         return
-    cls = node_type(op)
+    cls = TYPES.get(op) or node_type(op)
+    if cls._record is not None and not state.slow and len(flat) == len(op.args):
+        return cls._record(cls, flat, attrs, outs[0])
     n = new(cls)
-    if len(flat) == 1:
-        t = flat[0]
-        n._edges = (t if t._fn is None else t._fn,)
-        n._idx = (t._oi,) if t._oi else None
-        n._shapes = [t._a.shape]
-    else:
-        edges, idx, shapes = [], None, []
-        for i, t in enumerate(flat):
-            if isinstance(t, Slots):
-                shapes.append(t._a.shape)
-                if t._rg:
-                    edges.append(t if t._fn is None else t._fn)
-                    if t._oi:
-                        idx = idx or [0] * len(flat)
-                        idx[i] = t._oi
-                    continue
-            else:
-                shapes.append(None)
-            edges.append(None)
-        n._edges, n._idx, n._shapes = tuple(edges), idx, shapes
+    edges, idx, shapes = [], None, []
+    for i, t in enumerate(flat):
+        if isinstance(t, Slots):
+            shapes.append(t._a.shape)
+            if t._rg:
+                edges.append(t if t._fn is None else t._fn)
+                if t._oi:
+                    idx = idx or [0] * len(flat)
+                    idx[i] = t._oi
+                continue
+        else:
+            shapes.append(None)
+        edges.append(None)
+    n._edges, n._idx, n._shapes = tuple(edges), idx, shapes
     n._attrs = attrs
     n._seq = next_seq()
     n._x = None
     cls._save(n, flat, outs)
-    for i, t in enumerate(outs):
-        if t._a.dtype in dtypes:
-            t._fn, t._oi, t._rg = n, i, True
-    if len(outs) > 1:
+    if len(outs) == 1:
+        t = outs[0]
+        t._fn, t._oi, t._rg = n, 0, True
+    else:
+        for i, t in enumerate(outs):
+            if t._a.dtype in dtypes:
+                t._fn, t._oi, t._rg = n, i, True
         node_extras(n).out_specs = [(t._a.shape, t._a.dtype) for t in outs]
     if state.slow:
         if local.anomaly:

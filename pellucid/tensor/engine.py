@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from heapq import heappop, heappush
+from heapq import heappop, heappush, heappushpop
 from sys import getrefcount
 
 import numpy as np
@@ -300,6 +300,7 @@ def sweep(task: Task) -> None:
 def walk(task: Task) -> None:
     keep, create_graph, needed, captured = task.keep, task.create_graph, task.needed, task.captured
     heap: list = []
+    held = None                      # one that belongs into the heap: mostly it comes next
     pending: dict = {}               # node -> what has arrived: a gradient, or a list of them for several outputs
     leaves: dict = {}                # leaf -> gradient
     uses = None                      # leaf -> edges still to come; counted once a leaf asks for it
@@ -311,8 +312,9 @@ def walk(task: Task) -> None:
     for edge, oi, g in task.roots:
         if needed is None or edge in needed or edge in task.leaves or captured and edge in captured:
             deliver(edge, oi, g, pending, heap, leaves)
-    while heap:
-        node = heappop(heap)[1]
+    while heap or held is not None:
+        node = (heappop(heap) if held is None else heappushpop(heap, held))[1]
+        held = None
         g = pending.pop(node)
         x = node._x
         got = captured.get(node) if captured else None
@@ -351,11 +353,14 @@ def walk(task: Task) -> None:
                     continue
                 if e._nout == 1:
                     cur = pending.get(e)
-                    if cur is None:
-                        pending[e] = r
-                        heappush(heap, (-e._seq, e))
-                    else:
+                    if cur is not None:
                         pending[e] = F.add(cur, r)
+                    else:
+                        pending[e] = r
+                        if held is None:
+                            held = -e._seq, e
+                        else:
+                            heappush(heap, (-e._seq, e))
                 else:
                     deliver(e, idx[i] if idx else 0, r, pending, heap, leaves)
             elif needed is None or e in task.leaves:

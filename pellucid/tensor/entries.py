@@ -26,6 +26,7 @@ from .rules import node_type
 
 Tensor: type = Slots            # set by tensor.py
 _COMMON = frozenset((F32, F64, I64, B1))
+MOST_I64 = (1 << 63) - 1
 
 
 def set_tensor_type(cls: type) -> None:
@@ -262,7 +263,10 @@ def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
     simple = all(set(p) <= {"g", *op.args} for p in rules.values()) and op.plan and not callable(op.vjp)
     grads = op.grads and bool(op.plan)
     numbers = getattr(op.front, "numbers", True)
-    least, wait = kernels.flat_least(op, F32), kernels.general_least(op)
+    ints = op.promote is not FLOAT and getattr(op.front, "ints", True)
+    bools = op.promote is not FLOAT and getattr(op.front, "bools", False)
+    whole = getattr(op.front, "whole", False)
+    least, wait, large = kernels.flat_least(op, F32), kernels.general_least(op), kernels.flat_least(op, I64)
     f32 = f64 = n32 = n64 = None
 
     def use32(call):
@@ -309,8 +313,10 @@ def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
             elif d is F64:
                 if x.size >= least:
                     r = f64(y, x) if reverse else f64(x, y)
-            elif d is not I64 or first_is_float:
+            elif not (d is I64 and ints or d is B1 and bools):
                 return general(op, (other, input) if reverse else (input, other), kwargs)
+        elif whole and ty is int and d is I64 and -MOST_I64 <= other <= MOST_I64:
+            y, rg = asarray(other, I64), False
         elif numbers and (ty is float or ty is int) and (d is F32 or d is F64):
             y = other if ty is float else float(other)
             rg = input._rg and grads and local.grad
@@ -324,7 +330,7 @@ def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
                 return NotImplemented
             return general(op, (other, input) if reverse else (input, other), kwargs)
         if r is None:
-            if x.size >= wait:
+            if x.size >= wait and (d is F32 or d is F64 or x.size >= large):
                 return general(op, (other, input) if reverse else (input, other), kwargs)
             try:
                 r = ref(y, x) if reverse else ref(x, y)
@@ -382,7 +388,6 @@ def binary_entry(op: Op, *, reverse: bool = False, dunder: bool = False):
         else:
             t._rg = False
         return t
-    first_is_float = op.promote is FLOAT or not getattr(op.front, "ints", True)
     return entry
 
 

@@ -301,11 +301,18 @@ def _cast_numbers(a: np.ndarray, d: dt.dtype, scalar: bool = False) -> np.ndarra
 
 def _cast_array(a: np.ndarray, d: dt.dtype) -> np.ndarray:
     """A fresh array of dtype `d`; low precision is rounded from float32, and nothing warns."""
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")                       # ComplexWarning
-        if d in dt.LOW_PRECISION and a.dtype != d.np:
-            a = a.astype(np.float32)
-        return a.astype(d.np)
+    with np.errstate(all="ignore"):
+        if a.dtype.kind == "c":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")               # ComplexWarning
+                return _rounded(a, d)
+        return _rounded(a, d)
+
+
+def _rounded(a: np.ndarray, d: dt.dtype) -> np.ndarray:
+    if d in dt.LOW_PRECISION and a.dtype != d.np:
+        a = a.astype(np.float32)
+    return a.astype(d.np)
 
 
 def _of_numpy(kind: np.dtype) -> dt.dtype:

@@ -34,6 +34,7 @@ ndarray = np.ndarray
 LEAST_OF = {POINT: 1 << 14, REDUCE: 1 << 13, GATHER: 1 << 14, SCATTER: 1 << 13, CUMULATIVE: 1 << 62, COMPOSITE: 0}
 EXTERN_LEAST = 1 << 12
 PRODUCT_LEAST = 1 << 10
+SELECT_LEAST = 1 << 8           # of reductions that choose: one pass too, with the same bits
 CONVERT_LEAST = 1 << 13         # of conversions, one pass too
 UFUNC_LEAST = 1 << 12           # of elementwise operators that are one function of NumPy's, which rounds otherwise
 EXTERNS = frozenset(("constant_pad_nd", "clone"))
@@ -41,7 +42,7 @@ EXTERNS = frozenset(("constant_pad_nd", "clone"))
 # these is ours.
 PRODUCTS = frozenset(("mm", "gemm", "linear", "addmm", "bmm", "bgemm"))
 ATTENTION = frozenset(("attention", "attention_backward"))
-ONE_PASS = frozenset(("clone", "cat"))          # that NumPy does in one pass: not worth a program while small
+ONE_PASS = frozenset(("clone", "cat", "stack"))          # that NumPy does in one pass: not worth a program while small
 CONSTANT_NUMBERS = frozenset(("pow",))          # whose number decides what is computed
 SEEN = 12                       # calls of an operator with the same small operands before a program is made for it
 SHAPES = 48
@@ -91,6 +92,8 @@ def least(op: Op) -> int:
         return EXTERN_LEAST
     if op.name in PRODUCTS:
         return PRODUCT_LEAST
+    if op.kind is REDUCE and op.name in SELECTING:
+        return SELECT_LEAST
     if op.name in CONVOLUTIONS or moves(op):
         return 0
     if op.kind is EXTERN:

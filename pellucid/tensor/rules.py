@@ -5,13 +5,20 @@ In: `op.vjp` with the parameter names of each rule. Out: a subclass of Node per 
 """
 from __future__ import annotations
 
+from functools import cache
+
+import numpy as np
+
 from ..core import dtype as dt
-from ..ops.dispatch import local
-from ..ops.op import F, Op, is_out
-from .core import PLAIN, Node, Slots
+from ..core.storage import Storage
+from ..ops.dispatch import local, state
+from ..ops.op import REGISTRY, F, Op, is_out
+from .core import PLAIN, Node, Slots, new, next_seq, wrap
 from .saved import freed, pack, pack_out, unpack, unpack_out, unpack_outs, version_of
 
-_TYPES: dict[str, type] = {}
+TYPES: dict[Op, type] = {}
+SMALL = 1 << 12             # elements: no kernel would be asked
+_PLAIN_FLOATS = frozenset((dt.float32.np, dt.float64.np))
 G, SAVED, ATTR, SHAPE, DTYPE, NEEDS, OUT, REST, ATTRS, OUT1 = range(10)
 
 
@@ -21,9 +28,9 @@ def _camel(name: str) -> str:
 
 def node_type(op: Op) -> type:
     """The node class of `op`."""
-    cls = _TYPES.get(op.name)
-    if cls is None or cls.op is not op:
-        cls = _TYPES[op.name] = _make(op)
+    cls = TYPES.get(op)
+    if cls is None:
+        cls = TYPES[op] = _make(op)
     return cls
 
 
@@ -57,6 +64,11 @@ def _make(op: Op) -> type:
     if any(code == OUT for _, _, src in rules for code, _ in src):                          # unless a rule wants them all
         some_outs = frozenset()
     dtype_reads = any(code == DTYPE for _, _, src in rules for code, _ in src)
+
+    record = None                             # what an operator of few operands and one result does when nobody watches
+    if not variadic and op.nout == 1 and len(names) <= 6:
+        readers = [[i for (i, _, _), r in zip(rules, reads) if k in r] for k in range(out_at + 1)]
+        record = recorder(tuple([None if not r else () if -1 in r else tuple(r) for r in readers]), dtype_reads)
 
     single = len(names) == 1 and not variadic
     wanted: dict = {1: tuple(sorted(set().union(*reads)))} if single else {}      # which inputs want gradients -> what to save
@@ -166,15 +178,63 @@ def _make(op: Op) -> type:
                 if dtype_reads and s is not None:
                     s = s[0]
                 if s is not None and r._a.shape != s:
-                    out[i] = F.sum_to_size(r, s)
+                    out[i] = summed(r, s)
 
     scope = {"freed": freed, "item": item, "unpack": unpack, "unpack_out": unpack_out, "unpack_outs": unpack_outs, "shape": shape, "dt": dt,
-             "spread": spread, "fit": fit, "summed": lambda r, s: F.sum_to_size(r, s), **{f"f{m}": fn for m, (_, fn, _) in enumerate(rules)}}
+             "spread": spread, "fit": fit, "summed": summed, **{f"f{m}": fn for m, (_, fn, _) in enumerate(rules)}}
     exec(compile("\n".join(body), f"{__file__}: backward of {op.name}", "exec"), scope)
     run = scope["run"]
 
     name = _NAMES.get(op.name) or _camel(op.name) + "Backward0"
-    return type(name, (Node,), {"__slots__": (), "op": op, "_args": names, "_nout": op.nout, "_save": staticmethod(save), "_run": run})
+    return type(name, (Node,), {"__slots__": (), "op": op, "_args": names, "_nout": op.nout, "_save": staticmethod(save), "_run": run,
+                                 "_record": None if record is None else staticmethod(record)})
+
+
+def summed(r, shape: tuple):
+    """A gradient of broadcast shape, summed back: `sum_to_size`, for small plain tensors by its reference at once."""
+    a = r._a
+    if type(r) in PLAIN and type(a) is np.ndarray and a.size <= SMALL and a.dtype in _PLAIN_FLOATS and not state.slow \
+            and not (r._rg and local.grad):
+        return wrap(REGISTRY["sum_to_size"].ref(a, shape=shape))
+    return F.sum_to_size(r, shape)
+
+
+@cache
+def recorder(saved: tuple, dtypes: bool):
+    """A function `record(cls, flat, attrs, out)` that makes the node of a call with one result, as `eager.record` does, written out for
+    this number of operands. `saved`: for each operand and the result the operands whose gradients need its value; () stands for any
+    gradient, None for no value at all. `dtypes`: the rules want to know the operands' dtypes."""
+    *operands, out = saved
+    several = range(len(operands))
+    body = ["def record(cls, flat, attrs, out):", f"    {', '.join([f'a{i}' for i in several])}, = flat", "    n, idx = new(cls), None"]
+    for i in several:
+        body += [f"    if isinstance(a{i}, Slots):", f"        s{i}, e{i} = a{i}._a.shape, None", f"        if a{i}._rg:",
+                 f"            e{i} = a{i}._fn", f"            if e{i} is None:", f"                e{i} = a{i}", f"            elif a{i}._oi:",
+                 f"                idx = idx or [0] * {len(operands)}", f"                idx[{i}] = a{i}._oi", "    else:", f"        s{i} = e{i} = None"]
+    shapes = [f"(s{i}, None if s{i} is None else a{i}._a.dtype)" if dtypes else f"s{i}" for i in several]
+    body += [f"    n._edges, n._idx, n._shapes = ({', '.join([f'e{i}' for i in several])},), idx, [{', '.join(shapes)}]",
+             "    n._attrs, n._seq, n._x, n._versions, n._saved = attrs, next_seq(), None, None, ()"]
+
+    def wanted(readers: tuple) -> str:
+        return " or ".join([f"e{j} is not None" for j in readers]) or "True"
+    for i, readers in enumerate(operands):
+        if readers is not None:
+            body += [f"    p{i}, v{i} = None, 0", f"    if {wanted(readers)}:", f"        p{i} = a{i}", f"        if s{i} is not None:",
+                     f"            if a{i}._x is not None:", f"                pack(a{i}, ())", f"            if a{i}._st is not None:",
+                     f"                v{i} = a{i}._st.own + a{i}._st.clock.count"]
+    if out is not None:
+        body += [f"    p{len(operands)}, v{len(operands)} = None, 0", f"    if {wanted(out)}:", "        st = out._st", "        if st is None:",
+                 "            st = out._st = Storage(out._a)", f"        p{len(operands)}, v{len(operands)} = (out._a, st), st.own + st.clock.count"]
+    places = [k for k, readers in enumerate(saved) if readers is not None]
+    if places:
+        some = () if () in saved else tuple(sorted({j for k in places for j in saved[k]}))
+        body += [f"    if {wanted(some)}:", f"        n._saved = ({', '.join([f'p{k}' if k in places else 'None' for k in range(len(saved))])})",
+                 f"        if {' or '.join([f'v{k}' for k in places])}:",
+                 f"            n._versions = ({', '.join([f'v{k}' if k in places else '0' for k in range(len(saved))])})"]
+    body += ["    out._fn, out._oi, out._rg = n, 0, True"]
+    scope = {"new": new, "next_seq": next_seq, "Slots": Slots, "Storage": Storage, "pack": pack}
+    exec(compile("\n".join(body), f"{__file__}: recording {len(operands)} operands", "exec"), scope)
+    return scope["record"]
 
 
 # operators whose name here is not the one PyTorch's users know the node by

@@ -370,3 +370,21 @@ def test_random_limits_side_by_side():
             if low == high:
                 continue
             assert same(torch, torch.empty(50, dtype=d).random_(low, high), engine.randint(50, low, high, npd)), (d, low, high)
+
+
+@pytest.mark.parametrize("shape", [(2,), (1, 2), (4, 2), (2, 3), (1, 8)])
+def test_a_handful_of_weights_is_drawn_from_as_many_are(shape, monkeypatch):
+    weights = np.random.RandomState(0).rand(*shape).astype(np.float32)
+    weights[..., 0] = 0
+    ours, right = Engine(5), Engine(5)
+    drawn = [ours.multinomial(weights, 1) for _ in range(300)]
+    monkeypatch.setattr(rng, "FEW", 0)
+    assert all(np.array_equal(a, right.multinomial(weights, 1)) for a in drawn) and np.array_equal(ours.get_state(), right.get_state())
+    assert drawn[0].shape == shape[:-1] + (1,) and drawn[0].dtype == np.int64
+    for few in (0, 8):
+        monkeypatch.setattr(rng, "FEW", few)
+        for bad, text in ((np.nan, "either `inf`, `nan`"), (-1, "either `inf`, `nan`"), (np.inf, "either `inf`, `nan`"), (None, "sum of")):
+            wrong = weights.copy()
+            wrong[..., -1 if bad is not None else slice(None)] = bad or 0
+            with pytest.raises(RuntimeError, match=text):
+                ours.multinomial(wrong, 1)

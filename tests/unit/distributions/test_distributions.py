@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import pellucid as torch
 from pellucid import distributions as D
-from pellucid.distributions import constraints, transforms
+from pellucid.distributions import constraints, distribution, transforms
 from pellucid.distributions.utils import (broadcast_all, clamp_probs, lazy_property, logits_to_probs, probs_to_logits, tril_matrix_to_vec,
                                           vec_to_tril_matrix)
 
@@ -137,3 +138,23 @@ def test_distributions_inside_a_compiled_function():
 
     x, loc = torch.randn(3, 4), torch.randn(4)
     assert torch.allclose(torch.compile(score)(x, loc), score(x, loc))
+
+
+def test_constraints_say_the_same_of_arrays_as_of_tensors(monkeypatch):
+    nan, inf = float("nan"), float("inf")
+    floats = [[0.5, 0.5], [0.2, 0.7], [1.0, 0.0], [nan, 1.0], [inf, 0.0], [-1.0, 2.0], [3.0, 4.0]]
+    values = [torch.tensor(v, dtype=d) for v in floats for d in (torch.float32, torch.float64)]
+    values += [torch.tensor(v) for v in ([0, 1], [5, -3], [1, 1])] + [torch.tensor(1), torch.tensor(0.5), torch.empty(0, 2)]
+    found = [constraints.boolean, constraints.real, constraints.simplex, constraints.real_vector, constraints.positive, constraints.unit_interval,
+             constraints.nonnegative_integer, constraints.integer_interval(0, 4), constraints.half_open_interval(0, 1), constraints.less_than(2),
+             constraints.interval(torch.tensor(0.0), 1.0), constraints.greater_than_eq(0.5)]
+    asked = []
+    for c, v in itertools.product(found, values):
+        if v.ndim < c.event_dim or not v.numel() and c.event_dim:
+            continue
+        by_array = distribution.holds(c, v)
+        asked.append(constraints.takes_arrays(c, v.dtype is torch.int64))
+        monkeypatch.setattr(distribution, "SMALL", 0)
+        assert distribution.holds(c, v) == by_array, (c, v)
+        monkeypatch.undo()
+    assert any(asked) and not all(asked)

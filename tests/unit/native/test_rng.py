@@ -104,3 +104,20 @@ def test_a_generator_that_keeps_its_state_otherwise_is_noticed():
         def words(self, bits, n):
             return np.zeros(n, np.uint32)
     assert not rng.agrees(Wrong())
+
+
+@pytest.mark.parametrize("n", [32, 33, 100, 127])
+def test_some_numbers_are_drawn_natively_only_if_the_compiler_is_there(n, monkeypatch):
+    ours, right = pair(3)
+    monkeypatch.setattr(core._Native, "looked", True)
+    monkeypatch.setattr(core._Native, "draws", rng.Draws(isa_of("")))
+    found = ours.mask(n, 0.3), ours.uniform(n, -1, 2), ours.noise(n, 0.4, np.float32(2.5))
+    monkeypatch.setattr(core._Native, "draws", None)
+    for a, b in zip(found, (right.mask(n, 0.3), right.uniform(n, -1, 2), right.noise(n, 0.4, np.float32(2.5)))):
+        assert a.dtype == b.dtype and np.array_equal(a, b)
+    assert same_state(ours, right)
+    monkeypatch.setattr(core._Native, "looked", False)
+    monkeypatch.setattr(core._Native, "drawn", 0)
+    monkeypatch.setattr(core, "compiler_loaded", lambda: False)
+    ours.mask(n, 0.3)
+    assert core._Native.drawn == 0 and not core._Native.looked
