@@ -27,6 +27,7 @@ from ..core.spec import Spec
 from ..graph.ir import Graph
 from ..ops.conv import CONVOLUTIONS
 from ..ops.op import COMPOSITE, CUMULATIVE, EXTERN, GATHER, POINT, REDUCE, SCATTER, F, Op
+from ..ops.recurrent import CELLS
 from . import layouts
 
 ndarray = np.ndarray
@@ -42,6 +43,7 @@ EXTERNS = frozenset(("constant_pad_nd", "clone"))
 PRODUCTS = frozenset(("mm", "gemm", "linear", "addmm", "bmm", "bgemm"))
 ATTENTION = frozenset(("attention", "attention_backward"))
 ONE_PASS = frozenset(("clone", "cat"))          # that NumPy does in one pass: not worth a program while small
+RECURRENT = frozenset((*[f"{mode}_step{part}" for mode in CELLS for part in ("", "_backward")], "lstm_layer", "lstm_layer_backward"))
 CONSTANT_NUMBERS = frozenset(("pow",))          # whose number decides what is computed
 SEEN = 12                       # calls of an operator with the same small operands before a program is made for it
 SHAPES = 48
@@ -301,6 +303,8 @@ def shaped(op: Op, arrays: list, attrs: dict) -> ndarray | tuple[ndarray, ...] |
 
 def strided(op: Op, a: ndarray) -> bool:
     """Whether a program may be made for an array that is not row-major."""
+    if op.name in RECURRENT:                    # a step's input is a column of the sequences
+        return a.ndim == 2 and all(s > 0 and s % a.itemsize == 0 for s in a.strides)
     if op.name in PRODUCTS:                     # libraries read matrices by columns as well as by rows, and heads that lie in rows
         if a.ndim < 2 or not all(s > 0 and s % a.itemsize == 0 for s in a.strides):
             return False

@@ -492,5 +492,37 @@ def test_products_of_heads_that_lie_in_rows_are_native(shape) -> None:
         assert x.is_contiguous()
 
 
+@pytest.mark.parametrize("cell", ["LSTMCell", "GRUCell", "RNNCell"])
+@pytest.mark.parametrize("dtype", FLOATS[:2], ids=lambda d: d.name)
+def test_cells_are_native_whatever_the_inputs_layout(cell: str, dtype) -> None:
+    kernels.forget()
+    net = getattr(pellucid.nn, cell)(1, 13).to(dtype)
+    rows = pellucid.randn(9, 5).to(dtype)
+
+    def f():
+        state, outs = None, []
+        for x in rows.split(1, dim=1):          # columns: not row-major
+            state = net(x, state)
+            outs.append(state[0] if cell == "LSTMCell" else state)
+        return pellucid.autograd.grad(pellucid.stack(outs, 2).square().sum(), [*net.parameters()])
+    a, b = both(f)
+    close = 1e-12 if dtype is pellucid.float64 else 2e-5
+    for one, other in zip(a, b):
+        np.testing.assert_allclose(wide(one), wide(other), rtol=close, atol=close)
+    f()
+    made = {key[0].name: call for key, call in kernels._calls.items() if "_step" in key[0].name}
+    assert len(made) == 2 and kernels.NO not in made.values()
+
+
+def test_layers_are_native_whatever_the_inputs_layout() -> None:
+    kernels.forget()
+    net = pellucid.nn.LSTM(4, 13).double()
+    x = pellucid.randn(5, 4, 3).double().transpose(1, 2)                  # its rows are columns
+    a, b = both(lambda: net(x)[0])
+    agree(a, b, 64)
+    net(x)
+    assert [call is not kernels.NO for key, call in kernels._calls.items() if key[0].name == "lstm_layer"] == [True]
+
+
 def test_native_is_there() -> None:
     assert native.flat.usable()
