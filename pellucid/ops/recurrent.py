@@ -53,17 +53,21 @@ def lstm_step(xp, a, states, w_hh_t, b_hh, w_hr_t):
     h, c = states
     a = a + h @ w_hh_t
     n = a.shape[1] // 4
-    s = xp.sigmoid(a)
-    g = xp.tanh(a[:, 2 * n:3 * n])
-    c = s[:, n:2 * n] * c + s[:, :n] * g
-    h = s[:, 3 * n:] * xp.tanh(c)
-    return (h if w_hr_t is None else h @ w_hr_t, c), (s, g)
+    s, g, o = xp.sigmoid(a[:, :2 * n]), xp.tanh(a[:, 2 * n:3 * n]), xp.sigmoid(a[:, 3 * n:])
+    c = s[:, n:] * c + s[:, :n] * g
+    h = o * xp.tanh(c)
+    return (h if w_hr_t is None else h @ w_hr_t, c), (xp.cat([s, g, o], 1),)
+
+
+def lstm_gates(gates) -> list:
+    """Input gate, forget gate, candidate, output gate."""
+    n = gates.shape[1] // 4
+    return [gates[:, k * n:(k + 1) * n] for k in range(4)]
 
 
 def lstm_back(xp, grads, kept, states, w_hr):
-    (dh, dc), (s, g), (_, c) = grads, kept, states
-    n = g.shape[1]
-    i, f, o = s[:, :n], s[:, n:2 * n], s[:, 3 * n:]
+    (dh, dc), (_, c) = grads, states
+    i, f, g, o = lstm_gates(kept[0])
     tc = xp.tanh(f * c + i * g)
     projection = None
     if w_hr is not None:
@@ -75,9 +79,8 @@ def lstm_back(xp, grads, kept, states, w_hr):
 
 
 def lstm_of_kept(xp, grads, kept):
-    (ds, dg), (s, g) = grads, kept
-    n, da = g.shape[1], ds * s * (1 - s)
-    da = xp.cat([da[:, :2 * n], da[:, 2 * n:3 * n] + dg * (1 - g * g), da[:, 3 * n:]], 1)
+    parts = list(zip(lstm_gates(grads[0]), lstm_gates(kept[0])))
+    da = xp.cat([d * (1 - y * y) if k == 2 else d * y * (1 - y) for k, (d, y) in enumerate(parts)], 1)
     return da, da
 
 
@@ -141,11 +144,11 @@ class Cell:
 
     def sizes(self, hidden: int) -> tuple[int, ...]:
         """How many columns each matrix has that a step keeps."""
-        return {4: (4 * hidden, hidden), 3: (2 * hidden, hidden, hidden), 1: (hidden,)}[self.gates]
+        return {4: (4 * hidden,), 3: (2 * hidden, hidden, hidden), 1: (hidden,)}[self.gates]
 
 
 CELLS = {
-    "lstm": Cell(lstm_step, lstm_back, lstm_of_kept, 4, 2, 2, True),
+    "lstm": Cell(lstm_step, lstm_back, lstm_of_kept, 4, 2, 1, True),
     "gru": Cell(gru_step, gru_back, gru_of_kept, 3, 1, 3, False),
     "rnn_tanh": Cell(rnn_tanh_step, rnn_tanh_back, None, 1, 1, 1, True),
     "rnn_relu": Cell(rnn_relu_step, rnn_relu_back, None, 1, 1, 1, True),
