@@ -29,6 +29,7 @@ from .core import Node, Slots, wrap
 from .fake import Fake, Geometry
 
 MAX_DEPTH = 40                   # backward passes inside backward passes before the next gets a thread (and stack) of its own
+SMALL = kernels.LEAST_OF[POINT]  # elements below which NumPy adds as fast
 _accumulating = threading.Lock()
 type_of_grad: type = Slots       # the Tensor class itself; set by tensor.py
 
@@ -138,9 +139,9 @@ def total(cur, g, create_graph: bool):
     a, b = cur._a, g._a
     # 4 references to cur: where it waits, the caller's variable, this one, getrefcount's argument; 3 to its array: its slot, `a`, the argument
     if (not create_graph and not state.slow and type(a) is type(b) is np.ndarray and a.dtype is b.dtype and a.dtype.kind == "f" and a.shape == b.shape
-            and a.flags.carray and b.flags.c_contiguous and type(cur) is type_of_grad and cur._st is None and alone(a)
+            and a.flags.carray and type(cur) is type_of_grad and cur._st is None and alone(a)
             and getrefcount(a) == 3 and getrefcount(cur) == 4):
-        if a.size < kernels.LEAST_OF[POINT] or kernels.point(F.add.op, [a, b], {}, a) is None:
+        if a.size < SMALL or kernels.point(F.add.op, [a, b], {}, a) is None:
             np.add(a, b, out=a)
         return cur
     return F.add(cur, g)
