@@ -26,7 +26,7 @@ Keep = Callable[[Node], bool]
 
 # Kept unless the caller decides otherwise: whole algorithms, whose parts would cost memory or thousands of nodes. The first of them
 # are what a native layer may have code for.
-ALGORITHMS = frozenset(("attention", "attention_backward", *(
+ALGORITHMS = frozenset(("attention", "attention_backward", "lstm_step", "lstm_step_backward", *(
     f"{cell}_layer{part}" for cell in ("lstm", "gru", "rnn_tanh", "rnn_relu") for part in ("", "_backward"))))
 WHOLE = ALGORITHMS | {"linear_cross_entropy_rows"}
 

@@ -1,7 +1,7 @@
-"""One LSTM layer in one direction, forward and backward, as one native function each.
+"""One LSTM layer in one direction, or one step of a cell, forward and backward, as one native function each.
 
-In: the operands of `lstm_layer` and `lstm_layer_backward` (see ops/recurrent.py), every step with all sequences, float32 or
-float64, no projection. Out: externs. A thread keeps to its own sequences, so that no step waits for another thread; the
+In: the operands of `lstm_layer`, `lstm_step` and their backward operators (see ops/recurrent.py), every step with all sequences, float32
+or float64, no projection. Out: externs. A thread keeps to its own sequences, so that no step waits for another thread; the
 inputs' part of the gates (and backward, the gradient of the inputs) is computed for `CHUNK` steps at a time, while what the
 loop needs of it is in the cache. With too few sequences threads split the units instead and meet after each step. The
 gradients of the weights are one product each, after the loop.
@@ -45,12 +45,13 @@ class Layer:
 
 
 def layer_of(call, x, h0, w_hh, w_hr) -> Layer | None:
-    """The layer that a call computes; None if it is not for this module."""
-    sizes = call.attrs["batch_sizes"]
+    """The layer that a call computes; None if it is not for this module. A cell's step is a layer of one."""
+    step = call.name.startswith("lstm_step")
+    sizes = h0.shape[:1] if step else call.attrs["batch_sizes"]
     if w_hr is not None or x.dtype not in REAL or len(set(sizes)) != 1 or 0 in x.shape or w_hh.shape[0] == 0:
         return None
-    batch = h0.shape[0] if sizes[0] >= FEW else sizes[0]
-    return Layer(x.shape[0] // batch, batch, x.shape[1], w_hh.shape[1], REAL[x.dtype], bool(call.attrs["reverse"]))
+    batch = h0.shape[0] if sizes[0] >= FEW else int(sizes[0])
+    return Layer(1 if step else x.shape[0] // batch, batch, x.shape[1], w_hh.shape[1], REAL[x.dtype], not step and bool(call.attrs["reverse"]))
 
 
 def plain(*views) -> bool:
@@ -138,8 +139,9 @@ def ranges(f: Fn, s: Layer, units: int) -> tuple:
 class Forward:
     """Writes the functions of the forward loop. Panels of weights: [block of units][k][gate][lane]."""
 
-    def __init__(self, module: Module, name: str, s: Layer, w: tuple[int, int]):
-        self.module, self.name, self.s, self.w = module, name, s, w
+    def __init__(self, module: Module, name: str, s: Layer, w: tuple[int, int], y: bool):
+        """`y`: whether there is an output besides the last state."""
+        self.module, self.name, self.s, self.w, self.y = module, name, s, w, y
         self.lanes = module.isa.lanes(s.ty)
         self.blocks = ceil(s.hidden, self.lanes)
         self.tail = s.hidden % self.lanes
@@ -201,23 +203,20 @@ class Forward:
         f.end()
 
     def cell(self, rows: int, count: int) -> None:
-        """`NAME_cell_rows_count(h, c, w, a, g, y, h_next, c_next)`: the last block of k, then the cell. `a` receives the
-        sigmoids, `g` the candidates."""
+        """`NAME_cell_rows_count(h, c, w, a, y, h_next, c_next)`: the last block of k, then the cell. `a` receives the gates."""
         s = self.s
-        f = Fn(self.module, f"{self.name}_cell_{rows}_{count}", "ptr h, ptr c, ptr w, ptr a, ptr g, ptr y, ptr hn, ptr cn", s.ty,
-               internal=True)
+        f = Fn(self.module, f"{self.name}_cell_{rows}_{count}", "ptr h, ptr c, ptr w, ptr a, ptr y, ptr hn, ptr cn", s.ty, internal=True)
         mask = f.mask(count)
         acc = self.gates(f, rows, mask)
         accumulate(f, acc, s.hidden - (ceil(s.hidden, BLOCK) - 1) * BLOCK, f.p_h, (s.hidden, 1), f.p_w, 4 * self.lanes)
         for i, row in enumerate(acc):
             at = i * s.hidden
-            i_gate, f_gate, rest, o_gate = (vmath.sigmoid(f, x.get()) for x in row)
-            new = vmath.tanh(f, row[2].get())
+            i_gate, f_gate, new, o_gate = ((vmath.tanh if k == 2 else vmath.sigmoid)(f, x.get()) for k, x in enumerate(row))
             c = f.fma(i_gate, new, f.mul(f_gate, f.load(f.p_c, at, mask=mask)))
             h = f.mul(o_gate, vmath.tanh(f, c))
-            for gate, x in enumerate((i_gate, f_gate, rest, o_gate)):
+            for gate, x in enumerate((i_gate, f_gate, new, o_gate)):
                 f.store(x, f.p_a, 4 * at + gate * s.hidden, mask)
-            for x, to in ((new, f.p_g), (h, f.p_y), (h, f.p_hn), (c, f.p_cn)):
+            for x, to in (*([(h, f.p_y)] if self.y else []), (h, f.p_hn), (c, f.p_cn)):
                 f.store(x, to, at, mask)
         f.end()
 
@@ -252,7 +251,7 @@ class Forward:
             source, to = f.at(w, b * (self.lanes * self.w[0])), f.at(packed, b * self.panel)
             self.for_block(f, b, lambda n: f.invoke(f"{self.name}_pack_{n}", source, to))
 
-    def loop(self, f: Fn, packed, a, g, y, begun_h, begun_c, h_n, c_n, split, rows, blocks, inputs) -> None:
+    def loop(self, f: Fn, packed, a, y, begun_h, begun_c, h_n, c_n, split, rows, blocks, inputs) -> None:
         """All steps. The state before step t is in begun_h[t], begun_c[t]; `inputs(steps)` makes a chunk's gates."""
         s = self.s
         (r0, r1), (b0, b1) = rows, blocks
@@ -281,7 +280,7 @@ class Forward:
                     row = f.mul(r, s.hidden)
                     here = at + row + u
                     f.invoke(f"{self.name}_cell_{rows}_{n}", f.at(begun_h, at + row + k), f.at(begun_c, here), part,
-                             f.at(a, (at + row) * 4 + u), f.at(g, here), f.at(y, here), f.at(hn, row + u), f.at(cn, row + u))
+                             f.at(a, (at + row) * 4 + u), f.at(y, here) if self.y else f.val("null", "ptr"), f.at(hn, row + u), f.at(cn, row + u))
                 self.for_block(f, b, lambda n: self.for_rows(f, r0, r1, lambda r, rows: cell(n, r, rows)))
             with f.unless(split):
                 barrier(f, f.p_nth)
@@ -301,6 +300,16 @@ def copy(f: Fn, source, strides, rows: int, columns: int, to) -> None:
         else:
             with f.loop(0, columns) as j:
                 f.store(f.load(source, i * strides[0] + j * strides[1], f.ty), to, i * columns + j)
+
+
+def in_rows(f: Fn, memory: Memory, s: Layer, view, p):
+    """The pointer of a state as a contiguous matrix: it is copied by the first thread unless it is one."""
+    if view.contiguous:
+        return p
+    to = f.at(f.p_shared, memory.room(s.batch * s.hidden))
+    with on_first(f):
+        copy(f, p, view.strides, s.batch, s.hidden, to)
+    return to
 
 
 def fill_zero(f: Fn, to, count: int) -> None:
@@ -326,29 +335,32 @@ def worth_threads(s: Layer, flops: int) -> bool:
     return flops > 400_000 and (s.batch >= 2 * UNIT or flops > MEET * s.steps)
 
 
-@extern("lstm_layer")
+@extern("lstm_layer", "lstm_step")
 def lstm_extern(call, isa: Isa, symbol: str) -> Extern | None:
-    """The forward pass: (y, h_n, c_n, sigmoids of the gates, candidates, h and c each step began with)."""
-    x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr = call.operands
-    s = layer_of(call, x, h0, w_hh, w_hr)
+    """The forward pass: (y, h_n, c_n, gates, h and c each step began with); of a step (h_n, c_n, gates)."""
+    x, h0, c0, w_ih, w_hh, b_ih, b_hh, *projection = call.operands
+    step = not projection
+    s = layer_of(call, x, h0, w_hh, None if step else projection[0])
     if s is None or call.post or not plain(*call.outs, b_ih, b_hh):
         return None
     module, n = Module(isa, symbolic(call)), s.hidden
-    forward = Forward(module, f"{symbol}_step", s, tuple(w_hh.strides))
+    forward = Forward(module, f"{symbol}_step", s, tuple(w_hh.strides), not step)
     biases = [b for b in (b_ih, b_hh) if b is not None]
     g = Gemm(s.batch, 4 * n, s.inputs, matrix_strides(x, False), matrix_strides(w_ih, True), 4 * n, s.ty, ("bias",) * len(biases))
     first = Product(module, f"{symbol}_inputs", g, own_tiling(s, g, isa)).write()
     f = Fn(module, symbol, EXTERN_PARAMS, s.ty)
     pointer = loader(f)
-    px, ph, pc, pw_ih, pw_hh, pb_ih, pb_hh, _ = [pointer(v) for v in call.operands]
-    y, h_n, c_n, a, new, begun_h, begun_c = [pointer(v) for v in call.outs]
+    px, ph, pc, pw_ih, pw_hh, pb_ih, pb_hh, *_ = [pointer(v) for v in call.operands]
+    outs = [pointer(v) for v in call.outs]
     memory = Memory(SIZES[s.ty])
+    y, h_n, c_n, a, begun_h, begun_c = (None, *outs, in_rows(f, memory, s, h0, ph), in_rows(f, memory, s, c0, pc)) if step else outs
     packed = f.at(f.p_shared, memory.room(forward.blocks * forward.panel))
     extra = f.at(f.p_shared, memory.room(first.shared // SIZES[s.ty]))
-    with on_first(f):
-        start = (s.steps - 1) * s.batch * n if s.reverse else 0
-        copy(f, ph, h0.strides, s.batch, n, f.at(begun_h, start))
-        copy(f, pc, c0.strides, s.batch, n, f.at(begun_c, start))
+    if not step:
+        with on_first(f):
+            start = (s.steps - 1) * s.batch * n if s.reverse else 0
+            copy(f, ph, h0.strides, s.batch, n, f.at(begun_h, start))
+            copy(f, pc, c0.strides, s.batch, n, f.at(begun_c, start))
     forward.share(f, pw_hh, packed)
     first.share(f, pw_ih, extra, f.p_tid, f.p_nth)
     barrier(f, f.p_nth)
@@ -361,7 +373,7 @@ def lstm_extern(call, isa: Isa, symbol: str) -> Extern | None:
     def inputs(steps):
         with f.when(split):
             own_rows(f, s, first, pointers, extra, rows, steps)
-    forward.loop(f, packed, a, new, y, begun_h, begun_c, h_n, c_n, split, rows, blocks, inputs)
+    forward.loop(f, packed, a, y, begun_h, begun_c, h_n, c_n, split, rows, blocks, inputs)
     f.end()
     flops = 2 * s.rows * 4 * n * (s.inputs + n)
     return Extern(module.text, symbol, sizes=module.sizes, scratch=first.scratch, shared=memory.nbytes, flops=flops, parallel=worth_threads(s, flops))
@@ -380,18 +392,17 @@ class Backward:
         self.point()
 
     def point(self) -> None:
-        """`NAME_point(gy, dh, dc, s, g, c, da, u0, u1)`: the gradients through the cells of one sequence's units [u0, u1), u0 a
+        """`NAME_point(gy, dh, dc, s, c, da, u0, u1)`: the gradients through the cells of one sequence's units [u0, u1), u0 a
         multiple of the lanes. `dc` is replaced by that of the cells before."""
         s = self.s
         n = s.hidden
-        f = Fn(self.module, f"{self.name}_point", "ptr gy, ptr dh, ptr dc, ptr s, ptr g, ptr c, ptr da, i64 u0, i64 u1", s.ty,
-               internal=True)
+        f = Fn(self.module, f"{self.name}_point", "ptr gy, ptr dh, ptr dc, ptr s, ptr c, ptr da, i64 u0, i64 u1", s.ty, internal=True)
 
         def units(u, mask):
             def at(p, gate=0):
                 return f.load(p, f.add(u, gate * n), mask=mask)
-            i, forget, o = at(f.p_s), at(f.p_s, 1), at(f.p_s, 3)
-            g, c, dh = at(f.p_g), at(f.p_c), at(f.p_dh)
+            i, forget, g, o = (at(f.p_s, gate) for gate in range(4))
+            c, dh = at(f.p_c), at(f.p_dh)
             if self.gy:
                 dh = dh + at(f.p_gy)
             tc = vmath.tanh(f, f.fma(i, g, f.mul(forget, c)))
@@ -409,7 +420,7 @@ class Backward:
                 units(whole, f.mask(n % f.lanes))
         f.end()
 
-    def loop(self, f: Fn, packed, gy, dh, dc, sigmoids, g, begun_c, da, inputs) -> None:
+    def loop(self, f: Fn, packed, gy, dh, dc, gates, begun_c, da, inputs) -> None:
         """All steps, last first. `dh` and `dc` hold the gradients of the last states, then of each step's before;
         `inputs(rows, steps)` makes the gradient of a chunk's inputs if sequences are split."""
         s = self.s
@@ -423,7 +434,7 @@ class Backward:
                 row = r * n
                 here = at + row
                 f.invoke(f"{self.name}_point", f.at(gy, here) if self.gy else f.val("null", "ptr"), f.at(dh, row), f.at(dc, row),
-                         f.at(sigmoids, here * 4), f.at(g, here), f.at(begun_c, here), f.at(da, here * 4), u0, u1)
+                         f.at(gates, here * 4), f.at(begun_c, here), f.at(da, here * 4), u0, u1)
             with f.unless(split):
                 barrier(f, f.p_nth)
             f.invoke(self.through.name, f.at(da, at * 4), f.val("null", "ptr"), dh, r0, r1, u0, u1, f.p_scratch, packed)
@@ -464,13 +475,19 @@ def column_sums(f: Fn, a, rows: int, columns: int, outs) -> None:
             part(whole * unit, [f.mask(min(left - at, f.lanes)) for at in range(0, left, f.lanes)])
 
 
-@extern("lstm_layer_backward")
+@extern("lstm_layer_backward", "lstm_step_backward")
 def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     """The gradients that `needs` asks for, of (input, h0, c0, w_ih, w_hh, b_ih, b_hh)."""
-    gy, gh, gc, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, sigmoids, new, begun_h, begun_c = call.operands
+    def named(operands, none):
+        """By the layer's names; for a step the first states are those it began with."""
+        if call.name == "lstm_step_backward":
+            gh, gc, x, h0, c0, w_ih, w_hh, b_ih, b_hh, gates = operands
+            return none, gh, gc, x, h0, c0, w_ih, w_hh, b_ih, b_hh, none, gates, h0, c0
+        return operands
+    gy, gh, gc, x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, gates, begun_h, begun_c = named(call.operands, None)
     s = layer_of(call, x, h0, w_hh, w_hr)
     needs = tuple(call.attrs["needs"])
-    if s is None or call.post or not plain(gy, sigmoids, new, begun_h, begun_c, *call.outs):
+    if s is None or call.post or not plain(gy, gates, *call.outs):
         return None
     n, size = s.hidden, SIZES[s.ty]
     module = Module(isa, symbolic(call))
@@ -486,10 +503,12 @@ def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
         product.write()
     f = Fn(module, symbol, EXTERN_PARAMS, s.ty)
     pointer = loader(f)
-    p_gy, p_gh, p_gc, p_x, _, _, p_w_ih, p_w_hh, _, _, _, p_s, p_new, p_h, p_c = [pointer(v) for v in call.operands]
+    p_gy, p_gh, p_gc, p_x, _, _, p_w_ih, p_w_hh, _, _, _, p_s, p_h, p_c = named([pointer(v) for v in call.operands], None)
     outs = iter([pointer(v) for v in call.outs])
     out = [next(outs) if need else None for need in needs]
     memory = Memory(size)
+    if call.name == "lstm_step_backward":
+        p_h, p_c = in_rows(f, memory, s, h0, p_h), in_rows(f, memory, s, c0, p_c)
     da = f.at(f.p_shared, memory.room(s.rows * 4 * n))
     packed = f.at(f.p_shared, memory.room(max([backward.through.shared, *[p.shared for p in products.values()]]) // size))
     dh = f.at(f.p_shared, memory.room(s.batch * n)) if out[1] is None else out[1]
@@ -509,7 +528,7 @@ def lstm_backward_extern(call, isa: Isa, symbol: str) -> Extern | None:
     def inputs(rows, steps):
         if first:
             own_rows(f, s, first, [da, p_w_ih, out[0]], extra, rows, steps)
-    split = backward.loop(f, packed, p_gy, dh, dc, p_s, p_new, p_c, da, inputs)
+    split = backward.loop(f, packed, p_gy, dh, dc, p_s, p_c, da, inputs)
     barrier(f, f.p_nth)
     if first:
         with f.unless(split):

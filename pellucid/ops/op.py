@@ -13,8 +13,8 @@ Other operators are called through `F`, the namespace of all entry points: `F.mu
 
 Derivatives. `vjp` is either a dict `{input name: rule}` or one joint rule returning a tuple with one gradient per tensor
 argument (a list for a variadic argument; None where there is none). A rule's parameters are named after what it needs,
-and only that is saved: `g` (the gradient; `gs`, a tuple, if the operator has several outputs), an input's or attribute's
-name, `attrs_` (all attributes), `out` (the result; `out1`: one of several), `x_shape` / `x_dtype` for an input `x`, `needs` (which inputs want
+and only that is saved: `g` (the gradient; `gs`, a tuple, if the operator has several outputs: zeros where none arrived, or None if the
+name is `some_gs`), an input's or attribute's name, `attrs_` (all attributes), `out` (the result; `out1`: one of several), `x_shape` / `x_dtype` for an input `x`, `needs` (which inputs want
 a gradient, one bool per operand).
 Rules are written with operators, so they serve the tape, the graph and double backward. They may return a gradient of
 broadcast shape: the walker sums it back.

@@ -1,7 +1,8 @@
 """Recurrent layers: LSTM, GRU and the plain RNN, over padded or packed sequences.
 
 One node is one layer in one direction. Its sequences are packed: all time steps in one matrix, `batch_sizes[t]` rows for
-step t, the longest sequence first; a padded batch is the case where every step has all rows. The loops are written once,
+step t, the longest sequence first; a padded batch is the case where every step has all rows. A cell's step is a node of its
+own, which keeps nothing that its caller has anyway: a program of its parts serves it. The loops and steps are written once,
 over whatever namespace they are given: NumPy's arrays for the reference, operators for the definition (and with it the
 derivative of the backward pass).
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import inspect
 
 from ._common import as_int, dt, fail, is_tensor, np
+from .norm import spread
 from .op import COMPOSITE, F, composite, primitive
 
 
@@ -45,22 +47,27 @@ class Operators:
 # step: (xp, x's part of the pre-activation, states, w_hh^T, b_hh, w_hr^T) -> (new states, what backward needs)
 # back: (xp, gradients of the new states, what step kept, states, w_hr) -> (gradient of x's part, of h's part,
 #       gradients of the states but for what comes through w_hh, (gradient before, value before) the projection or None)
+# of_kept: (xp, gradients of what step kept, that) -> (gradient of x's part, of h's part)
 
 def lstm_step(xp, a, states, w_hh_t, b_hh, w_hr_t):
     h, c = states
     a = a + h @ w_hh_t
     n = a.shape[1] // 4
-    s = xp.sigmoid(a)
-    g = xp.tanh(a[:, 2 * n:3 * n])
-    c = s[:, n:2 * n] * c + s[:, :n] * g
-    h = s[:, 3 * n:] * xp.tanh(c)
-    return (h if w_hr_t is None else h @ w_hr_t, c), (s, g)
+    s, g, o = xp.sigmoid(a[:, :2 * n]), xp.tanh(a[:, 2 * n:3 * n]), xp.sigmoid(a[:, 3 * n:])
+    c = s[:, n:] * c + s[:, :n] * g
+    h = o * xp.tanh(c)
+    return (h if w_hr_t is None else h @ w_hr_t, c), (xp.cat([s, g, o], 1),)
+
+
+def lstm_gates(gates) -> list:
+    """Input gate, forget gate, candidate, output gate."""
+    n = gates.shape[1] // 4
+    return [gates[:, k * n:(k + 1) * n] for k in range(4)]
 
 
 def lstm_back(xp, grads, kept, states, w_hr):
-    (dh, dc), (s, g), (_, c) = grads, kept, states
-    n = g.shape[1]
-    i, f, o = s[:, :n], s[:, n:2 * n], s[:, 3 * n:]
+    (dh, dc), (_, c) = grads, states
+    i, f, g, o = lstm_gates(kept[0])
     tc = xp.tanh(f * c + i * g)
     projection = None
     if w_hr is not None:
@@ -69,6 +76,12 @@ def lstm_back(xp, grads, kept, states, w_hr):
     dc = dc + dh * o * (1 - tc * tc)
     da = xp.cat([dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g * g), dh * tc * o * (1 - o)], 1)
     return da, da, [None, dc * f], projection
+
+
+def lstm_of_kept(xp, grads, kept):
+    parts = list(zip(lstm_gates(grads[0]), lstm_gates(kept[0])))
+    da = xp.cat([d * (1 - y * y) if k == 2 else d * y * (1 - y) for k, (d, y) in enumerate(parts)], 1)
+    return da, da
 
 
 def gru_step(xp, a, states, w_hh_t, b_hh, w_hr_t):
@@ -91,6 +104,13 @@ def gru_back(xp, grads, kept, states, w_hr):
     dz = dh * (h - new) * z * (1 - z)
     dr = dn * bn * r * (1 - r)
     return xp.cat([dr, dz, dn], 1), xp.cat([dr, dz, dn * r], 1), [dh * z], None
+
+
+def gru_of_kept(xp, grads, kept):
+    (ds, dnew, dbn), (s, new, bn) = grads, kept
+    n, dn = new.shape[1], dnew * (1 - new * new)
+    da = xp.cat([ds[:, :n] + dn * bn, ds[:, n:]], 1) * s * (1 - s)
+    return xp.cat([da, dn], 1), xp.cat([da, dn * s[:, :n] + dbn], 1)
 
 
 def rnn_tanh_step(xp, a, states, w_hh_t, b_hh, w_hr_t):
@@ -117,17 +137,36 @@ def rnn_relu_back(xp, grads, kept, states, w_hr):
 class Cell:
     """One kind of recurrent layer: its step, its gates, how many states it has and how much a step keeps."""
 
-    def __init__(self, step, back, gates: int, states: int, kept: int, folds: bool):
+    def __init__(self, step, back, of_kept, gates: int, states: int, kept: int, folds: bool):
         self.step, self.back, self.gates, self.states, self.kept = step, back, gates, states, kept
+        self.of_kept = of_kept      # None: what a step keeps is its output
         self.folds = folds          # b_hh may be added together with b_ih
+
+    def sizes(self, hidden: int) -> tuple[int, ...]:
+        """How many columns each matrix has that a step keeps."""
+        return {4: (4 * hidden,), 3: (2 * hidden, hidden, hidden), 1: (hidden,)}[self.gates]
 
 
 CELLS = {
-    "lstm": Cell(lstm_step, lstm_back, 4, 2, 2, True),
-    "gru": Cell(gru_step, gru_back, 3, 1, 3, False),
-    "rnn_tanh": Cell(rnn_tanh_step, rnn_tanh_back, 1, 1, 1, True),
-    "rnn_relu": Cell(rnn_relu_step, rnn_relu_back, 1, 1, 1, True),
+    "lstm": Cell(lstm_step, lstm_back, lstm_of_kept, 4, 2, 1, True),
+    "gru": Cell(gru_step, gru_back, gru_of_kept, 3, 1, 3, False),
+    "rnn_tanh": Cell(rnn_tanh_step, rnn_tanh_back, None, 1, 1, 1, True),
+    "rnn_relu": Cell(rnn_relu_step, rnn_relu_back, None, 1, 1, 1, True),
 }
+
+
+def of_inputs(xp, cell, x, w_ih, b_ih, b_hh):
+    """The inputs' part of the pre-activations."""
+    a = x @ xp.t(w_ih)
+    return a if b_ih is None else a + (b_ih + b_hh if cell.folds else b_ih)
+
+
+def gradients(xp, da, db, before, x, h, w_ih, needs) -> list:
+    """The gradients that `needs` asks for, None for others, of (input, states..., w_ih, w_hh, b_ih, b_hh): from those of the two parts of
+    the pre-activations and of the states `before`. `h` is what w_hh met."""
+    k = 1 + len(before)
+    return [da @ w_ih if needs[0] else None, *before, xp.t(da) @ x if needs[k] else None, xp.t(db) @ h if needs[k + 1] else None,
+            xp.sum(da) if needs[k + 2] else None, xp.sum(db) if needs[k + 3] else None]
 
 
 def _steps(batch_sizes, reverse):
@@ -151,9 +190,7 @@ def _head(states, n):
 
 def run_forward(xp, cell, x, states, w_ih, w_hh, b_ih, b_hh, w_hr, batch_sizes, reverse):
     """(output, last states, what each step kept, the states each step began with), the last two packed like the output."""
-    a = x @ xp.t(w_ih)
-    if b_ih is not None:
-        a = a + (b_ih + b_hh if cell.folds else b_ih)
+    a = of_inputs(xp, cell, x, w_ih, b_ih, b_hh)
     w_hh_t, w_hr_t = xp.t(w_hh), None if w_hr is None else xp.t(w_hr)
     outputs, records = [None] * len(batch_sizes), [None] * len(batch_sizes)
     states = list(states)
@@ -180,15 +217,10 @@ def run_backward(xp, cell, gy, grads, x, kept, begun, w_ih, w_hh, b_ih, w_hr, ba
         before[0] = through if before[0] is None else before[0] + through
         grads = [_over(xp, g, old, n) for g, old in zip(before, grads)]
     da, db = xp.cat(das), xp.cat(dbs)
-    k = 1 + cell.states
-    out = [da @ w_ih if needs[0] else None, *grads]
-    out.append(xp.t(da) @ x if needs[k] else None)
-    out.append(xp.t(db) @ begun[0] if needs[k + 1] else None)
-    out.append(xp.sum(da) if needs[k + 2] else None)
-    out.append(xp.sum(db) if needs[k + 3] else None)
+    out = gradients(xp, da, db, grads, x, begun[0], w_ih, needs)
     if w_hr is not None:
         after, value = (xp.cat([p[j] for p in projections]) for j in (0, 1))
-        out.append(xp.t(after) @ value if needs[k + 4] else None)
+        out.append(xp.t(after) @ value if needs[-1] else None)
     return tuple(g for g, need in zip(out, needs) if need)
 
 
@@ -219,8 +251,7 @@ def define_layer(mode: str) -> None:
         x, states, (w_ih, w_hh, _, _, _) = split(specs)
         check(mode, x, states, w_ih, w_hh)
         rows, hidden = x.shape[0], w_hh.shape[0] // cell.gates
-        sizes = {"lstm": (4 * hidden, hidden), "gru": (2 * hidden, hidden, hidden)}.get(mode, (hidden,))
-        return (x.like((rows, states[0].shape[1])), *[s.like() for s in states], *[x.like((rows, n)) for n in sizes],
+        return (x.like((rows, states[0].shape[1])), *[s.like() for s in states], *[x.like((rows, n)) for n in cell.sizes(hidden)],
                 *[x.like((rows, s.shape[1])) for s in states])
 
     nout = 1 + 2 * cell.states + cell.kept
@@ -259,23 +290,24 @@ def define_layer(mode: str) -> None:
     def vjp_of(gs, operands, saved, batch_sizes, reverse, needs):
         needs = needs[: len(args)]
         found = getattr(F, f"{mode}_layer_backward")(*gs[:k], *operands, *saved, batch_sizes=batch_sizes, reverse=reverse, needs=needs)
-        rest = iter(found if type(found) is tuple else (found,))
-        return tuple(next(rest) if need else None for need in needs)
+        return spread(found, needs)
 
-    @primitive(COMPOSITE, name=f"{mode}_layer", args=" ".join(args), nout=nout, forms="", ref=ref, body=body, infer=infer,
-               vjp=named_rule(vjp_of, args, [f"out{at + i}" for i in range(cell.kept + cell.states)]))
+    rule = named_rule(vjp_of, "gs", args, [f"out{at + i}" for i in range(cell.kept + cell.states)], ["batch_sizes", "reverse", "needs"])
+
+    @primitive(COMPOSITE, name=f"{mode}_layer", args=" ".join(args), nout=nout, forms="", ref=ref, body=body, infer=infer, vjp=rule)
     def layer(*operands, batch_sizes, reverse=False):
         """One recurrent layer in one direction over packed rows: (output, last states, what backward needs)."""
         return operands, {"batch_sizes": batch_sizes, "reverse": reverse}
 
 
-def named_rule(fn, args, outs):
-    """A derivative rule that asks, by its parameters' names, for `args` and `outs`, and hands them to `fn` as two lists."""
+def named_rule(fn, gradients, args, outs, rest):
+    """A derivative rule that asks, by its parameters' names, for the gradients, `args`, `outs` and `rest`, and hands the second and the
+    third to `fn` as two lists."""
     def rule(gs, *values):
         n, m = len(args), len(args) + len(outs)
         return fn(gs, values[:n], values[n:m], *values[m:])
-    names = ["gs", *args, *outs, "batch_sizes", "reverse", "needs"]
-    rule.__signature__ = inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in names])
+    rule.__signature__ = inspect.Signature([inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+                                            for name in (gradients, *args, *outs, *rest)])
     return rule
 
 
@@ -293,8 +325,70 @@ def check(mode, x, states, w_ih, w_hh) -> None:
                  fix="the last dimension of the state must be hidden_size")
 
 
+def define_step(mode: str) -> None:
+    """Register `<mode>_step`, what a cell does, and the operator of its backward pass."""
+    cell = CELLS[mode]
+    args = ["input", *["h", "c"][: cell.states], "w_ih", "w_hh", "b_ih", "b_hh"]
+    n, k = cell.states, 1 + cell.states       # where the weights begin
+    kept = cell.kept if cell.of_kept else 0   # that is not the output
+
+    def run(xp, operands):
+        x, (w_ih, w_hh, b_ih, b_hh) = operands[0], operands[k:]
+        new, records = cell.step(xp, of_inputs(xp, cell, x, w_ih, b_ih, b_hh), operands[1:k], xp.t(w_hh), b_hh, None)
+        return (*new, *records) if kept else new[0]
+
+    def run_back(xp, operands, needs):
+        grads, (x, *states), (w_ih, w_hh), records = operands[:n], operands[n:n + k], operands[n + k:n + k + 2], operands[n + len(args):]
+        da, db, before, _ = cell.back(xp, grads, records, states, None)
+        through = db @ w_hh if needs[1] else None
+        before[0] = through if before[0] is None or through is None else before[0] + through
+        return tuple([g for g, need in zip(gradients(xp, da, db, before, x, states[0], w_ih, needs), needs) if need])
+
+    def ref(*operands):
+        made = run(Arrays, operands)
+        return tuple([np.ascontiguousarray(a) for a in made]) if kept else made
+
+    def infer(*specs):
+        x, states, (w_ih, w_hh) = specs[0], specs[1:k], specs[k:k + 2]
+        check(mode, x, states, w_ih, w_hh)
+        new = [s.like() for s in states]
+        return (*new, *[x.like((x.shape[0], m)) for m in cell.sizes(w_hh.shape[0] // cell.gates)]) if kept else new[0]
+
+    def backward_infer(*specs, needs):
+        return tuple([s.like() for s, need in zip(specs[n:], needs) if need])
+
+    @primitive(COMPOSITE, name=f"{mode}_step_backward", forms="", infer=backward_infer,
+               ref=lambda *operands, needs: run_back(Arrays, operands, needs), body=lambda *operands, needs: run_back(Operators, operands, needs),
+               args=" ".join([*[f"g{s}" for s in args[1:k]], *args, *[f"kept{i}" for i in range(cell.kept)]]))
+    def step_backward(*operands, needs):
+        """The gradients of a cell's operands, those that `needs` asks for."""
+        return operands, {"needs": needs}
+
+    def vjp_of(gs, operands, saved, needs):
+        needs = needs[: len(args)]
+        gs = gs if kept else (gs,)
+        given = [F.zeros_like(s) if g is None else g for g, s in zip(gs, operands[1:k])]
+        found = spread(getattr(F, f"{mode}_step_backward")(*given, *operands, *saved, needs=needs), needs)
+        if all([g is None for g in gs[n:]]):
+            return found
+        # somebody differentiates the backward pass, which reads what was kept
+        da, db = cell.of_kept(Operators, [F.zeros_like(s) if g is None else g for g, s in zip(gs[n:], saved)], saved)
+        before = [db @ operands[k + 1] if needs[1] else None, None][:n]
+        more = gradients(Operators, da, db, before, operands[0], operands[1], operands[k], needs)
+        return tuple([a if b is None else a + b for a, b in zip(found, more)])
+
+    saved = [f"out{n + i}" for i in range(kept)] or ["out"]
+
+    @primitive(COMPOSITE, name=f"{mode}_step", args=" ".join(args), nout=n + kept, forms="", ref=ref, infer=infer,
+               body=lambda *operands: run(Operators, operands), vjp=named_rule(vjp_of, "some_gs" if kept else "g", args, saved, ["needs"]))
+    def step(*operands):
+        """One step of a recurrent cell: its new states, then what backward needs."""
+        return operands, {}
+
+
 for _mode in CELLS:
     define_layer(_mode)
+    define_step(_mode)
 
 
 # ---------------------------------------------------------------------------------------------------- whole networks
@@ -413,12 +507,13 @@ def _cell_samples(gates, states):
 def lstm_cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
     """One step of an LSTM: input (N, I), hx a pair of (N, H); the new pair."""
     h, c = hx
-    return F.lstm_layer(input, h, c, w_ih, w_hh, b_ih, b_hh, None, batch_sizes=(input.shape[0],))[1:3]
+    return F.lstm_step(input, h, c, w_ih, w_hh, b_ih, b_hh)[:2]
 
 
 def _cell(mode, doc):
     def cell(input, hx, w_ih, w_hh, b_ih=None, b_hh=None):
-        return getattr(F, f"{mode}_layer")(input, hx, w_ih, w_hh, b_ih, b_hh, batch_sizes=(input.shape[0],))[0]
+        made = getattr(F, f"{mode}_step")(input, hx, w_ih, w_hh, b_ih, b_hh)
+        return made[0] if type(made) is tuple else made
     composite(cell, name=f"{mode}_cell", doc=doc, samples=_cell_samples(CELLS[mode].gates, 1), cast="gpu-low")
 
 

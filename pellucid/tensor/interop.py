@@ -371,7 +371,7 @@ def from_numpy(ndarray: np.ndarray):
     _check_array(ndarray)
     if not ndarray.flags.writeable:
         warn_read_only()
-    return wrap(ndarray.view(np.ndarray))
+    return wrap(ndarray.view(dt.of(ndarray.dtype).np, np.ndarray))          # an unpickled array has a dtype object of its own
 
 
 def warn_read_only() -> None:

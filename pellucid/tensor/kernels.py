@@ -27,6 +27,7 @@ from ..core.spec import Spec
 from ..graph.ir import Graph
 from ..ops.conv import CONVOLUTIONS
 from ..ops.op import COMPOSITE, CUMULATIVE, EXTERN, GATHER, POINT, REDUCE, SCATTER, F, Op
+from ..ops.recurrent import CELLS
 from . import layouts
 
 ndarray = np.ndarray
@@ -43,6 +44,7 @@ EXTERNS = frozenset(("constant_pad_nd", "clone"))
 PRODUCTS = frozenset(("mm", "gemm", "linear", "addmm", "bmm", "bgemm"))
 ATTENTION = frozenset(("attention", "attention_backward"))
 ONE_PASS = frozenset(("clone", "cat", "stack"))          # that NumPy does in one pass: not worth a program while small
+RECURRENT = frozenset((*[f"{mode}_step{part}" for mode in CELLS for part in ("", "_backward")], "lstm_layer", "lstm_layer_backward"))
 CONSTANT_NUMBERS = frozenset(("pow",))          # whose number decides what is computed
 SEEN = 12                       # calls of an operator with the same small operands before a program is made for it
 SHAPES = 48
@@ -52,7 +54,8 @@ EXACT = frozenset((np.add, np.subtract, np.multiply, np.true_divide, np.negative
                    np.sqrt, np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal, np.logical_and, np.logical_or,
                    np.logical_xor, np.logical_not, np.isnan, np.isinf, np.isfinite, np.copysign))
 ORDERED = frozenset(("plane_scatter", "scatter_add", "scatter_src", "avg_pool"))        # one element after the other, as in NumPy
-SELECTING = frozenset(("max_pool", "max_pool_nhwc", "max_lines", "min_lines", "max", "min", "amax", "amin", "argmax", "argmin", "all", "any"))
+CHOOSING = frozenset(("max_lines", "min_lines", "max", "min", "amax", "amin", "argmax", "argmin", "all", "any"))
+SELECTING = CHOOSING | {"max_pool", "max_pool_nhwc"}
 _DTYPES = frozenset(d.np for d in (dt.float32, dt.float64, dt.bfloat16, dt.float16, dt.int64, dt.int32, dt.uint8, dt.bool_))
 _FLOATS = frozenset(d.np for d in (dt.float32, dt.float64, dt.bfloat16, dt.float16))
 F32, F64, B1 = dt.float32.np, dt.float64.np, dt.bool_.np
@@ -92,7 +95,7 @@ def least(op: Op) -> int:
         return EXTERN_LEAST
     if op.name in PRODUCTS:
         return PRODUCT_LEAST
-    if op.kind is REDUCE and op.name in SELECTING:
+    if op.name in CHOOSING:
         return SELECT_LEAST
     if op.name in CONVOLUTIONS or moves(op):
         return 0
@@ -304,6 +307,8 @@ def shaped(op: Op, arrays: list, attrs: dict) -> ndarray | tuple[ndarray, ...] |
 
 def strided(op: Op, a: ndarray) -> bool:
     """Whether a program may be made for an array that is not row-major."""
+    if op.name in RECURRENT:                    # a step's input is a column of the sequences
+        return a.ndim == 2 and all(s > 0 and s % a.itemsize == 0 for s in a.strides)
     if op.name in PRODUCTS:                     # libraries read matrices by columns as well as by rows, and heads that lie in rows
         if a.ndim < 2 or not all(s > 0 and s % a.itemsize == 0 for s in a.strides):
             return False

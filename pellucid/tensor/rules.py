@@ -41,7 +41,7 @@ def _make(op: Op) -> type:
     out_at = len(names)                       # saved: one place per argument, then the result(s)
 
     def source(param: str):
-        if param in ("g", "gs"):
+        if param in ("g", "gs", "some_gs"):
             return G, None
         if is_out(param):
             return (OUT, out_at) if param == "out" or op.nout == 1 else (OUT1, int(param[3:]))
@@ -186,8 +186,11 @@ def _make(op: Op) -> type:
     run = scope["run"]
 
     name = _NAMES.get(op.name) or _camel(op.name) + "Backward0"
-    return type(name, (Node,), {"__slots__": (), "op": op, "_args": names, "_nout": op.nout, "_save": staticmethod(save), "_run": run,
-                                 "_record": None if record is None else staticmethod(record)})
+    fields = {"__slots__": (), "op": op, "_args": names, "_nout": op.nout, "_save": staticmethod(save), "_run": run,
+              "_record": None if record is None else staticmethod(record)}
+    if any("some_gs" in params for _, _, params in op.plan):
+        fields["_materialize"] = False
+    return type(name, (Node,), fields)
 
 
 def summed(r, shape: tuple):

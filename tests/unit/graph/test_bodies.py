@@ -89,7 +89,19 @@ def attention_cases():
             yield "attention_backward", (t(*lead, lq, 2, seed=4), q, k, v, mask, lse), dict(is_causal=causal, scale=0.5, needs=needs)
 
 
-CASES = [*norm_cases(), *loss_cases(), *attention_cases()]
+def cell_cases():
+    for mode, states, gates in (("lstm", 2, 4), ("gru", 1, 3), ("rnn_tanh", 1, 1), ("rnn_relu", 1, 1)):
+        for n, biases in ((3, True), (1, False), (0, True)):
+            h = [t(n, 4, seed=i) for i in range(states)]
+            w = [t(4 * gates, 2), t(4 * gates, 4), *[t(4 * gates, seed=i) if biases else None for i in range(2)]]
+            yield f"{mode}_step", (t(n, 2), *h, *w), {}
+            made = evaluate(REGISTRY[f"{mode}_step"], (t(n, 2), *h, *w), {})
+            for needs in ((True,) * (states + 3), (False, True, *[False] * (states - 1), True, False)):
+                attrs = dict(needs=(*needs, biases, biases))
+                yield f"{mode}_step_backward", (*[t(n, 4, seed=5 + i) for i in range(states)], t(n, 2), *h, *w, *(made[states:] or made)), attrs
+
+
+CASES = [*norm_cases(), *loss_cases(), *attention_cases(), *cell_cases()]
 
 
 def compare(op, operands, attrs, d):

@@ -291,7 +291,7 @@ def test_lstm_gradients_that_are_asked_for(needs, given):
 def test_layers_that_belong_elsewhere():
     """Sequences of different lengths, and projections."""
     x, h, w = np.zeros((3, 2)), np.zeros((2, 2)), np.zeros((8, 2))
-    outs = [np.zeros(s) for s in ((3, 2), (2, 2), (2, 2), (3, 8), (3, 2), (3, 2), (3, 2))]
+    outs = [np.zeros(s) for s in ((3, 2), (2, 2), (2, 2), (3, 8), (3, 2), (3, 2))]
     uneven = library_call("lstm_layer", (x, h, h, w, w, None, None, None), outs, {"batch_sizes": (2, 1), "reverse": False})
     assert recurrent.lstm_extern(uneven, ISAS[0], "f") is None
 

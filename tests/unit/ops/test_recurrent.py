@@ -130,6 +130,40 @@ def test_cells_are_single_steps(mode):
         np.testing.assert_allclose(a.numpy(), b, atol=1e-12)
 
 
+@pytest.mark.parametrize("mode", GATES)
+def test_derivatives_of_cells(mode):
+    """First and second derivatives with respect to everything, with and without biases, and of chosen states alone."""
+    weights, states = make(mode, 1, 1, 0, inputs=2, hidden=2, batch=2)
+    cell, n = getattr(pellucid, f"{mode}_cell"), len(states)
+    inputs = [np.random.default_rng(2).standard_normal((2, 2)), *[s[0] for s in states], *weights[0].values()]
+    given = [pellucid.tensor(v, requires_grad=True) for v in inputs]
+
+    def run_cell(x, *rest):
+        return cell(x, rest[:2] if n == 2 else rest[0], *rest[n:])
+
+    for function, operands in ((run_cell, given), (run_cell, given[:-2]), (lambda *operands: run_cell(*operands)[-1], given)):
+        assert gradcheck(function, operands)
+        assert gradgradcheck(function, operands)
+
+
+@pytest.mark.parametrize("mode", GATES)
+def test_what_a_step_keeps_has_derivatives_too(mode):
+    """The backward pass of a backward pass asks for them."""
+    weights, states = make(mode, 1, 1, 0, inputs=2, hidden=2, batch=2)
+    inputs = [np.random.default_rng(2).standard_normal((2, 2)), *[s[0] for s in states], *weights[0].values()]
+    assert gradcheck(getattr(pellucid.ops.F, f"{mode}_step"), [pellucid.tensor(v, requires_grad=True) for v in inputs])
+
+
+def test_a_cell_keeps_no_copies():
+    """What backward needs besides the operands: the gates."""
+    cell = pellucid.nn.LSTMCell(3, 4)
+    h, c = cell(pellucid.ones(2, 3), (pellucid.zeros(2, 4), pellucid.zeros(2, 4)))
+    assert [a.shape for a, _ in filter(None, h.grad_fn._saved[-1])] == [(2, 16)] and h.grad_fn is c.grad_fn
+    h.add_(1), c.add_(1)                        # neither is needed
+    (h + c).sum().backward()
+    assert cell.weight_hh.grad is not None
+
+
 def test_output_may_be_written_in_place():
     net = pellucid.nn.GRU(2, 3)
     y, _ = net(pellucid.ones(4, 1, 2))

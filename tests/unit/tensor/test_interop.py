@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import enum
 import fractions
+import pickle
 import warnings
 
 import numpy as np
@@ -187,3 +188,14 @@ def test_dlpack_with_pytorch() -> None:
     t = torch.from_dlpack(theirs)
     t[1] = 9.0
     assert theirs.tolist() == [0, 9, 2, 3] and peer.from_dlpack(t).data_ptr() == theirs.data_ptr()
+
+
+def test_an_unpickled_array_is_like_any_other():
+    """Its dtype is an object of its own, which nothing downstream may meet: dtypes are compared by identity."""
+    a = pickle.loads(pickle.dumps(np.arange(6.0).reshape(2, 3)))
+    assert a.dtype is not np.dtype("float64")
+    for t in (torch.from_numpy(a), torch.from_numpy(a)[:, :1], torch.as_tensor(a), torch.tensor(a)):
+        assert t._a.dtype is np.dtype("float64")
+    t = torch.from_numpy(a)
+    a[0, 0] = 7
+    assert t[0, 0] == 7

@@ -492,6 +492,39 @@ def test_products_of_heads_that_lie_in_rows_are_native(shape) -> None:
         assert x.is_contiguous()
 
 
+@pytest.mark.parametrize("cell", ["LSTMCell", "GRUCell", "RNNCell"])
+@pytest.mark.parametrize("dtype", FLOATS[:2], ids=lambda d: d.name)
+def test_cells_are_native_whatever_the_inputs_layout(cell: str, dtype) -> None:
+    kernels.forget()
+    net = getattr(pellucid.nn, cell)(1, 13).to(dtype)
+    rows, h = pellucid.randn(9, 5).to(dtype), pellucid.randn(13, 18).to(dtype).t()
+    states = (h[::2], h[1::2]) if cell == "LSTMCell" else h[::2]
+
+    def f():
+        state, outs = states, []
+        for x in rows.split(1, dim=1):          # columns: not row-major
+            state = net(x, state)
+            outs.append(state[0] if cell == "LSTMCell" else state)
+        return pellucid.autograd.grad(pellucid.stack(outs, 2).square().sum(), [*net.parameters()])
+    a, b = both(f)
+    close = 1e-12 if dtype is pellucid.float64 else 2e-5
+    for one, other in zip(a, b):
+        np.testing.assert_allclose(wide(one), wide(other), rtol=close, atol=close)
+    f()
+    made = [call for key, call in kernels._calls.items() if "_step" in key[0].name]
+    assert made and kernels.NO not in made
+
+
+def test_layers_are_native_whatever_the_inputs_layout() -> None:
+    kernels.forget()
+    net = pellucid.nn.LSTM(4, 13).double()
+    x = pellucid.randn(5, 4, 3).double().transpose(1, 2)                  # its rows are columns
+    a, b = both(lambda: net(x)[0])
+    agree(a, b, 64)
+    net(x)
+    assert [call is not kernels.NO for key, call in kernels._calls.items() if key[0].name == "lstm_layer"] == [True]
+
+
 def test_native_is_there() -> None:
     assert native.flat.usable()
 

@@ -176,3 +176,58 @@ def test_store_copies_when_the_caller_keeps_a_second_name():
     other = g
     engine.store(a, g, False)
     assert a.grad is not other and apart(a.grad, other)
+
+
+def sums(make, times=5):
+    """The leaf's gradients after each of several uses, as its hook sees their sum, and how many sums had memory of their own."""
+    added = []
+    entry = engine.F.add
+
+    def add(*operands):
+        added.append(1)
+        return entry(*operands)
+
+    add.op = entry.op
+    a = leaf(40)
+    y = a * 0
+    for k in range(times):
+        y = make(y, a, k)
+    vars(engine.F)["add"] = add
+    try:
+        y.sum().backward()
+    finally:
+        vars(engine.F)["add"] = entry
+    return a.grad, len(added)
+
+
+def test_a_weights_gradients_add_up_in_place():
+    """As those of a layer that is used at every step of a sequence."""
+    grad, apart_ = sums(lambda y, a, k: y + (a * float(k + 1)))
+    assert grad.tolist() == [15.0] * 40 and apart_ == 0
+    grad, apart_ = sums(lambda y, a, k: y + a)              # one gradient for all
+    assert grad.tolist() == [5.0] * 40 and apart_ == 1
+
+
+def test_what_somebody_keeps_is_not_added_to():
+    kept = []
+
+    class Keep(pellucid.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            r = g * 2
+            kept.append(r if len(kept) % 2 else r.numpy()[3:])
+            return r
+
+    grad, _ = sums(lambda y, a, k: y + Keep.apply(a), 6)
+    assert grad.tolist() == [12.0] * 40 and all(k.tolist() == [2.0] * len(k) for k in kept)
+
+
+def test_gradients_in_the_graph_stay_what_they_are():
+    a = leaf(5)
+    (g,) = pellucid.autograd.grad((a ** 3 + a ** 2 + a * 2).sum(), a, create_graph=True)
+    g.sum().backward()
+    np.testing.assert_allclose(a.grad.numpy(), 6 * a.detach().numpy() + 2, rtol=1e-5)
