@@ -383,6 +383,15 @@ def common_type(tensors):
     return [x if x.dtype is d else F.convert(x, d) for x in tensors]
 
 
+def together(tensors) -> list:
+    """What `cat` joins: the tensors in their common dtype, empty vectors left out."""
+    shapes = [x.shape for x in tensors]
+    if () in shapes:
+        fail(RuntimeError, "P246", f"zero-dimensional tensor (at position {shapes.index(())}) cannot be concatenated", fix="use stack instead")
+    tensors = common_type(list(tensors))
+    return [x for x, s in zip(tensors, shapes) if s != (0,)] or tensors[:1]
+
+
 @primitive(GATHER, jvp="tensors", args="*tensors", ref=cat_ref, infer=cat_infer, lower=cat_lower, low=False, forms="function out", aliases="concat concatenate",
            vjp=cat_vjp, onnx="Concat",
            samples=lambda m: [(([m.t(2, 3), m.t(1, 3)],), {}), (([m.t(2, 3), m.t(2, 1), m.t(2, 2)], 1), {}), (([m.t(0, 3), m.t(2, 3)],), {})])
@@ -397,15 +406,10 @@ def cat(tensors, dim=0):
         if not isinstance(x, TensorLike):
             fail(TypeError, "P246", f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}",
                  fix="every element of the list must be a tensor: wrap values with pellucid.tensor(...)")
-    shapes, first = [x.shape for x in tensors], tensors[0].dtype
-    if () in shapes:
-        fail(RuntimeError, "P246", f"zero-dimensional tensor (at position {shapes.index(())}) cannot be concatenated", fix="use stack instead")
-    mixed, empty = not all([x.dtype is first for x in tensors]), any([len(s) == 1 and s == (0,) for s in shapes])
-    if mixed:
-        tensors = common_type(list(tensors))
-    if empty:
-        tensors = [x for x in tensors if tuple(x.shape) != (0,)] or tensors[:1]
-    n = tensors[0].ndim
+    n, first = tensors[0].ndim, tensors[0].dtype
+    if n < 2 or not all([x.dtype is first and x.ndim == n for x in tensors]):
+        tensors = together(tensors)
+        n = tensors[0].ndim
     return tuple(tensors), {"dim": dim if type(dim) is int and 0 <= dim < n else wrap_dim(as_int(dim, "cat", "dim"), n)}
 
 

