@@ -6,11 +6,14 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import pellucid
 
 BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
-from scripts import difference, process, words_of  # noqa: E402
+from scripts import difference, nudge, process, words_of  # noqa: E402
 
 SCRIPT = """\
 import sys
@@ -43,6 +46,16 @@ def test_side_notes_the_losses_of_a_script(tmp_path, how, dtype):
     assert len(plain) == 3 and difference(plain, other) < 1e-6 and (plain != other) is (how == "nudged")
     compiled = how == "compiled"
     assert (tmp_path / "kinds").read_text() == f"torch.{dtype} {compiled} False False"
+
+
+@pytest.mark.parametrize("dtype", [pellucid.float32, pellucid.float64])
+def test_a_nudge_moves_each_parameter_by_one_rounding(dtype):
+    layer = pellucid.nn.Linear(20, 3).to(dtype)
+    before = [p.detach().numpy().copy() for p in layer.parameters()]
+    nudge(layer)
+    for old, p in zip(before, layer.parameters()):
+        apart = np.abs(p.detach().numpy() - old) / np.abs(np.spacing(old))
+        assert apart.min() >= 1 and apart.max() <= 2
 
 
 def test_side_stops_after_the_steps_asked_for(tmp_path):
