@@ -282,9 +282,9 @@ def run(script: Script, framework: str, options: argparse.Namespace, *how: str, 
 
 
 def words_of(text: str) -> list[str | float]:
-    """The words, those that are numbers as such; addresses (`0x7f…`) left out."""
+    """The words, those that are numbers as such; addresses (`0x7f…`, Pillow's `0x7F…`) left out."""
     found: list[str | float] = []
-    for word in re.findall(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|[A-Za-z_]+|\S", re.sub(r"0x[0-9a-f]+", "", text)):
+    for word in re.findall(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|[A-Za-z_]+|\S", re.sub(r"0x[0-9a-fA-F]+", "", text)):
         try:
             found.append(float(word))
         except ValueError:
