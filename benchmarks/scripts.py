@@ -8,7 +8,8 @@ In: FOLDER holds the repositories as they were fetched (`FOLDER/examples`, `FOLD
   the words differ), also when one reads the checkpoint that the other wrote;
 - float32: the same difference between PyTorch with 2 threads and PyTorch with 1 thread and no more than AVX2 ("torch's own"), between
   PyTorch with 2 threads and pellucid ("ours"), and ours over torch's own (taken as one rounding, 1.2e-7, where it is less);
-- nudged, if asked for: the same difference between PyTorch and PyTorch with each parameter moved by one rounding before its first use;
+- nudged64 and nudged, if asked for: the same differences between PyTorch and PyTorch with each parameter moved by one rounding before its
+  first use, in float64 and in float32: what grows so much is chaos, and says nothing about pellucid;
 - time: of a step in float32, over at least 3 s: PyTorch's, pellucid's, and the ratio (above 1, pellucid is quicker). With `--compiled` the modules that the
   script itself calls are compiled on both sides.
 What stays true: each run is a process of its own in a fresh copy of the script's folder; both sides are seeded and watched by the same
@@ -47,7 +48,7 @@ from _side_by_side import ROOT, THREADS
 
 DATA = ROOT.parent / "shared" / "data"
 SIDES = ("torch", "pellucid")
-PARTS = ("float64", "float32", "nudged", "time")
+PARTS = ("float64", "nudged64", "float32", "nudged", "time")
 LONG = 3.0                 # seconds of steps that are timed: a step may be 0.1 ms
 ROUNDING = 2.0 ** -23      # of float32: no divergence is taken to be less
 NARROW = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
@@ -281,9 +282,9 @@ def run(script: Script, framework: str, options: argparse.Namespace, *how: str, 
 
 
 def words_of(text: str) -> list[str | float]:
-    """The words, those that are numbers as such; addresses (`0x7f…`) left out."""
+    """The words, those that are numbers as such; addresses (`0x7f…`, Pillow's `0x7F…`) left out."""
     found: list[str | float] = []
-    for word in re.findall(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|[A-Za-z_]+|\S", re.sub(r"0x[0-9a-f]+", "", text)):
+    for word in re.findall(r"[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|[A-Za-z_]+|\S", re.sub(r"0x[0-9a-fA-F]+", "", text)):
         try:
             found.append(float(word))
         except ValueError:
@@ -312,12 +313,15 @@ def seconds(notes: list[tuple[float, float]]) -> float:
 def row(script: Script, options: argparse.Namespace) -> tuple[str, float | None]:
     """The line of the table, and the ratio of the times."""
     line, ratio = f"{script.name:30}", None
+    if {"float64", "nudged64"} & set(options.parts):
+        peer = losses(run(script, "torch", options, "float64"))
     if "float64" in options.parts:
-        peer, ours = (losses(run(script, framework, options, "float64")) for framework in SIDES)
-        apart = difference(peer, ours)
+        apart = difference(peer, losses(run(script, "pellucid", options, "float64")))
         if script.text:
             apart = max(apart, difference(peer, losses(run(script, "torch", options, "float64", first="pellucid"))))
         line += f" {len(peer):5} {apart:9.1e}"
+    if "nudged64" in options.parts and not script.text:
+        line += f" {difference(peer, losses(run(script, 'torch', options, 'float64', 'nudged'))):9.1e}"
     if {"float32", "nudged"} & set(options.parts) and not script.text:
         peer = losses(run(script, "torch", options))
         line += f" {len(peer):5}"
@@ -352,8 +356,9 @@ def main() -> None:
     arguments.add_argument("--tail", type=int, default=3000, help="how much of a failing script's output to show")
     options = arguments.parse_intermixed_args()
     ratios = []
-    heads = {"float64": f"{'steps':>5} {'float64':>9}", "float32": f"{'steps':>5} {'own':>9} {'ours':>9} {'ratio':>6}",
-             "nudged": f"{'nudged':>9}", "time": f"{'torch s/step':>12} {'pellucid':>9} {'ratio':>6}"}
+    heads = {"float64": f"{'steps':>5} {'float64':>9}", "nudged64": f"{'nudged64':>9}",
+             "float32": f"{'steps':>5} {'own':>9} {'ours':>9} {'ratio':>6}", "nudged": f"{'nudged':>9}",
+             "time": f"{'torch s/step':>12} {'pellucid':>9} {'ratio':>6}"}
     print(f"{'script':30}", *(heads[part] for part in PARTS if part in options.parts))
     for script in SCRIPTS:
         if options.names and not f"{script.name} ".startswith(tuple(options.names)):
