@@ -236,6 +236,8 @@ def batched(fn: str, x, n: int, *, empty_ok: str = "batch"):
 
 def pool_options(fn, n, kernel_size, stride, padding, dilation=1):
     """kernel, stride (default: kernel), padding, dilation per dimension."""
+    if type(kernel_size) is type(padding) is type(dilation) is int and (stride is None or type(stride) is int):
+        return (kernel_size,) * n, (kernel_size if stride is None else stride,) * n, (padding,) * n, (dilation,) * n
     kernel = per_dim(kernel_size, n, fn, "kernel_size")
     no_stride = stride is None or isinstance(stride, (tuple, list)) and not stride
     return (kernel, kernel if no_stride else per_dim(stride, n, fn, "stride"), per_dim(padding, n, fn, "padding"),
@@ -246,7 +248,7 @@ def max_pool_nd(n, input, kernel_size, stride, padding, dilation, ceil_mode, ret
     fn = f"max_pool{n}d"
     x, had_batch = batched(fn, input, n)
     d = x.dtype
-    if d is dt.bool_ or d.is_complex:
+    if d is dt.bool_ or d.category == dt.COMPLEX:
         fail(NotImplementedError, "P2745", f'"{fn}" not implemented for \'{x.dtype.type_name}\'', fix="convert to a float dtype first")
     values, index = F.max_pool(x, *pool_options(fn, n, kernel_size, stride, padding, dilation), bool(ceil_mode))
     if not had_batch:

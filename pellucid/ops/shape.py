@@ -384,7 +384,7 @@ def common_type(tensors):
 
 
 def together(tensors) -> list:
-    """What `cat` joins: the tensors in their common dtype, empty vectors left out."""
+    """What `cat` joins: the tensors in their common dtype, without empty vectors among others."""
     shapes = [x.shape for x in tensors]
     if () in shapes:
         fail(RuntimeError, "P246", f"zero-dimensional tensor (at position {shapes.index(())}) cannot be concatenated", fix="use stack instead")
@@ -397,17 +397,17 @@ def together(tensors) -> list:
            samples=lambda m: [(([m.t(2, 3), m.t(1, 3)],), {}), (([m.t(2, 3), m.t(2, 1), m.t(2, 2)], 1), {}), (([m.t(0, 3), m.t(2, 3)],), {})])
 def cat(tensors, dim=0):
     """The tensors joined along an existing dimension. Empty vectors of shape (0,) are passed over, as in PyTorch."""
-    if is_tensor(tensors) or not isinstance(tensors, (list, tuple)):
+    if not isinstance(tensors, (list, tuple)):
         fail(TypeError, "P246", f"cat(): argument 'tensors' (position 1) must be tuple of Tensors, not {type(tensors).__name__}",
              fix="pass the tensors as a list: cat([a, b])")
     if not tensors:
         fail(ValueError, "P246", "expected a non-empty list of Tensors", fix="give at least one tensor")
-    for i, x in enumerate(tensors):
-        if not isinstance(x, TensorLike):
-            fail(TypeError, "P246", f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}",
-                 fix="every element of the list must be a tensor: wrap values with pellucid.tensor(...)")
+    if not all([isinstance(x, TensorLike) for x in tensors]):
+        i, x = next((i, x) for i, x in enumerate(tensors) if not isinstance(x, TensorLike))
+        fail(TypeError, "P246", f"expected Tensor as element {i} in argument 0, but got {type(x).__name__}",
+             fix="every element of the list must be a tensor: wrap values with pellucid.tensor(...)")
     n, first = tensors[0].ndim, tensors[0].dtype
-    if n < 2 or not all([x.dtype is first and x.ndim == n for x in tensors]):
+    if not n or not all([x.dtype is first and x.ndim == n for x in tensors]):
         tensors = together(tensors)
         n = tensors[0].ndim
     return tuple(tensors), {"dim": dim if type(dim) is int and 0 <= dim < n else wrap_dim(as_int(dim, "cat", "dim"), n)}
