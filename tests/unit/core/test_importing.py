@@ -17,6 +17,8 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60).stdout
 
 
+FROZEN = int(run("import gc; print(gc.get_freeze_count())"))        # Python 3.12 begins with some
+
 def test_what_few_programs_need_is_not_imported() -> None:
     """Beside what NumPy imports."""
     late_ones = {"dataclasses", "importlib.metadata", "importlib.util", "llvmlite", "logging", "pkgutil", "shutil", "subprocess", "tempfile",
@@ -29,7 +31,7 @@ def test_what_few_programs_need_is_not_imported() -> None:
 @pytest.mark.parametrize("on", [True, False])
 def test_the_collector_is_left_as_it_was(on: bool) -> None:
     code = f"import gc; gc.enable() if {on} else gc.disable(); import pellucid; pellucid.nn; print(gc.isenabled(), gc.get_freeze_count())"
-    assert run(code).split() == [str(on), "0"]
+    assert run(code).split() == [str(on), str(FROZEN)]
 
 
 def test_what_the_user_has_frozen_stays_frozen() -> None:
@@ -37,6 +39,7 @@ def test_what_the_user_has_frozen_stays_frozen() -> None:
     assert run(code).split() == ["True", "True"]
 
 
+@pytest.mark.skipif(FROZEN > 0, reason="this Python freezes objects itself, and what is frozen is left alone")
 def test_what_was_made_during_the_import_is_not_looked_through_at_once() -> None:
     """It counts as old: collecting the young takes no time afterwards."""
     code = "import gc; import pellucid; print(len(gc.get_objects(0)), len(gc.get_objects(1)), len(gc.get_objects(2)))"
