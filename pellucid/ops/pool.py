@@ -209,18 +209,18 @@ def max_pool_vjp(gs, out1, input_shape, kernel, stride, dilation):
 def max_pool(input, kernel, stride, padding, dilation, ceil_mode):
     """(maximum, index in the plane) over windows of (N, C, *spatial)."""
     attrs = {"kernel": kernel, "stride": stride, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-    check_fits(input, kernel, stride, padding, dilation, ceil_mode)
+    key = (input.shape, kernel, stride, padding, dilation, ceil_mode)
+    if key not in _fitting:
+        check_fits(input, key)
     return (input,), attrs
 
 
-def check_fits(*call) -> None:
-    """The errors of `pool_shape`; what has passed is remembered."""
-    key = (call[0].shape, *call[1:])
-    if key not in _fitting:
-        pool_shape(*call)
-        if len(_fitting) >= 1024:
-            _fitting.clear()
-        _fitting.add(key)
+def check_fits(input, key: tuple) -> None:
+    """The errors of `pool_shape` for a shape and options that are not known to fit; they are from now on."""
+    pool_shape(input, *key[1:])
+    if len(_fitting) >= 1024:
+        _fitting.clear()
+    _fitting.add(key)
 
 
 def batched(fn: str, x, n: int, *, empty_ok: str = "batch"):
@@ -491,7 +491,9 @@ def avg_pool(input, kernel, stride, padding, ceil_mode=False, count_include_pad=
     """The mean over windows of (N, C, *spatial)."""
     attrs = {"kernel": kernel, "stride": stride, "padding": padding, "ceil_mode": ceil_mode,
              "count_include_pad": count_include_pad, "divisor": divisor}
-    check_fits(input, kernel, stride, padding, (1,) * len(kernel), ceil_mode)
+    key = (input.shape, kernel, stride, padding, (1,) * len(kernel), ceil_mode)
+    if key not in _fitting:
+        check_fits(input, key)
     return (input,), attrs
 
 

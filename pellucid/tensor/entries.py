@@ -103,7 +103,15 @@ def primitive_entry(op: Op):
                     except Exception as error:
                         raise explain(op, flat, attrs, error) from None
                 if type(r) is tuple:
-                    outs = tuple([wrap(a) for a in r])
+                    made = []
+                    for a in r:                             # as `wrap` does
+                        t = new(Tensor)
+                        t._a = a if type(a) is ndarray else asarray(a)
+                        t._rg = False
+                        t._fn = t._grad = t._st = t._x = None
+                        t._oi = 0
+                        made.append(t)
+                    outs = tuple(made)
                     if rg and plan and local.grad:
                         record(op, flat, attrs, outs)
                     return outs

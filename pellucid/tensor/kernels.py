@@ -36,7 +36,7 @@ LEAST_OF = {POINT: 1 << 14, REDUCE: 1 << 13, GATHER: 1 << 14, SCATTER: 1 << 13, 
 EXTERN_LEAST = 1 << 12
 PRODUCT_LEAST = 1 << 10
 SELECT_LEAST = 1 << 8           # of reductions that choose: one pass too, with the same bits
-CONVERT_LEAST = 1 << 13         # of conversions, one pass too
+CONVERT_LEAST = 1 << 14         # of conversions, one pass too
 UFUNC_LEAST = 1 << 12           # of elementwise operators that are one function of NumPy's, which rounds otherwise
 EXTERNS = frozenset(("constant_pad_nd", "clone"))
 # NumPy's BLAS has threads of its own, which spin for 27 ms after a product on processors that kernels want: what is large enough for
