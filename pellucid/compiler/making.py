@@ -103,8 +103,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     for container, path in (i.source for i in traced.inputs if i.source is not None and type(i.source[0]) is dict):
         check_unchanged(tracer, container, path)
     release(tracer)
-    targets = {id(v) for v, _ in traced.graph.writebacks}
-    pool.populate([(leaves[i.place] if i.place is not None else i.tensor)._a for i in traced.inputs if id(i.value) in targets])
+    pool.populate(memory_written(traced, leaves))
     traced.outputs, extra = traced.outputs[0], work.extra
     joint, graph, nodes = None, traced.graph, tuple(traced.graph.nodes)
     seconds = {"trace": time.perf_counter() - start}
@@ -237,12 +236,17 @@ def met_within(tracer: Tracer, seen: list[Tensor]) -> tuple[list[tuple[Tensor, i
     return within, others
 
 
+def memory_written(traced: Traced, leaves: list[Tensor]) -> list[np.ndarray]:
+    """The memory that the function writes to."""
+    targets = {id(v) for v, _ in traced.graph.writebacks}
+    return [(leaves[i.place] if i.place is not None else i.tensor)._a for i in traced.inputs if id(i.value) in targets]
+
+
 def arrays_written(attempt: Attempt, traced: Traced, leaves: list[Tensor], given: tuple) -> set[Source]:
     """The arrays relied on by value into whose memory the function writes, as places of tensors over them."""
-    targets = {id(v) for v, _ in traced.graph.writebacks}
-    written = [leaves[i.place]._a if i.place is not None else i.tensor._a for i in traced.inputs if id(i.value) in targets]
-    arrays = [c.source for c in attempt.world.checks.values() if c.kind == "array" and isinstance(c.what, np.ndarray)] if written else ()
-    return {Source("array", None, p) for p in arrays if any(np.may_share_memory(evaluate(p, given), a) for a in written)}
+    targets = memory_written(traced, leaves)
+    arrays = [c.source for c in attempt.world.checks.values() if c.kind == "array" and isinstance(c.what, np.ndarray)] if targets else ()
+    return {Source("array", None, p) for p in arrays if any(np.may_share_memory(evaluate(p, given), a) for a in targets)}
 
 
 def like(a: np.ndarray) -> np.ndarray:

@@ -122,7 +122,7 @@ def populate(arrays: Iterable[np.ndarray] = (), sizes: Iterable[int] = ()) -> No
     where the system cannot, nor beyond `LIMIT` bytes: so much may never be written."""
     if not MAPS or sys.platform != "linux":
         return
-    spans = [(a.__array_interface__["data"][0], a.nbytes) for a in arrays if a.nbytes >= LEAST and a.flags.c_contiguous]
+    spans = [(a, a.__array_interface__["data"][0], a.nbytes) for a in arrays if a.nbytes >= LEAST and a.flags.c_contiguous]
     for size, many in Counter([size_class(n) for n in sizes if n >= LEAST]).items():
         for _ in range(many - len(_free.get(size, ()))):
             try:
@@ -130,10 +130,10 @@ def populate(arrays: Iterable[np.ndarray] = (), sizes: Iterable[int] = ()) -> No
             except MemoryError:                 # who asks for the array is told
                 break
             give_back(block)
-            spans.append((block.start, size))
-    if not spans or sum([size for _, size in spans]) > LIMIT:
+            spans.append((block, block.start, size))        # (it stays mapped meanwhile, whoever takes it)
+    if not spans or sum([size for _, _, size in spans]) > LIMIT:
         return
     advise, page = ctypes.CDLL(None).madvise, mmap.PAGESIZE
-    for start, size in spans:
+    for _, start, size in spans:
         begin, end = -(-start // page) * page, (start + size) // page * page
         advise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), POPULATE_WRITE)

@@ -10,7 +10,7 @@ from ..core.errors import describe, fail
 from ..core.spec import Spec, TensorLike, broadcast_shapes, wrap_dim, wrap_dims
 from .op import compare_infer, point_infer
 
-__all__ = ["is_tensor", "need_tensor", "as_size", "as_ints", "as_int", "sizes_from", "point_infer", "compare_infer",
+__all__ = ["is_tensor", "need_tensor", "as_size", "as_ints", "as_int", "make_room", "within", "sizes_from", "point_infer", "compare_infer",
            "wrap_dim", "wrap_dims", "broadcast_shapes", "Spec", "dt", "fail", "describe", "np"]
 
 
@@ -25,6 +25,17 @@ def need_tensor(x, fn: str, arg: str = "input", position: int = 1):
         fail(TypeError, "P211", f"{fn}(): argument '{arg}' (position {position}) must be Tensor, not {type(x).__name__}",
              fix="wrap the value with pellucid.tensor(...)" if x is not None else "a value is missing here: None was passed")
     return x
+
+
+def make_room(known: set | dict) -> None:
+    """Before something is noted among what is known: forget all if it is much."""
+    if len(known) >= 1024:
+        known.clear()
+
+
+def within(indices: np.ndarray, n: int) -> bool:
+    """Whether indices, int64 or int32 ones, are in [0, n). (Negative ones are very large without their sign.)"""
+    return not indices.size or bool(np.maximum.reduce(indices.view(np.uint64 if indices.dtype == np.int64 else np.uint32), None) < n)
 
 
 def as_int(x, fn: str = "", arg: str = "") -> int:

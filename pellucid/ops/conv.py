@@ -10,7 +10,7 @@ maps O -> C.
 """
 from __future__ import annotations
 
-from ._common import Spec, as_int, as_ints, describe, fail, need_tensor, np
+from ._common import Spec, as_int, as_ints, describe, fail, make_room, need_tensor, np
 from ._windows import at_offset, in_format_of, inner, offsets, pad_spatial, per_dim, window_count, windows
 from .op import EXTERN, F, composite, primitive
 
@@ -306,8 +306,7 @@ def convolution(input, weight, bias, stride, padding, dilation, transposed, outp
            None if bias is None else bias.dtype, *attrs.values())
     if key not in _fitting:
         convolution_infer(input, weight, bias, **attrs)
-        if len(_fitting) >= 1024:
-            _fitting.clear()
+        make_room(_fitting)
         _fitting.add(key)
     return (input, weight, bias), attrs
 

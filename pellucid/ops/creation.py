@@ -158,7 +158,7 @@ def zeros_like(input, *, dtype=None, layout=None, device=None, pin_memory=False,
     return _like(input, 0, dtype, device, requires_grad, memory_format)
 
 
-zeros_like.plain = lambda a: np.zeros(a.shape, a.dtype) if a.flags.c_contiguous else None
+zeros_like.of_plain = lambda a: np.zeros(a.shape, a.dtype) if a.flags.c_contiguous else None
 
 
 @composite(batch="like", samples=_LIKE)
@@ -167,7 +167,7 @@ def ones_like(input, *, dtype=None, layout=None, device=None, pin_memory=False, 
     return _like(input, 1, dtype, device, requires_grad, memory_format)
 
 
-ones_like.plain = lambda a: np.ones(a.shape, a.dtype) if a.flags.c_contiguous else None
+ones_like.of_plain = lambda a: np.ones(a.shape, a.dtype) if a.flags.c_contiguous else None
 
 
 @composite(batch="like", samples=_LIKE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 import warnings
 
 from ..core.late import late
-from ._common import Spec, dt, fail, is_tensor, need_tensor, np
+from ._common import Spec, dt, fail, is_tensor, need_tensor, np, within
 from .dispatch import values_known
 from .op import GATHER, REGISTRY, SCATTER, F, composite, primitive
 
@@ -22,8 +22,8 @@ def check_indices(fn: str, indices) -> None:
 
 def embedding_ref(weight, indices, *, padding_idx, scale_grad_by_freq, sparse):
     rows = weight.shape[0]
-    if indices.size and np.maximum.reduce(indices.view(np.uint64 if indices.dtype == np.int64 else np.uint32), None) >= rows:
-        low, high = indices.min(), indices.max()        # (negative ones are very large without their sign)
+    if not within(indices, rows):
+        low, high = indices.min(), indices.max()
         if low < 0 or high >= rows:
             fail(IndexError, "P28F", "index out of range in self", got=f"indices from {low} to {high}, for a table of {rows} rows",
                  fix=f"indices must be in [0, {rows - 1}]")

@@ -5,7 +5,7 @@ tensor indices into the view's dimensions, which the operators `index` and `inde
 """
 from __future__ import annotations
 
-from ._common import Spec, as_int, broadcast_shapes, describe, dt, fail, is_tensor, np
+from ._common import Spec, as_int, broadcast_shapes, describe, dt, fail, is_tensor, np, within
 from .dispatch import top, values_known
 from .op import GATHER, SCATTER, F, composite, primitive
 
@@ -246,7 +246,7 @@ def check_bounds(x, tensors) -> None:
         if t is not None and t.numel():
             n = x.shape[d]
             a = getattr(t, "_a", None)
-            if type(a) is np.ndarray and a.dtype == np.int64 and np.maximum.reduce(a.view(np.uint64), None) < n:     # none is negative, none too large
+            if type(a) is np.ndarray and a.dtype == np.int64 and within(a, n):          # nearly always
                 continue
             lo, hi = extremes(t)
             if lo < -n or hi >= n:

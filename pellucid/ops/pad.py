@@ -5,7 +5,7 @@ array per dimension), `pad_index_grad` is its transpose.
 """
 from __future__ import annotations
 
-from ._common import Spec, as_ints, describe, fail, need_tensor, np
+from ._common import Spec, as_ints, describe, fail, make_room, need_tensor, np
 from ._windows import in_format_of
 from .op import EXTERN, GATHER, SCATTER, F, composite, primitive
 from .view import boxes_around
@@ -89,8 +89,7 @@ def constant_pad_nd(input, pad, value=0):
              f"{len(pad)} while the input has {input.ndim} dimensions.", fix="leave out the numbers of the dimensions that do not exist")
     attrs = {"pads": per_dim_pads(pad, input.ndim), "value": value}
     constant_pad_infer(Spec(tuple(input.shape), input.dtype), **attrs)
-    if len(_fitting) >= 1024:
-        _fitting.clear()
+    make_room(_fitting)
     _fitting[key] = attrs["pads"]
     return (input,), attrs
 

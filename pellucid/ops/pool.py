@@ -5,7 +5,7 @@ whose own transpose is `plane_gather`. `avg_pool` and `avg_pool_grad` are each o
 """
 from __future__ import annotations
 
-from ._common import Spec, as_int, describe, dt, fail, need_tensor, np
+from ._common import Spec, as_int, describe, dt, fail, make_room, need_tensor, np
 from ._windows import MOST_TAPS, at_offset, in_format_of, inner, offsets, pad_spatial, per_dim, taps_of
 from .op import GATHER, REDUCE, SCATTER, F, composite, primitive
 
@@ -218,8 +218,7 @@ def max_pool(input, kernel, stride, padding, dilation, ceil_mode):
 def check_fits(input, key: tuple) -> None:
     """The errors of `pool_shape` for a shape and options that are not known to fit; they are from now on."""
     pool_shape(input, *key[1:])
-    if len(_fitting) >= 1024:
-        _fitting.clear()
+    make_room(_fitting)
     _fitting.add(key)
 
 

@@ -157,12 +157,12 @@ def view_entry(op: Op):
 
 
 def composite_entry(op: Op):
-    """A function of other operators. `plain` on it: what it gives, without a history, for the array of a plain tensor alone; or None."""
-    body, plain = op.body, getattr(op.body, "plain", None)
+    """A function of other operators. `of_plain` on it: what it gives, without a history, for the array of a plain tensor alone; or None."""
+    body, of_plain = op.body, getattr(op.body, "of_plain", None)
 
     def entry(*args, **kwargs):
-        if plain is not None and len(args) == 1 and not kwargs and not state.slow and type(args[0]) in PLAIN:
-            a = plain(args[0]._a)
+        if of_plain is not None and len(args) == 1 and not kwargs and not state.slow and type(args[0]) in PLAIN:
+            a = of_plain(args[0]._a)
             if a is not None:
                 return wrap(a)
         if state.slow or kwargs and "device" in kwargs and on_meta(kwargs["device"]):

@@ -35,7 +35,7 @@ ndarray = np.ndarray
 LEAST_OF = {POINT: 1 << 14, REDUCE: 1 << 13, GATHER: 1 << 14, SCATTER: 1 << 13, CUMULATIVE: 1 << 62, COMPOSITE: 0}
 EXTERN_LEAST = 1 << 12
 PRODUCT_LEAST = 1 << 10
-SELECT_LEAST = 1 << 8           # of reductions that choose: one pass too, with the same bits
+CHOOSING_LEAST = 1 << 8         # of reductions that choose: one pass too, with the same bits
 CONVERT_LEAST = 1 << 14         # of conversions, one pass too
 UFUNC_LEAST = 1 << 12           # of elementwise operators that are one function of NumPy's, which rounds otherwise
 EXTERNS = frozenset(("constant_pad_nd", "clone"))
@@ -96,7 +96,7 @@ def least(op: Op) -> int:
     if op.name in PRODUCTS:
         return PRODUCT_LEAST
     if op.name in CHOOSING:
-        return SELECT_LEAST
+        return CHOOSING_LEAST
     if op.name in CONVOLUTIONS or moves(op):
         return 0
     if op.kind is EXTERN:

@@ -19,6 +19,21 @@ def leaf(*shape):
     return pellucid.randn(*shape, requires_grad=True)
 
 
+def doubled(x, keep):
+    """x * 2, whose backward shows `keep` the gradient that it returns."""
+    class Double(pellucid.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, g):
+            r = g * 2
+            keep(r)
+            return r
+    return Double.apply(x)
+
+
 def memory(t):
     """The address range of a tensor's elements (asking for its storage would prevent taking it over)."""
     return np.lib.array_utils.byte_bounds(t._a)
@@ -97,19 +112,7 @@ def test_what_hooks_and_retained_gradients_keep_is_not_taken():
 
 def test_views_of_a_gradient_kept_elsewhere_prevent_taking_it():
     a, kept = leaf(3), []
-
-    class Keep(pellucid.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, g):
-            r = g * 2
-            kept.append(r.numpy()[1:])
-            return r
-
-    Keep.apply(a).sum().backward()
+    doubled(a, lambda r: kept.append(r.numpy()[1:])).sum().backward()
     a.grad.zero_()
     assert kept[0].tolist() == [2, 2]
 
@@ -213,19 +216,7 @@ def test_a_weights_gradients_add_up_in_place():
 
 def test_what_somebody_keeps_is_not_added_to():
     kept = []
-
-    class Keep(pellucid.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, g):
-            r = g * 2
-            kept.append(r if len(kept) % 2 else r.numpy()[3:])
-            return r
-
-    grad, _ = sums(lambda y, a, k: y + Keep.apply(a), 6)
+    grad, _ = sums(lambda y, a, k: y + doubled(a, lambda r: kept.append(r if len(kept) % 2 else r.numpy()[3:])), 6)
     assert grad.tolist() == [12.0] * 40 and all(k.tolist() == [2.0] * len(k) for k in kept)
 
 
