@@ -17,6 +17,7 @@
     naming.py     what a compiled function is called, where it is written
     sizes.py      sizes that vary: which are compiled, which run as plain Python
     worth.py      which parts between breaks are worth compiling
+    bytecode.py   what generated Python is compiled to, kept on disk
     cost.py       what compiling and guards take, for explain
 """
 from __future__ import annotations

@@ -26,6 +26,7 @@ from ..tensor import Tensor
 from ..tensor.core import DROPPED, wrap
 from ..tensor.fake import Fake
 from ..tensor.tracing import Traced, flatten
+from .bytecode import bytecode
 from .guards import Writer, implied, listings, module_guards, module_kinds, number, path_of, relation, same_value, tensor_guard, type_guard, unpack
 from .held import Cells, Constant, Facts, Store, Written, apart, distance, finished, lonely, meet, same_array, views
 from .history import edges_of
@@ -76,7 +77,7 @@ class Entry:
         file = f"<compiled {self.traced.graph.name} {next(_serial)}>"
         linecache.cache[file] = (len(self.source), None, self.source.splitlines(True), file)
         finalize(self, linecache.cache.pop, file, None)
-        exec(compile(self.source, file, "exec"), self.writer.space)
+        exec(bytecode(self.source, file), self.writer.space)
         return self.writer.space["call"]
 
     def otherwise(self, args: tuple, kwargs: dict, fixed: set) -> bool:

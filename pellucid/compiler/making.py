@@ -15,13 +15,13 @@ from ..autograd import grad as gradients
 from ..capture.attempt import Attempt, Located
 from ..capture.breaks import Break
 from ..capture.sources import Source, evaluate
-from ..core import pool
 from ..core.collecting import uncollected
 from ..core.errors import fail, message
 from ..core.layout import preserve_format
 from ..core.spec import Spec
 from ..graph.ir import Graph
 from ..graph.partition import partition
+from ..native import ahead, onednn
 from ..nn import Module
 from ..ops.dispatch import local, state
 from ..ops.op import REGISTRY
@@ -47,6 +47,8 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     taken for memory of their own; `themselves`: the ids of arguments that must be the very objects of this call; `end`: where the
     segment ends."""
     start = time.perf_counter()
+    if compiled.backend == "llvm":
+        onednn.library_soon()
     leaves: list[Tensor] = []
     tracer = Tracer(compiled.name)
     tracer.apart = True
@@ -103,7 +105,7 @@ def make_entry(compiled: Any, args: tuple, kwargs: dict, paths: frozenset = froz
     for container, path in (i.source for i in traced.inputs if i.source is not None and type(i.source[0]) is dict):
         check_unchanged(tracer, container, path)
     release(tracer)
-    pool.populate(memory_written(traced, leaves))
+    ahead.touch(memory_written(traced, leaves))
     traced.outputs, extra = traced.outputs[0], work.extra
     joint, graph, nodes = None, traced.graph, tuple(traced.graph.nodes)
     seconds = {"trace": time.perf_counter() - start}

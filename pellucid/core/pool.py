@@ -13,16 +13,16 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
+from math import prod
 from sys import getrefcount
 
 import numpy as np
 
-POPULATE_WRITE = 23             # Linux's madvise, from 5.14 on
 LEAST = 1 << 20                 # smaller arrays come from the C allocator, which keeps freed memory (core/storage.py)
+ZEROS = 1 << 17                 # the same of zeros, which fresh memory from the system is without being written to
 MAPS = hasattr(mmap, "MAP_ANONYMOUS")
 
 
@@ -39,10 +39,11 @@ LIMIT = max(256 << 20, _memory() // 8)
 class _Block:
     """A mapping that goes back to the pool with its last array."""
 
-    __slots__ = ("map", "start", "size", "__weakref__")
+    __slots__ = ("map", "start", "size", "clean", "__weakref__")
 
     def __init__(self, size: int):
         self.map, self.start, self.size = None, 0, size
+        self.clean = True                       # nobody has written to it
         try:
             self.map = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         except (OSError, OverflowError, ValueError):
@@ -54,6 +55,7 @@ class _Owner:
     """Mixed into a ctypes array over a block, which is what NumPy's arrays hold on to."""
 
     def __del__(self):
+        self.block.clean = False
         give_back(self.block)
 
 
@@ -95,12 +97,12 @@ def waiting() -> int:
     return sum([len(blocks) * size for size, blocks in list(_free.items())])
 
 
-def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+def empty(shape: tuple[int, ...], dtype: np.dtype, least: int = LEAST) -> np.ndarray:
     """An uninitialised array. Raises MemoryError."""
     nbytes = dtype.itemsize
     for n in shape:
         nbytes *= n
-    if nbytes < LEAST or not MAPS:
+    if nbytes < least or not MAPS:
         return np.empty(shape, dtype)
     size = size_class(nbytes)
     try:
@@ -116,24 +118,24 @@ def empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     return np.ndarray(shape, dtype, owner)
 
 
-def populate(arrays: Iterable[np.ndarray] = (), sizes: Iterable[int] = ()) -> None:
-    """Have the system give memory that is about to be written to: that of contiguous `arrays`, whose contents stay, and of new arrays of
-    these `sizes` in bytes, which `empty` makes. At once it takes half of what it takes page by page, at the first write. Nothing happens
-    where the system cannot, nor beyond `LIMIT` bytes: so much may never be written."""
-    if not MAPS or sys.platform != "linux":
-        return
-    spans = [(a, a.__array_interface__["data"][0], a.nbytes) for a in arrays if a.nbytes >= LEAST and a.flags.c_contiguous]
-    for size, many in Counter([size_class(n) for n in sizes if n >= LEAST]).items():
+def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array of zeros. Raises MemoryError."""
+    if prod(shape) * dtype.itemsize < ZEROS or not MAPS:
+        return np.zeros(shape, dtype)
+    a = empty(shape, dtype, ZEROS)
+    if not a.base.block.clean:
+        a.fill(0)
+    return a
+
+
+def reserve(sizes: Iterable[int]) -> list[_Block]:
+    """New blocks for arrays of these sizes in bytes, which `empty` and `zeros` will find: what is not waiting already, and comes from here."""
+    made = []
+    for size, many in Counter([size_class(n) for n in sizes if n >= LEAST and MAPS]).items():
         for _ in range(many - len(_free.get(size, ()))):
             try:
-                block = _Block(size)
+                made.append(_Block(size))
             except MemoryError:                 # who asks for the array is told
-                break
-            give_back(block)
-            spans.append((block, block.start, size))        # (it stays mapped meanwhile, whoever takes it)
-    if not spans or sum([size for _, _, size in spans]) > LIMIT:
-        return
-    advise, page = ctypes.CDLL(None).madvise, mmap.PAGESIZE
-    for _, start, size in spans:
-        begin, end = -(-start // page) * page, (start + size) // page * page
-        advise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), POPULATE_WRITE)
+                return made
+            give_back(made[-1])
+    return made

@@ -9,7 +9,6 @@ overlaps another array, so that it does not matter who comes first.
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 
 import numpy as np
 
@@ -18,9 +17,10 @@ from ..kernel.plan import KernelCall
 from . import build, jit, llvm, program, threads
 from .emit import Fn, Module
 from .engine import A_DATA, A_DESCR, A_DIMS, A_TYPE, L_ITEMS
-from .execute import ALIGNED, CONTIGUOUS, WRITEABLE, readable_layout, the_engine
+from .execute import ALIGNED, CONTIGUOUS, WRITEABLE, readable_layout
 from .flat import GRAIN, LENGTH, field, flags_of, ndim_of, word
 from .isa import SSE2, host_isa, isa_of
+from .loaded import the_engine
 
 # Words of a record: the kernel, how many operands, how many words in a group's table, the type of arrays; of each operand: whether it is
 # an array, its place in the table, its dtype, the flags it needs.
@@ -109,7 +109,7 @@ class Entry:
         self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self.code["batch_run"])
 
 
-@cache
+@threads.once
 def entry() -> Entry:
     return Entry()
 

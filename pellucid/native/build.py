@@ -290,29 +290,36 @@ def graph_key(graph: Graph, options: Mapping[str, Any], isa: Isa) -> str:
 
 def signature(graph: Graph) -> str:
     """The graph as text: equal texts mean the same program. Raises Private for what cannot be written down."""
-    number: dict[Value, int] = {}
+    names: dict[Value, str] = {}
+    specs: dict[tuple, str] = {}
     out = [graph.name]
 
-    def name(v: Value) -> str:
-        return f"%{number.setdefault(v, len(number))}"
-
     def spec(v: Value) -> str:
-        return f"{v.spec.dtype.name}{list(v.spec.shape)}{v.spec.strides}"
+        s = v.spec
+        parts = s.dtype, s.shape, s.strides
+        text = specs.get(parts)
+        if text is None:
+            text = specs[parts] = f"{s.dtype.name}{list(s.shape)}{s.strides}"
+        return text
+
+    def new(v: Value) -> str:
+        name = names[v] = f"%{len(names)}"
+        return f"{name} {spec(v)}"
 
     for v in graph.inputs:
-        out.append(f"input {name(v)} {spec(v)} {graph.roles.get(v)}")
+        out.append(f"input {new(v)} {graph.roles.get(v)}")
     for v, a in graph.consts.items():
         digest = hashlib.sha256(np.ascontiguousarray(a).reshape(-1).view(np.uint8) if a.size else b"").hexdigest()
-        out.append(f"const {name(v)} {spec(v)} {digest}")
+        out.append(f"const {new(v)} {digest}")
     for node in graph.nodes:
-        if not node.op.module.startswith("pellucid."):
-            raise Private(node.op.name)
-        args = ", ".join(name(a) if isinstance(a, Value) else plain(a) for a in node.args)
-        attrs = ", ".join(f"{k}={plain(node.attrs[k])}" for k in sorted(node.attrs))
-        outs = ", ".join(f"{name(v)} {spec(v)}" for v in node.outs)
-        out.append(f"{outs} = {node.op.name}({args}; {attrs})")
-    out.append("outputs " + " ".join(f"{name(v)} {v.spec.strides}" for v in graph.outputs))
-    out.append("writes " + " ".join(f"{name(t)}={name(v)}" for t, v in graph.writebacks))
+        op, attrs = node.op, node.attrs
+        if not op.module.startswith("pellucid."):
+            raise Private(op.name)
+        args = ", ".join([names[a] if isinstance(a, Value) else plain(a) for a in node.args])
+        given = ", ".join([f"{k}={plain(attrs[k])}" for k in sorted(attrs)]) if attrs else ""
+        out.append(f"{', '.join(map(new, node.outs))} = {op.name}({args}; {given})")
+    out.append("outputs " + " ".join([f"{names[v]} {v.spec.strides}" for v in graph.outputs]))
+    out.append("writes " + " ".join([f"{names[t]}={names[v]}" for t, v in graph.writebacks]))
     return "\n".join(out)
 
 

@@ -9,6 +9,7 @@ Out: every step done, in order, without Python: kernels and externs inside paral
     load(program, pointers)             takes the pointers from a plain table, without checks; does not run
     differ(places, expected, n)         whether any of n words, at the addresses in a table, is not what another table says
     read(places, into, n)               what those words are
+    touch(spans, n, page)               writes to memory, a byte a page, and changes nothing there, whoever else writes
     run(program, begin, end)            steps begin to end
     pl_team(part, data, threads)        part(data, thread) by that many threads: of the libgomp pool, or one after the other by this one
     crowd(until)                        until then (nanoseconds of libgomp's clock) one thread does all shares
@@ -142,7 +143,7 @@ FAILED_STEP = 1             # status (FAILED_STEP + step) * 64 + library status
 L_ITEMS = 24
 A_TYPE, A_DATA, A_NDIM, A_DIMS, A_STRIDES, A_DESCR, A_FLAGS = 8, 16, 24, 32, 40, 56, 64
 
-EXPORTS = ("call", "enter", "load", "run", "differ", "read", "pl_barrier", "pl_team", "crowd")
+EXPORTS = ("call", "enter", "load", "run", "differ", "read", "touch", "pl_barrier", "pl_team", "crowd")
 
 
 # ---------------------------------------------------------------------------------------------------- writing it
@@ -506,10 +507,42 @@ end:
 }""")
 
 
+def _touch(m: Module) -> None:
+    """Spans are pairs of addresses. (`or` with 0 is a write, as an atomic one it undoes nobody else's.)"""
+    m.functions.append("""define void @touch(ptr %spans, i64 %n, i64 %step) {
+  br label %next
+next:
+  %k = phi i64 [ 0, %0 ], [ %following, %done ]
+  %more = icmp slt i64 %k, %n
+  br i1 %more, label %span, label %end
+span:
+  %two = shl i64 %k, 1
+  %first = getelementptr i64, ptr %spans, i64 %two
+  %second = getelementptr i64, ptr %first, i64 1
+  %start = load i64, ptr %first
+  %stop = load i64, ptr %second
+  br label %page
+page:
+  %p = phi i64 [ %start, %span ], [ %after, %write ]
+  %inside = icmp ult i64 %p, %stop
+  br i1 %inside, label %write, label %done
+write:
+  %where = inttoptr i64 %p to ptr
+  %was = atomicrmw volatile or ptr %where, i8 0 monotonic
+  %after = add i64 %p, %step
+  br label %page
+done:
+  %following = add i64 %k, 1
+  br label %next
+end:
+  ret void
+}""")
+
+
 def module() -> str:
     """The engine as LLVM IR."""
     m = Module(SSE2)
-    for write in (_barrier, _team, _point, _overlap, _step, _region, _library, _run, _enter, _load, _words):
+    for write in (_barrier, _team, _point, _overlap, _step, _region, _library, _run, _enter, _load, _words, _touch):
         write(m)
     m.functions.append("""define i64 @call(ptr %program, ptr %inputs, ptr %outputs) {
   %in.items = getelementptr i8, ptr %inputs, i64 ITEMS

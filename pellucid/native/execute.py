@@ -30,9 +30,9 @@ from ..kernel.plan import HostCall, LibCall, Plan, View, apply_post, strided
 from ..ops.canonical import evaluate
 from ..ops.dispatch import Observer, state
 from ..ops.op import REGISTRY
-from . import engine, jit, llvm, onednn, onednn_ops, threads
+from . import ahead, engine, jit, onednn, onednn_ops, threads
 from .engine import Exec, Header, Patch, Slot, Step
-from .isa import isa_of
+from .loaded import the_engine
 
 ALIGNED, WRITEABLE, CONTIGUOUS = 0x100, 0x400, 0x1
 MAPPED = 2 << 20
@@ -88,30 +88,6 @@ def readable_layout() -> bool:
     return True
 
 
-# ---------------------------------------------------------------------------------------------------- the engine's code
-class Engine:
-    """The engine's functions, loaded once."""
-
-    def __init__(self):
-        text = engine.module()
-        data, self.cached = jit.compiled("engine", (text,), lambda: llvm.compile_object(text, isa_of("baseline")))
-        team = threads.pool()
-        self.code = jit.load([data], engine.EXPORTS, {name: team.address(name) if team else 1 for name in threads.LIBGOMP})      # 1: not called
-        pointer = ctypes.c_void_p
-        self.call = ctypes.CFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)(self.code["call"])
-        self.call_held = ctypes.PYFUNCTYPE(ctypes.c_int64, pointer, pointer, pointer)(self.code["call"])     # keeps Python's lock
-        self.load = ctypes.CFUNCTYPE(None, pointer, pointer)(self.code["load"])
-        self.run = ctypes.CFUNCTYPE(None, pointer, ctypes.c_int64, ctypes.c_int64)(self.code["run"])
-        self.crowd = ctypes.CFUNCTYPE(None, ctypes.c_int64)(self.code["crowd"])
-        self.differ = ctypes.PYFUNCTYPE(ctypes.c_int64, pointer, pointer, ctypes.c_int64)(self.code["differ"])
-        self.read = ctypes.PYFUNCTYPE(None, pointer, pointer, ctypes.c_int64)(self.code["read"])
-
-
-@cache
-def the_engine() -> Engine:
-    return Engine()
-
-
 # ---------------------------------------------------------------------------------------------------- an instance
 class Workspace:
     """Memory for what does not outlive a call, shared by programs that run one at a time (under `guard`): the versions of a function.
@@ -126,7 +102,7 @@ class Workspace:
         block = self.blocks.get(use)
         if block is None or block.nbytes < nbytes:
             block = self.blocks[use] = aligned(nbytes if block is None else max(nbytes, 2 * block.nbytes))
-            pool.populate([block[:nbytes]])
+            ahead.touch([block[:nbytes]])
         return block[:nbytes]
 
 
@@ -198,6 +174,8 @@ class Instance:
         if library is not None:
             threads.tell_library(nth)
         primitives = [self._primitive(i, s) if s["kind"] == "library" else None for i, s in enumerate(steps)]
+        self.making = onednn.Making([p for p in primitives if p is not None])
+        self.unfilled: list[tuple[np.ndarray, onednn.Primitive]] = []           # records that lack their primitives
         inner = max((p.scratch for p in primitives if p is not None), default=0)
         inner_base = self._keep(self.workspace.take("inner", inner)) if inner else 0
         self.stream = onednn.stream() if library is not None else None
@@ -239,21 +217,35 @@ class Instance:
         self._bind_slots()
         header[Header.END] = program.segments[0][1] if program.segments and program.segments[0][2] is None else 0
         self.setups: list[onednn.Primitive] = []        # layouts of constant inputs, made when those are known
+        self.fixed: list[onednn.Primitive] = []         # of constants
         for s, p in zip(steps, primitives):
             if p is not None and p.setup:
-                if any(program.buffers[s["buffers"][i][0]][0] == "input" for i in s["constant"]):
-                    self.setups.append(p)
-                else:
-                    p.run(p.setup, self.stream)
+                known = not any(program.buffers[s["buffers"][i][0]][0] == "input" for i in s["constant"])
+                (self.fixed if known else self.setups).append(p)
+        if self.making.helper is None:
+            self._finish()
+        else:
+            header[Header.STALE] = 1
+
+    def _finish(self) -> None:
+        """The primitives are needed now."""
+        self.making.finish()
+        for records, p in self.unfilled:
+            records[:, Exec.PRIMITIVE] = [primitive.value.value for primitive, _, _ in p.execs]
+        for p in self.fixed:
+            p.run(p.setup, self.stream)
+        self.making, self.unfilled = None, []
 
     def prepare(self) -> None:
         """Lay out the constant inputs anew. The pointers are known."""
+        if self.making is not None:
+            self._finish()
         for p in self.setups:
             p.run(p.setup, self.stream)
         self.header[Header.STALE] = 0
 
     def _primitive(self, i: int, s: dict) -> onednn.Primitive:
-        made = self.ready.get(i) or onednn_ops.primitive(library_call(s), frozenset(s["constant"]))
+        made = self.ready.get(i) or onednn_ops.primitive(library_call(s), frozenset(s["constant"]), later=True)
         if made is None:
             raise RuntimeError(f"oneDNN has no primitive for {s['name']} any more: remove the cached program")
         self.kept.append(made)
@@ -262,8 +254,9 @@ class Instance:
     def _bind_primitive(self, row, s: dict, p: onednn.Primitive, inner: int) -> None:
         row[Step.KIND], row[Step.EXECS] = engine.LIBRARY, len(p.execs)
         records = np.zeros((len(p.execs), Exec.SIZE), np.int64)
-        for record, (primitive, arguments, n) in zip(records, p.execs):
-            record[Exec.PRIMITIVE], record[Exec.ARGS], record[Exec.COUNT] = primitive, arguments, n
+        for record, (_, arguments, n) in zip(records, p.execs):
+            record[Exec.ARGS], record[Exec.COUNT] = arguments, n
+        self.unfilled.append((records, p))
         row[Step.EXEC_RECORDS] = self._keep(records)
         for memory, offset in p.inner:
             onednn.set_handle(memory, inner + offset)
@@ -338,7 +331,7 @@ class Executable:
         self._instances: dict[int, Instance] = {}
         self._count = len(program.inputs)
         self.news = [new_array(tuple(spec["shape"]), dt.ALIASES[spec["dtype"]].np) for spec in program.news]
-        pool.populate(sizes=[numel(shape) * dtype.itemsize for _, shape, dtype in self.news])
+        ahead.touch(sizes=[numel(shape) * dtype.itemsize for _, shape, dtype in self.news])
         self._plain = program.outputs == [{"new": i} for i in range(len(self.news))]
         self._one = len(program.segments) == 1 and program.segments[0][2] is None
         quick = self._one and self._direct and sum(s.get("ns", 0) for s in program.steps) < QUICK_NS

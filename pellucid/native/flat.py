@@ -27,8 +27,9 @@ from . import build, builtin, jit, llvm, program, threads
 from .cache import disk, key
 from .emit import Fn, Module, Val
 from .engine import A_DATA, A_DESCR, A_DIMS, A_FLAGS, A_NDIM, A_STRIDES, A_TYPE
-from .execute import ALIGNED, CONTIGUOUS, ALONE_NS, HELD_NS, WRITEABLE, place, readable_layout, the_engine
+from .execute import ALIGNED, CONTIGUOUS, ALONE_NS, HELD_NS, WRITEABLE, place, readable_layout
 from .isa import SSE2, host_isa, isa_of
+from .loaded import the_engine
 
 LENGTH = 4096                   # of the vectors in the graph: any number serves
 GRAIN = 64
@@ -309,7 +310,7 @@ class Entry:
         self.run = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(self.code["flat_run"])
 
 
-@cache
+@threads.once
 def entry() -> Entry:
     return Entry()
 

@@ -13,7 +13,7 @@ import os
 import site
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..core import dtype as dt
 from . import threads
@@ -33,6 +33,7 @@ DIFF_SRC, DIFF_DST, DIFF_WEIGHTS = 129, 145, 161
 POST = 32768                                                            # of post-op i: POST * (i + 1) | 2
 QUERY = {"src": 129, "diff_src": 130, "weights": 131, "diff_weights": 132, "dst": 133, "diff_dst": 134, "workspace": 135}
 IMPLEMENTATION = 8
+MANY = 8                                                                # primitives
 MAX_ISA = {"baseline": 0x1, "avx2": 0x7}                                # SSE4.1, AVX2
 
 
@@ -118,6 +119,17 @@ def library() -> Library | None:
                 _State.library = _load()
                 _State.looked = True
     return _State.library
+
+
+def library_soon() -> None:
+    """Read the library from the disk, and lay it out, beside what comes before its first use."""
+    if not _State.looked and sys.platform == "linux" and os.environ.get("PELLUCID_NO_ONEDNN", "0") in ("", "0") and threads.pool() is not None:
+        threading.Thread(target=_open, args=(candidates()[0],), name="pellucid library", daemon=True).start()
+
+
+def _open(path: str) -> None:
+    """`ctypes.CDLL` without Python's lock held."""
+    ctypes.CDLL(None).dlopen(path.encode(), ctypes.c_int(os.RTLD_NOW | os.RTLD_LOCAL))
 
 
 def _load() -> Library | None:
@@ -234,12 +246,13 @@ class Primitive:
     """Library calls that make one operator's results.
 
     `binds` says which memory objects get the pointer of which view (by place among the call's views); `scratch` bytes of
-    shared memory hold what lives only between these calls; `setup` runs once, for constants' layouts.
+    shared memory hold what lives only between these calls; `setup` runs once, for constants' layouts. Nothing can run before it is made (`Making`).
     """
 
     def __init__(self):
-        self.execs: list[tuple[int, int, int]] = []             # primitive, arguments, their count
-        self.setup: list[tuple[int, int, int]] = []
+        self.execs: list[tuple[Handle, int, int]] = []          # primitive, arguments, their count
+        self.setup: list[tuple[Handle, int, int]] = []
+        self.waiting: list[tuple[Handle, Handle]] = []          # primitives that are not there yet, and what they will be
         self.binds: list[tuple[int, int]] = []                  # memory object, view
         self.inner: list[tuple[Handle, int]] = []               # memory object, offset in the scratch memory
         self.scratch = 0
@@ -268,12 +281,13 @@ class Primitive:
 
     def add(self, pd: Handle, arguments: dict[int, Handle], *, setup: bool = False) -> None:
         """Execute `pd` with these arguments after what is there already."""
-        prim = made("dnnl_primitive_destroy", "dnnl_primitive_create", pd.value)
+        prim = Handle("dnnl_primitive_destroy")
+        self.waiting.append((prim, pd))
         args = (Argument * len(arguments))()
         for a, (k, m) in zip(args, arguments.items()):
             a.arg, a.memory = k, m.value
         self._alive += [prim, args, pd, *arguments.values()]
-        (self.setup if setup else self.execs).append((prim.value.value, ctypes.addressof(args), len(arguments)))
+        (self.setup if setup else self.execs).append((prim, ctypes.addressof(args), len(arguments)))
         self.names.append(implementation(pd))
 
     def reordered(self, m: Handle, md, target, *, lasting: bool = False) -> Handle:
@@ -288,7 +302,43 @@ class Primitive:
     def run(self, which: list, stream_: Handle) -> None:
         """Execute from Python."""
         for prim, args, n in which:
-            call("dnnl_primitive_execute", P(prim), stream_.value, n, P(args))
+            call("dnnl_primitive_execute", prim.value, stream_.value, n, P(args))
+
+
+class Making:
+    """Primitives whose code is being generated: if there are many, by a helper, beside what their owner does until `finish`. Much of a first
+    call's time goes there."""
+
+    def __init__(self, primitives: Sequence[Primitive]):
+        self.jobs = [job for p in primitives for job in p.waiting]
+        for p in primitives:
+            p.waiting = []
+        self.each, self.helper = iter(self.jobs), None
+        if len(self.jobs) >= MANY and threads.count() > 1:
+            helper = threading.Thread(target=self._help, args=(threads.count(),), name="pellucid oneDNN", daemon=True)
+            try:
+                helper.start()
+                self.helper = helper
+            except RuntimeError:                    # no more threads
+                pass
+
+    def _help(self, n: int) -> None:
+        threads.tell_library(n)
+        try:
+            self._generate(self.each)
+        except (RuntimeError, MemoryError, Unavailable):
+            pass                                    # whoever waits for it will meet the same
+
+    def _generate(self, jobs: Iterable[tuple[Handle, Handle]]) -> None:
+        for prim, pd in jobs:
+            call("dnnl_primitive_create", ctypes.byref(prim.value), pd.value)
+
+    def finish(self) -> None:
+        """Wait for them, and work instead."""
+        self._generate(self.each)
+        if self.helper is not None:
+            self.helper.join()
+        self._generate([job for job in self.jobs if not job[0].value])      # where the helper failed, or was lost in a fork
 
 
 def reorder(source, target) -> Handle:

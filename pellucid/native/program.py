@@ -24,7 +24,7 @@ from ..core import dtype as dt
 from ..core.events import Stage, emit, listening
 from ..core.spec import contiguous_strides, numel
 from ..kernel.plan import HostCall, KernelCall, LibCall, Plan, Post, View, early
-from . import execute, jit, llvm, onednn, onednn_ops, threads
+from . import execute, jit, llvm, loaded, onednn, onednn_ops, threads
 from .backend import EXTERN, FIRST, Extern, emit_extern
 from .engine import Who
 from .isa import Isa, host_isa
@@ -486,7 +486,7 @@ def compile_plan(plan: Plan, isa: Isa | None = None, constant: Iterable[int] = (
 
 def symbols() -> dict[str, int]:
     """What object code may call besides the C library."""
-    return {**llvm.symbols(), "pl_barrier": execute.the_engine().code["pl_barrier"]}
+    return {**llvm.symbols(), "pl_barrier": loaded.the_engine().code["pl_barrier"]}
 
 
 def load(program: Program, objects: list[bytes], consts: Sequence[np.ndarray], seconds: dict[str, float],

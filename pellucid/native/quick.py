@@ -8,14 +8,14 @@ all threads share the work, if there are as many as when the program was made.
 """
 from __future__ import annotations
 
-from functools import cache
 
 from . import builtin, jit, llvm, threads
 from .emit import Fn, Module
 from .engine import A_DATA, Header, Slot
-from .execute import ALONE_NS, HELD_NS, Executable, Instance, readable_layout, the_engine
+from .execute import ALONE_NS, HELD_NS, Executable, Instance, readable_layout
 from .flat import word
 from .isa import SSE2, isa_of
+from .loaded import the_engine
 from .program import PRODUCT_NS
 
 MOST = 8                # outputs
@@ -104,7 +104,7 @@ def module() -> str:
     return m.text
 
 
-@cache
+@threads.once
 def _code() -> jit.Code:
     text = module()
     data, _ = jit.compiled("quick-entry", (text,), lambda: llvm.compile_object(text, isa_of("baseline")))

@@ -7,12 +7,11 @@ comments say where each rounding comes from. `draws()` is None where there is no
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 
 import numpy as np
 
 from ..core import rng_math as exact
-from . import jit
+from . import jit, threads
 from .emit import Fn, Module, Val
 from .engine import A_DATA
 from .execute import readable_layout
@@ -256,7 +255,7 @@ def agrees(draws: Draws) -> bool:
         and bool((found[:700] == np.random.MT19937(5).random_raw(700)).all())
 
 
-@cache
+@threads.once
 def draws() -> Draws | None:
     """The draws, compiled on first use; None if NumPy's generator or its arrays are not as expected."""
     if not readable_layout():

@@ -14,6 +14,9 @@ import ctypes
 import os
 import threading
 import weakref
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
 
 from ..core.config import config
 from ..core.events import Stage, emit
@@ -64,6 +67,22 @@ class Guard:
     def __init__(self):
         self.lock = threading.Lock()
         _locks.add(self)
+
+
+def once(make: Callable[[], Any]) -> Callable[[], Any]:
+    """A function whose first caller makes what all others get. (Of two results of `functools.cache`, threads that come at the same time
+    would lose one, and with it the code whose addresses they have taken.)"""
+    guard, made = Guard(), []
+
+    @wraps(make)
+    def the() -> Any:
+        if not made:
+            with guard.lock:
+                if not made:
+                    made.append(make())
+        return made[0]
+
+    return the
 
 
 _region = Guard()

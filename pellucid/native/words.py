@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import execute
+from . import execute, loaded
 
 TYPE, DICT_TAG, CLASS_TAG, OWN_DICT = 8, 24, 384, -24          # byte offsets: of an object, a dict, a class, an instance
 MANAGED_DICT = 1 << 4                                           # Py_TPFLAGS_MANAGED_DICT: the instances' dict lies before them
@@ -41,7 +41,7 @@ def word(where: int) -> int:
 def layout() -> Layout | None:
     """How objects lie in memory; None if that is not as expected, or if there is no native code to look at it."""
     try:
-        execute.the_engine()
+        loaded.the_engine()
     except ImportError:
         return None
     return _look() if execute.readable_layout() else None
@@ -185,7 +185,7 @@ class Words:
         self.pointers, self.targets = np.array([k for k, _ in pointers], np.intp), np.array([target for _, target in pointers], np.int64)
         self.counting = np.ones(self.count, bool)
         self.counting[self.pointers] = False
-        self.native = execute.the_engine()
+        self.native = loaded.the_engine()
         self.tables = execute.place(self.places), execute.place(self.expected)
 
     def stay(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import functools
 import math
 
+from ..core import pool
 from ..core.config import config
 from ..core.device import check, on_meta
 from ..core.late import late
@@ -44,8 +45,8 @@ def unset(d):
 def full_ref(*, shape, value, dtype, fmt):
     if fmt is contiguous_format or fmt is preserve_format:
         if value == 0 and type(value) is not complex:
-            return np.zeros(shape, dtype.np)
-        a = np.empty(shape, dtype.np)
+            return pool.zeros(shape, dtype.np)
+        a = pool.empty(shape, dtype.np)
     elif isinstance(fmt, tuple):
         a = np.empty([shape[d] for d in fmt], dtype.np).transpose([fmt.index(d) for d in range(len(shape))])
     else:
@@ -158,7 +159,7 @@ def zeros_like(input, *, dtype=None, layout=None, device=None, pin_memory=False,
     return _like(input, 0, dtype, device, requires_grad, memory_format)
 
 
-zeros_like.of_plain = lambda a: np.zeros(a.shape, a.dtype) if a.flags.c_contiguous else None
+zeros_like.of_plain = lambda a: pool.zeros(a.shape, a.dtype) if a.flags.c_contiguous else None
 
 
 @composite(batch="like", samples=_LIKE)

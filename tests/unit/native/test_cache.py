@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import pellucid
+from pellucid.compiler import bytecode
 from pellucid.native import build, cache, jit
 from pellucid.native.cache import Cache
 from pellucid.tensor.tracing import trace
@@ -232,3 +233,25 @@ def test_a_second_process_compiles_nothing(folder):
     out = [subprocess.run([sys.executable, "-c", SECOND.format(second=second)], env=environment, capture_output=True, text=True,
                           check=True).stdout.split() for second in (False, True)]
     assert [o[0] for o in out] == ["none", "disk"] and out[0][1] == out[1][1]
+
+
+LONG = "def outer(x):\n" + "".join(f"    y{k} = x + {k}\n" for k in range(600)) + "    return [v for v in (y0, y599)], y1 / x\n"
+
+
+def test_long_generated_python_is_compiled_once_for_all_processes(folder, monkeypatch):
+    def ran(file):
+        space: dict = {}
+        exec(bytecode.bytecode(LONG, file), space)
+        assert space["outer"](2) == ([2, 601], 1.5)
+        with pytest.raises(ZeroDivisionError) as caught:
+            space["outer"](0)
+        assert caught.traceback[-1].frame.code.raw.co_filename == file and caught.traceback[-1].lineno == 601
+
+    ran("<the first>")
+    (entry,) = folder.iterdir()
+    monkeypatch.setattr(bytecode, "compile", None, raising=False)       # nothing is compiled from here on
+    ran("<the second>")
+    monkeypatch.undo()
+    monkeypatch.setenv("PELLUCID_CACHE_DIR", str(folder))
+    entry.write_bytes(entry.read_bytes()[:-3])
+    ran("<the third>")

@@ -268,3 +268,39 @@ def test_bfloat16_with_and_without_a_processor_that_has_it(native, monkeypatch):
     agree("conv_nhwc", x, w, None, out=np.empty_like(g), tolerance=1e-2, **attrs)
     agree("conv_nhwc_input", g, w, out=np.empty_like(x), shape=x.shape, tolerance=1e-2, **attrs)
     agree("conv_nhwc_weight", g, x, out=np.empty_like(w), shape=w.shape, tolerance=1e-2, **attrs)
+
+
+def products(count, rows):
+    """As many products, and of each its operands and its result."""
+    found = []
+    for k in range(count):
+        a, b, out = t(rows, 8 + k), t(8 + k, 5), np.empty((rows, 5), np.float32)
+        p = onednn_ops.primitive(LibCall("mm", (view(a), view(b)), (view(out),), {}, None, ()), later=True)
+        for m, index in p.binds:
+            onednn.call("dnnl_memory_set_data_handle", onednn.P(m), onednn.P((a, b, out)[index].ctypes.data))
+        found.append((p, a, b, out))
+    return found
+
+
+def agree_after(made, found):
+    made.finish()
+    stream = onednn.stream()
+    for p, a, b, out in found:
+        p.run(p.execs, stream)
+        np.testing.assert_allclose(out, a @ b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("count", (2, 40))
+def test_primitives_are_made_by_two_threads(count):
+    found = products(count, 31)
+    made = onednn.Making([p for p, *_ in found])
+    assert (made.helper is not None) == (count >= onednn.MANY and onednn.threads.count() > 1)
+    agree_after(made, found)
+
+
+def test_primitives_that_the_helper_could_not_make_are_made(monkeypatch):
+    """It fails, or it is gone with a fork, with primitives in its hands."""
+    monkeypatch.setattr(onednn.threads, "count", lambda: 2)
+    monkeypatch.setattr(onednn.Making, "_help", lambda self, n: [next(self.each) for _ in range(3)])
+    found = products(20, 33)
+    agree_after(onednn.Making([p for p, *_ in found]), found)

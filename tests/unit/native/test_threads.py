@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 
 import pytest
@@ -141,7 +142,7 @@ def test_a_lower_instruction_set(isa):
 @pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="threads are counted in /proc")
 def test_beside_a_busy_neighbour_one_thread_does_all_shares_with_the_same_bits():
     assert run("""
-        from pellucid.native.execute import the_engine
+        from pellucid.native.loaded import the_engine
         pellucid.set_num_threads(2)
 
         def results():
@@ -189,3 +190,27 @@ def test_a_busy_neighbour_is_no_catastrophe():
         busy.kill()
         busy.wait()
     assert contended <= 2.5 * quiet, (quiet, contended)
+
+
+def test_threads_that_come_at_the_same_time_get_the_same():
+    from pellucid.native import threads
+
+    made, together = [], threading.Barrier(8)
+
+    @threads.once
+    def slow():
+        time.sleep(0.05)
+        made.append(object())
+        return made[-1]
+
+    def ask():
+        together.wait()
+        found.append(slow())
+
+    found: list = []
+    team = [threading.Thread(target=ask) for _ in range(8)]
+    for t in team:
+        t.start()
+    for t in team:
+        t.join()
+    assert len(made) == 1 and found == made * 8
