@@ -2,7 +2,7 @@
 from ..core.late import late
 from ..core.lazy import lazily
 
-__getattr__ = lazily(__name__, ("batch", "build", "flat", "quick", "rng", "threads"))
+__getattr__ = lazily(__name__, ("batch", "build", "flat", "in_order", "quick", "rng", "threads"))
 
 
 def _draws():

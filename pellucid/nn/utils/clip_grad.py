@@ -12,6 +12,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ... import native
+from ...core.dtype import float32
 from ...core.errors import fail
 from ...ops.dispatch import watched
 from ...tensor import Tensor, no_grad
@@ -42,13 +44,25 @@ def get_total_norm(
         norm_type = float(norm_type)
         if not tensors:
             return T.tensor(0.0)
-        total_norm = T.norm(T.stack([T.norm(tensor, norm_type) for tensor in tensors]), norm_type)
+        total_norm = _as_pytorch(tensors) if norm_type == 2.0 else None
+        if total_norm is None:
+            total_norm = T.norm(T.stack([T.norm(tensor, norm_type) for tensor in tensors]), norm_type)
         if error_if_nonfinite and not total_norm.isfinite():
             fail(RuntimeError, "P653", f"The total norm of order {norm_type} for gradients from `parameters` is non-finite, so it cannot be "
                  "clipped. To disable this error and scale the gradients by the non-finite norm anyway, set "
                  "`error_if_nonfinite=False`",
                  fix="find the first NaN with pellucid.autograd.set_detect_anomaly(True)")
         return total_norm
+
+
+def _as_pytorch(tensors: list[Tensor]) -> Tensor | None:
+    """The 2-norm with PyTorch's roundings, if all values are float32 and there are values: from the same seed, training goes the same way."""
+    if watched() or not all(holds_values(t) and t._a.dtype == np.float32 for t in tensors):
+        return None
+    norm = native.in_order.norm()
+    if norm is None:
+        return None
+    return T.tensor(norm(np.array([norm(t._a if t._a.flags.c_contiguous else t._a.ravel("K")) for t in tensors], np.float32)), dtype=float32)
 
 
 def clip_grads_with_norm_(
