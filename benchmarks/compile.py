@@ -5,8 +5,8 @@
 Processes of 2 threads take turns round by round; the idle ones sleep. Printed: the medians, and the median of the rounds'
 ratios peer / pellucid (above 1: pellucid is faster) with the goal in brackets; a row below its goal is marked. torch runs in
 its best layout (channels_last for images) and torch.compile in its better way (optimizer compiled too, or not). Then the first call
-of fresh processes (the model is made and the compiler imported before), with an empty cache and with a filled one, what ours takes beside
-a step, what the system takes of it, and peak memory. The same model code runs on all sides.
+of fresh processes (the model is made and the compiler imported before), with an empty cache and with a filled one (the median of three),
+what ours takes beside a step, what the system takes of it, and peak memory. The same model code runs on all sides.
 """
 from __future__ import annotations
 
@@ -148,23 +148,26 @@ def serve(way: str, dropout: float) -> None:
 # ------------------------------------------------------------------------------------------------------------ the table
 WAYS = ("pellucid", "torch", "torch.compile")
 WARM = 0.2              # seconds: what a first call with a filled cache may take beside a step
+STARTS = 3              # processes with a filled cache
 
 
 def start(name: str, ways: list[str], dropout: float) -> dict[str, dict[str, float]]:
-    """For each way: seconds of the first call with an empty cache, with a filled one, the system's in that one, of a later call, and the
-    peak memory in MiB."""
+    """For each way: seconds of the first call with an empty cache (`cold`); and of processes with a filled one the medians of the first
+    call (`warm`), of what it took beside a later call (`beyond`), of the system's part in it, and of the peak memory in MiB."""
     found = {}
     for way in ways:
         with tempfile.TemporaryDirectory() as folder:
             caches = {"PELLUCID_CACHE_DIR": folder, "TORCHINDUCTOR_CACHE_DIR": folder}
-            figures = {}
-            for temperature in ("cold", "warm"):
+            figures: dict[str, list[float]] = {"warm": [], "beyond": [], "system": [], "memory": []}
+            for process in range(1 + STARTS):
                 with Side(__file__, way, "--dropout", str(dropout), **caches) as side:
-                    figures[temperature] = side.run(f"first {name}")
-                    figures["system"] = side.run(f"system {name}")
-                    figures["later"] = side.run(f"again {name}")
-                    figures["memory"] = side.run(f"memory {name}")
-            found[way] = figures
+                    first, system, later, memory = (side.run(f"{what} {name}") for what in ("first", "system", "again", "memory"))
+                if process == 0:
+                    cold = first
+                else:
+                    for values, value in zip(figures.values(), (first, first - later, system, memory)):
+                        values.append(value)
+            found[way] = {"cold": cold, **{what: statistics.median(values) for what, values in figures.items()}}
     return found
 
 
@@ -205,7 +208,7 @@ def first_calls(figures: dict[str, dict], ways: list[str], dropout: float) -> li
         figures[name]["start"] = found = start(name, ways, dropout)
         columns = [" ".join(f"{found[way][key]:8.3f} s" for way in ways) for key in ("cold", "warm")]
         peaks = " ".join(f"{found[way]['memory']:6.0f} MiB" for way in ways)
-        beyond = found[ways[0]]["warm"] - found[ways[0]]["later"]
+        beyond = found[ways[0]]["beyond"]
         if beyond > WARM:
             missed.append(f"{name} (warm)")
         print(f"{name:22s} {columns[0]:40s} {columns[1]:34s} {beyond:6.3f} [{WARM}]{'!' if beyond > WARM else ' ':5s} {found[ways[0]]['system']:6.3f} s {peaks}", flush=True)

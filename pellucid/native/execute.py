@@ -173,7 +173,8 @@ class Instance:
         library = onednn.library() if any(s["kind"] == "library" for s in steps) else None
         if library is not None:
             threads.tell_library(nth)
-        primitives = [self._primitive(i, s) if s["kind"] == "library" else None for i, s in enumerate(steps)]
+        with onednn.sharing():
+            primitives = [self._primitive(i, s) if s["kind"] == "library" else None for i, s in enumerate(steps)]
         self.making = onednn.Making([p for p in primitives if p is not None])
         self.unfilled: list[tuple[np.ndarray, onednn.Primitive]] = []           # records that lack their primitives
         inner = max((p.scratch for p in primitives if p is not None), default=0)

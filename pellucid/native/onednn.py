@@ -13,7 +13,9 @@ import os
 import site
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from ..core import dtype as dt
 from . import threads
@@ -170,6 +172,34 @@ class Handle:
             self.value = None
 
 
+class _Shared(threading.local):
+    known: dict[tuple, Any] | None = None
+
+
+_shared = _Shared()
+
+
+@contextmanager
+def sharing() -> Iterator[None]:
+    """Descriptions and primitives that are asked for within are made once for equal arguments. Of one program: what uses them runs one
+    after the other."""
+    before, _shared.known = _shared.known, {}
+    try:
+        yield
+    finally:
+        _shared.known = before
+
+
+def once(key: tuple, make: Callable[[], Any]) -> Any:
+    """What was made for an equal key within this `sharing`; handles are equal if they are the same."""
+    if _shared.known is None:
+        return make()
+    found = _shared.known.get(key)
+    if found is None:
+        found = _shared.known[key] = make()
+    return found
+
+
 def made(destroy: str, create: str, *args) -> Handle:
     """What `create(&handle, *args)` makes."""
     h = Handle(destroy)
@@ -183,10 +213,9 @@ def _list(values: Sequence[int]):
 
 def description(shape: Sequence[int], dtype: dt.dtype, strides: Sequence[int] | None = None) -> Handle:
     """A memory description; without strides the primitive chooses the layout."""
-    if strides is None:
-        return made("dnnl_memory_desc_destroy", "dnnl_memory_desc_create_with_tag", len(shape), _list(shape), DTYPE[dtype], ANY)
-    return made("dnnl_memory_desc_destroy", "dnnl_memory_desc_create_with_strides", len(shape), _list(shape), DTYPE[dtype],
-                _list(strides))
+    destroy, create = "dnnl_memory_desc_destroy", "dnnl_memory_desc_create_with_" + ("tag" if strides is None else "strides")
+    return once((create, tuple(shape), dtype, strides and tuple(strides)), lambda: made(
+        destroy, create, len(shape), _list(shape), DTYPE[dtype], ANY if strides is None else _list(strides)))
 
 
 def size_of(md) -> int:
@@ -209,8 +238,10 @@ def stream() -> Handle:
 
 def attributes(posts: Sequence[tuple] = ()) -> Handle | None:
     """Primitive attributes with post-operations: ("relu",), ("add", description) or ("scale", description)."""
-    if not posts:
-        return None
+    return once(("attributes", *posts), lambda: _attributes(posts)) if posts else None
+
+
+def _attributes(posts: Sequence[tuple]) -> Handle:
     ops = made("dnnl_post_ops_destroy", "dnnl_post_ops_create")
     for post in posts:
         if post[0] == "relu":
@@ -226,12 +257,13 @@ def attributes(posts: Sequence[tuple] = ()) -> Handle | None:
 def primitive_description(name: str, *args) -> Handle:
     """`dnnl_<name>_primitive_desc_create` with the engine; handles and None are passed as they are meant."""
     values = [a.value if isinstance(a, Handle) else _list(a) if isinstance(a, tuple) else a for a in args]
-    return made("dnnl_primitive_desc_destroy", f"dnnl_{name}_primitive_desc_create", _State.library.engine, *values)
+    return once((name, *args), lambda: made(
+        "dnnl_primitive_desc_destroy", f"dnnl_{name}_primitive_desc_create", _State.library.engine, *values))
 
 
 def wanted(pd: Handle, what: str) -> P:
     """The layout a primitive has chosen for one of its arguments. Valid as long as `pd`."""
-    return P(_State.library.lib.dnnl_primitive_desc_query_md(pd.value, QUERY[what], 0))
+    return once((pd, what), lambda: P(_State.library.lib.dnnl_primitive_desc_query_md(pd.value, QUERY[what], 0)))
 
 
 def implementation(pd: Handle) -> str:
@@ -281,14 +313,18 @@ class Primitive:
 
     def add(self, pd: Handle, arguments: dict[int, Handle], *, setup: bool = False) -> None:
         """Execute `pd` with these arguments after what is there already."""
-        prim = Handle("dnnl_primitive_destroy")
-        self.waiting.append((prim, pd))
+        prim = once(("primitive", pd), lambda: self._soon(pd))
         args = (Argument * len(arguments))()
         for a, (k, m) in zip(args, arguments.items()):
             a.arg, a.memory = k, m.value
         self._alive += [prim, args, pd, *arguments.values()]
         (self.setup if setup else self.execs).append((prim, ctypes.addressof(args), len(arguments)))
         self.names.append(implementation(pd))
+
+    def _soon(self, pd: Handle) -> Handle:
+        prim = Handle("dnnl_primitive_destroy")
+        self.waiting.append((prim, pd))
+        return prim
 
     def reordered(self, m: Handle, md, target, *, lasting: bool = False) -> Handle:
         """`m` in the layout `target`: itself, or a temporary that a reorder fills first."""
@@ -343,7 +379,8 @@ class Making:
 
 def reorder(source, target) -> Handle:
     engine = _State.library.engine
-    return made("dnnl_primitive_desc_destroy", "dnnl_reorder_primitive_desc_create", source, engine, target, engine, None)
+    return once(("reorder", source.value, target.value), lambda: made(
+        "dnnl_primitive_desc_destroy", "dnnl_reorder_primitive_desc_create", source, engine, target, engine, None))
 
 
 def set_handle(m: Handle, pointer: int) -> None:

@@ -460,6 +460,9 @@ def contiguous(input, memory_format=contiguous_format):
     return input if input.is_contiguous(None if rows else memory_format) else F.clone(input, memory_format=memory_format)
 
 
+contiguous.of_plain = lambda a: a.copy() if a.size < 1 << 14 and not a.flags.c_contiguous else None
+
+
 # `x.copy_(y)`, `x.fill_(v)` and `x.zero_()` are the in-place forms of these: results that forget their input's values.
 def copy_batch(b, x, src):
     return F.copy(b.full(x), F.basic_index(src.x, (slice(None), *(None,) * (x.ndim - src.ndim))) if src.batched else src.x)

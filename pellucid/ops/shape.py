@@ -84,7 +84,7 @@ def t(input):
     if input.ndim > 2:
         fail(RuntimeError, "P238", f"t() expects a tensor with <= 2 dimensions, but self is {input.ndim}D", got=describe(input),
              fix="use transpose(-2, -1) or .mT")
-    return F.permute(input, 1, 0) if input.ndim == 2 else F.alias(input)
+    return F.permute.canonical(input, dims=(1, 0)) if input.ndim == 2 else F.alias(input)
 
 
 @composite(forms="function method", samples=lambda m: [((m.t(2, 3, 4),), {}), ((m.t(2, 2),), {}), ((m.t(0, 2, 3),), {})])
@@ -413,6 +413,24 @@ def cat(tensors, dim=0):
     return tuple(tensors), {"dim": dim if type(dim) is int and 0 <= dim < n else wrap_dim(as_int(dim, "cat", "dim"), n)}
 
 
+def joined(arrays, dim=0):
+    """`cat` of arrays alike, as it mostly is; None if they are not."""
+    if not arrays or type(dim) is not int:
+        return None
+    n, d, size = arrays[0].ndim, arrays[0].dtype, 0
+    for a in arrays:
+        size += a.size
+        if a.ndim != n or a.dtype is not d:
+            return None
+    try:
+        return np.concatenate(arrays, dim) if size <= 1 << 14 else None
+    except ValueError:                      # the general way says why
+        return None
+
+
+cat.front.of_arrays = joined
+
+
 def stack_ref(*arrays, dim):
     if dim == 0:
         return np.concatenate(arrays, None).reshape(len(arrays), *arrays[0].shape)
@@ -453,6 +471,20 @@ def stack(tensors, dim=0):
     if mixed:
         tensors = common_type(list(tensors))
     return tuple(tensors), {"dim": wrap_dim(as_int(dim, "stack", "dim"), len(shape) + 1)}
+
+
+def stacked(arrays, dim=0):
+    """`stack` of arrays alike along a new first dimension; None if they are not."""
+    if not arrays or type(dim) is not int or dim:
+        return None
+    shape, d = arrays[0].shape, arrays[0].dtype
+    for a in arrays:
+        if a.shape != shape or a.dtype is not d:
+            return None
+    return np.concatenate(arrays, None).reshape(len(arrays), *shape) if len(arrays) * arrays[0].size < 1 << 14 else None
+
+
+stack.front.of_arrays = stacked
 
 
 def _atleast(n):

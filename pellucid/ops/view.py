@@ -540,7 +540,7 @@ def transpose(input, dim0, dim1):
     a, b = wrap_dim(as_int(dim0, "transpose", "dim0"), n), wrap_dim(as_int(dim1, "transpose", "dim1"), n)
     dims = list(range(n))
     dims[a], dims[b] = b, a
-    return F.permute(input, dims)
+    return F.permute.canonical(input, dims=tuple(dims))
 
 
 @composite(forms="function method relabel",

@@ -40,6 +40,7 @@ def primitive_entry(op: Op):
     """Any operator with a front. Plain tensors of the usual dtypes that need no conversion are computed here; the rest is `general`."""
     front, ref, none = op.front, op.ref, op.promote is NONE
     parts = op.body is not None and not op.plan         # a derivative there is only of its parts
+    of_arrays = getattr(front, "of_arrays", None)       # what it gives for the arrays of a list of plain tensors that want no gradient; or None
     if ref is None or op.kind is VIEW:
         def entry(*args, **kwargs):
             return general(op, args, kwargs)
@@ -49,6 +50,12 @@ def primitive_entry(op: Op):
     def entry(*args, **kwargs):
         if state.slow or kwargs and ("out" in kwargs or not ALIASED.isdisjoint(kwargs)):
             return general(op, args, kwargs)
+        if of_arrays is not None and not kwargs and args and type(args[0]) in (list, tuple):
+            arrays = [t._a for t in args[0] if type(t) in PLAIN and not t._rg]
+            if len(arrays) == len(args[0]):
+                a = of_arrays(arrays, *args[1:])
+                if a is not None:
+                    return wrap(a)
         try:
             canon = front(*args, **kwargs)
         except (TypeError, AttributeError) as error:
@@ -153,15 +160,24 @@ def view_entry(op: Op):
         except Exception as error:
             raise explain(op, flat, attrs, error) from None
         return view_result(op, source, flat, attrs, a)
+
+    def canonical(source, **attrs):
+        """The view by attributes that the front would give: they are right."""
+        if state.slow or type(source) not in PLAIN:
+            return entry(source, **attrs)
+        return view_result(op, source, (source,), attrs, ref(source._a, **attrs))
+
+    entry.canonical = canonical
     return entry
 
 
 def composite_entry(op: Op):
-    """A function of other operators. `of_plain` on it: what it gives, without a history, for the array of a plain tensor alone; or None."""
+    """A function of other operators. `of_plain` on it: what it gives for the array of a plain tensor alone, which wants no gradient; or
+    None."""
     body, of_plain = op.body, getattr(op.body, "of_plain", None)
 
     def entry(*args, **kwargs):
-        if of_plain is not None and len(args) == 1 and not kwargs and not state.slow and type(args[0]) in PLAIN:
+        if of_plain is not None and len(args) == 1 and not kwargs and not state.slow and type(args[0]) in PLAIN and not args[0]._rg:
             a = of_plain(args[0]._a)
             if a is not None:
                 return wrap(a)

@@ -196,7 +196,7 @@ class Tensor(Slots):
     @property
     def T(self) -> Tensor:
         """The dimensions in reverse order. A view."""
-        return F.permute(self, tuple(range(self._a.ndim))[::-1])
+        return F.permute.canonical(self, dims=tuple(range(self._a.ndim))[::-1])
 
     @property
     def mT(self) -> Tensor:
