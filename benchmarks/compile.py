@@ -211,7 +211,8 @@ def first_calls(figures: dict[str, dict], ways: list[str], dropout: float) -> li
         beyond = found[ways[0]]["beyond"]
         if beyond > WARM:
             missed.append(f"{name} (warm)")
-        print(f"{name:22s} {columns[0]:40s} {columns[1]:34s} {beyond:6.3f} [{WARM}]{'!' if beyond > WARM else ' ':5s} {found[ways[0]]['system']:6.3f} s {peaks}", flush=True)
+        print(f"{name:22s} {columns[0]:40s} {columns[1]:34s} {beyond:6.3f} [{WARM}]{'!' if beyond > WARM else ' ':5s} "
+              f"{found[ways[0]]['system']:6.3f} s {peaks}", flush=True)
     return missed
 
 

@@ -129,7 +129,7 @@ def zeros(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def reserve(sizes: Iterable[int]) -> list[_Block]:
-    """New blocks for arrays of these sizes in bytes, which `empty` and `zeros` will find: what is not waiting already, and comes from here."""
+    """New blocks that `empty` and `zeros` will find, for arrays of these sizes in bytes: as many as do not wait already."""
     made = []
     for size, many in Counter([size_class(n) for n in sizes if n >= LEAST and MAPS]).items():
         for _ in range(many - len(_free.get(size, ()))):

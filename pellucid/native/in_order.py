@@ -1,8 +1,8 @@
 """The 2-norm of float32 values with PyTorch's roundings, so that a training step that clips its gradients goes as it does there.
 
 PyTorch (aten/src/ATen/native/cpu/ReduceOpsKernel.cpp, `norm_two`) adds the squares in eight float32 lanes from front to back, then the
-lanes, then the values left over: four as they are if there are as many (its compiler does so), the last with one rounding each. That is less exact than `norm` is here (2e-4 for 6 million values, against 1e-7), and the same on all of
-its instruction sets.
+lanes, then the values left over: four as they are if there are as many (its compiler does so), the last with one rounding each. That is
+less exact than `norm` is here (2e-4 for 6 million values, against 1e-7), and the same on all of its instruction sets.
 
 In: an array. Out: a number. What stays true: one thread, one order, so the same on every machine.
 """

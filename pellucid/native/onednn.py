@@ -125,11 +125,13 @@ def library() -> Library | None:
 
 def library_soon() -> None:
     """Read the library from the disk, and lay it out, beside what comes before its first use."""
-    if not _State.looked and sys.platform == "linux" and os.environ.get("PELLUCID_NO_ONEDNN", "0") in ("", "0") and threads.pool() is not None:
-        threading.Thread(target=_open, args=(candidates()[0],), name="pellucid library", daemon=True).start()
+    if _State.looked or sys.platform != "linux" or os.environ.get("PELLUCID_NO_ONEDNN", "0") not in ("", "0"):
+        return
+    if threads.pool() is not None:
+        threads.beside(reading, candidates()[0])
 
 
-def _open(path: str) -> None:
+def reading(path: str) -> None:
     """`ctypes.CDLL` without Python's lock held."""
     ctypes.CDLL(None).dlopen(path.encode(), ctypes.c_int(os.RTLD_NOW | os.RTLD_LOCAL))
 
@@ -278,7 +280,7 @@ class Primitive:
     """Library calls that make one operator's results.
 
     `binds` says which memory objects get the pointer of which view (by place among the call's views); `scratch` bytes of
-    shared memory hold what lives only between these calls; `setup` runs once, for constants' layouts. Nothing can run before it is made (`Making`).
+    shared memory hold what lives only between these calls; `setup` runs once, for constants' layouts. Nothing can run before `Making`.
     """
 
     def __init__(self):
@@ -342,8 +344,8 @@ class Primitive:
 
 
 class Making:
-    """Primitives whose code is being generated: if there are many, by a helper, beside what their owner does until `finish`. Much of a first
-    call's time goes there."""
+    """Primitives whose code is being generated: if there are many, by a helper, beside what their owner does until `finish`. Much of a
+    first call's time goes there."""
 
     def __init__(self, primitives: Sequence[Primitive]):
         self.jobs = [job for p in primitives for job in p.waiting]
@@ -351,14 +353,9 @@ class Making:
             p.waiting = []
         self.each, self.helper = iter(self.jobs), None
         if len(self.jobs) >= MANY and threads.count() > 1:
-            helper = threading.Thread(target=self._help, args=(threads.count(),), name="pellucid oneDNN", daemon=True)
-            try:
-                helper.start()
-                self.helper = helper
-            except RuntimeError:                    # no more threads
-                pass
+            self.helper = threads.beside(self.generating, threads.count())
 
-    def _help(self, n: int) -> None:
+    def generating(self, n: int) -> None:
         threads.tell_library(n)
         try:
             self._generate(self.each)

@@ -69,6 +69,16 @@ class Guard:
         _locks.add(self)
 
 
+def beside(work: Callable, *args: Any) -> threading.Thread | None:
+    """Do something that takes no part in results beside what comes next; None if there are no more threads."""
+    thread = threading.Thread(target=work, args=args, name=f"pellucid {work.__name__}", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        return None
+    return thread
+
+
 def once(make: Callable[[], Any]) -> Callable[[], Any]:
     """A function whose first caller makes what all others get. (Of two results of `functools.cache`, threads that come at the same time
     would lose one, and with it the code whose addresses they have taken.)"""

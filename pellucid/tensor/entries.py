@@ -40,7 +40,7 @@ def primitive_entry(op: Op):
     """Any operator with a front. Plain tensors of the usual dtypes that need no conversion are computed here; the rest is `general`."""
     front, ref, none = op.front, op.ref, op.promote is NONE
     parts = op.body is not None and not op.plan         # a derivative there is only of its parts
-    of_arrays = getattr(front, "of_arrays", None)       # what it gives for the arrays of a list of plain tensors that want no gradient; or None
+    of_arrays = getattr(front, "of_arrays", None)       # of the arrays of a list of plain tensors that want no gradient: the result, or None
     if ref is None or op.kind is VIEW:
         def entry(*args, **kwargs):
             return general(op, args, kwargs)

@@ -69,6 +69,10 @@ def test_what_is_written_meanwhile_stays():
     assert not wrong
 
 
+def test_memory_that_cannot_be_written_is_left_alone():
+    assert ahead.touch([np.frombuffer(mmap.mmap(-1, MB, prot=mmap.PROT_READ), np.uint8)]) is None
+
+
 def test_nothing_happens_where_there_are_no_more_threads(monkeypatch):
     def full(self):
         raise RuntimeError("can't start new thread")
