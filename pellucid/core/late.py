@@ -10,6 +10,7 @@ SLOTS = {
     "trace": "tensor.tracing: (function of tensors, Specs or numbers of its arguments) -> Graph",
     "grad": "tensor.autograd: (outputs, inputs, gradients of the outputs, ...) -> gradients of the inputs",
     "draws": "native: () -> native.rng.Draws, or None without a compiler",
+    "in_order": "native: () -> native.in_order.InOrder, or None without a compiler",
     "bind_method": "tensor.tensor: puts a newly registered operator's method forms on Tensor",
     "sparse": "tensor: () -> the module tensor.sparse, loaded when the first sparse tensor is made",
     "default_device": "tensor.devices: where functions that make tensors do so, until it is called with None",

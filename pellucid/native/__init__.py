@@ -13,3 +13,4 @@ def _draws():
 
 
 late.draws = _draws
+late.in_order = lambda: __getattr__("in_order").functions()

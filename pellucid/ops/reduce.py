@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import warnings
 
+from ..core.config import config
+from ..core.late import late
 from ..core.spec import numel
 from ._common import Spec, dt, fail, need_tensor, np, wrap_dims
 from .op import REDUCE, F, composite, primitive
@@ -83,7 +85,21 @@ def samples(m) -> list:
 
 
 # ---------------------------------------------------------------------------------------------------- sums
-@primitive(REDUCE, jvp="input", args="input", ref=lambda a, *, dims, keepdim: np.asarray(np.add.reduce(a, dims, a.dtype, None, keepdim)),
+SHORT = 8191                # values of a sum that is made in PyTorch's order (native/in_order.py); longer ones are kernels'
+_F32 = np.dtype(np.float32)
+
+
+def total(a, dims, keepdim):
+    """The sum of an array over `dims`; few float32 values that lie in order are added in PyTorch's order."""
+    if a.dtype is _F32 and len(dims) == a.ndim and a.size <= SHORT and a.flags.c_contiguous and config.kernels:
+        in_order = late.in_order()
+        if in_order is not None:
+            r = np.array(in_order.total(a, a.size), _F32)
+            return r.reshape((1,) * a.ndim) if keepdim else r
+    return np.asarray(np.add.reduce(a, dims, a.dtype, None, keepdim))
+
+
+@primitive(REDUCE, jvp="input", args="input", ref=lambda a, *, dims, keepdim: total(a, dims, keepdim),
            lower=lambda b, s, *, dims, keepdim: b.reduction("add", s, dims, keepdim),
            infer=reduced_infer, forms="function method out", onnx="ReduceSum", cast="gpu-high", samples=samples,
            vjp={"input": lambda g, input_shape, dims, keepdim: F.spread(g, input_shape, dims, keepdim)})
@@ -154,7 +170,7 @@ def nansum(input, dim=None, keepdim=False, *, dtype=None):
 
 # ---------------------------------------------------------------------------------------------------- means
 def mean_ref(a, *, dims, keepdim):
-    return np.asarray(np.true_divide(np.add.reduce(a, dims, a.dtype, None, keepdim), a.size if len(dims) == a.ndim else count(a.shape, dims)))
+    return np.asarray(np.true_divide(total(a, dims, keepdim), a.size if len(dims) == a.ndim else count(a.shape, dims)))
 
 
 def mean_vjp(g, input_shape, dims, keepdim):

@@ -59,9 +59,10 @@ def _as_pytorch(tensors: list[Tensor]) -> Tensor | None:
     """The 2-norm with PyTorch's roundings, if all values are float32 and known: from the same seed, training goes as it does there."""
     if watched() or not all(holds_values(t) and t._a.dtype == np.float32 for t in tensors):
         return None
-    norm = native.in_order.norm()
-    if norm is None:
+    functions = native.in_order.functions()
+    if functions is None:
         return None
+    norm = functions.norm
     norms = [norm(t._a if t._a.flags.c_contiguous else t._a.ravel("K")) for t in tensors]
     return T.tensor(norm(np.array(norms, np.float32)), dtype=float32)
 

@@ -104,7 +104,7 @@ def values(n: int) -> np.ndarray:
     return ((np.arange(n, dtype=np.uint64) * 2654435761 % 2**32).astype(np.float64) / 2**32 - 0.5).astype(np.float32)
 
 
-needs_native = pytest.mark.skipif(in_order.norm() is None, reason="no llvmlite")
+needs_native = pytest.mark.skipif(in_order.functions() is None, reason="no llvmlite")
 
 
 @needs_native
@@ -112,7 +112,7 @@ needs_native = pytest.mark.skipif(in_order.norm() is None, reason="no llvmlite")
                                          (100, "0x1.7366ep+1"), (1003, "0x1.24a97p+3"), (40000, "0x1.cde2b4p+5"), (3000007, "0x1.f3fb8ep+8")))
 def test_norms_of_gradients_are_pytorchs_to_the_bit(n, norm):
     """`norm`: torch.linalg.vector_norm of PyTorch 2.13, on any x86-64 processor; `norm` itself is more exact here."""
-    assert in_order.norm()(values(n)) == float.fromhex(norm)
+    assert in_order.functions().norm(values(n)) == float.fromhex(norm)
 
 
 @needs_native
