@@ -6,6 +6,7 @@ True always: the canonical attribute `dims` is a tuple of dimensions counted fro
 from __future__ import annotations
 
 import warnings
+from functools import cache
 
 from ..core.config import config
 from ..core.late import late
@@ -89,12 +90,17 @@ SHORT = 8191                # values of a sum that is made in PyTorch's order (n
 _F32 = np.dtype(np.float32)
 
 
+@cache
+def in_order():
+    return late.in_order()
+
+
 def total(a, dims, keepdim):
     """The sum of an array over `dims`; few float32 values that lie in order are added in PyTorch's order."""
     if a.dtype is _F32 and len(dims) == a.ndim and a.size <= SHORT and a.flags.c_contiguous and config.kernels:
-        in_order = late.in_order()
-        if in_order is not None:
-            r = np.array(in_order.total(a, a.size), _F32)
+        functions = in_order()
+        if functions is not None:
+            r = np.array(functions.total(a, a.size), _F32)
             return r.reshape((1,) * a.ndim) if keepdim else r
     return np.asarray(np.add.reduce(a, dims, a.dtype, None, keepdim))
 
