@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import ctypes
 
-import numpy as np
-
 from . import jit, llvm, threads
 from .engine import A_DATA
 from .execute import readable_layout
@@ -22,7 +20,9 @@ from .isa import host_isa
 
 __all__: list[str] = []
 
-NORM = """define float @norm(ptr %x, i64 %n) #0 {
+NORM = """define float @norm(ptr %object, i64 %n) #0 {
+  %slot = getelementptr i8, ptr %object, i64 DATA
+  %x = load ptr, ptr %slot
   %even = and i64 %n, -8
   br label %next
 next:
@@ -71,7 +71,7 @@ end:
 }
 declare float @llvm.sqrt.f32(float)
 attributes #0 = { nounwind }
-""".replace("LANES", "\n".join(f"  %l{k} = extractelement <8 x float> %sums, i32 {k}\n  %s{k} = fadd float %{'s' if k > 1 else 'l'}{k - 1}, %l{k}"
+""".replace("DATA", str(A_DATA)).replace("LANES", "\n".join(f"  %l{k} = extractelement <8 x float> %sums, i32 {k}\n  %s{k} = fadd float %{'s' if k > 1 else 'l'}{k - 1}, %l{k}"
                               for k in range(1, 8))).replace("FOUR", "\n".join(
     f"  %m{k} = extractelement <4 x float> %q4, i32 {k}\n  %t{k} = fadd float %{f't{k - 1}' if k else 's7'}, %m{k}" for k in range(4)))
 
@@ -211,18 +211,17 @@ done:
 
 
 class InOrder:
-    """`norm(a)` of a contiguous float32 array, `total(a, a.size)` of one with fewer than 32768 values."""
+    """Functions of a contiguous float32 array and its size: `norm`; `short_norm` and `total`, which keep Python's lock, of an array with
+    fewer than 32768 values."""
 
     def __init__(self):
         isa = host_isa()
         text = f'target triple = "{isa.triple}"\n{TOTAL}{NORM}'
         data, _ = jit.compiled("in-order", (text, isa.key), lambda: llvm.compile_object(text, isa))
         self.code = jit.load([data], ["norm", "total"])
-        self._norm = ctypes.CFUNCTYPE(ctypes.c_float, ctypes.c_void_p, ctypes.c_int64)(self.code["norm"])
-        self.total = ctypes.PYFUNCTYPE(ctypes.c_float, ctypes.py_object, ctypes.c_int64)(self.code["total"])     # keeps Python's lock
-
-    def norm(self, a: np.ndarray) -> float:
-        return self._norm(a.__array_interface__["data"][0], a.size)
+        arguments = ctypes.c_float, ctypes.py_object, ctypes.c_int64
+        self.norm = ctypes.CFUNCTYPE(*arguments)(self.code["norm"])
+        self.short_norm, self.total = (ctypes.PYFUNCTYPE(*arguments)(self.code[name]) for name in ("norm", "total"))
 
 
 @threads.once

@@ -11,12 +11,15 @@ from ._common import Spec, as_ints, describe, dt, fail, need_tensor, np, wrap_di
 from ._linalg import need_float, well
 from .elementwise import binary
 from .op import FLOAT, REDUCE, F, composite, primitive
-from .reduce import reduced
+from .reduce import in_order, reduced, single
 
 
 # ---------------------------------------------------------------------------------------------------- vectors
 def vector_norm_ref(a, *, ord, dims, keepdim):
     if ord == 2 and len(dims) == a.ndim and a.dtype.kind == "f" and a.flags.c_contiguous and a.size:
+        functions = in_order(a, dims)
+        if functions is not None:
+            return single(functions.short_norm(a, a.size), a.ndim, keepdim)
         flat = a.reshape(-1)
         r = np.sqrt(np.dot(flat, flat))                       # BLAS: one pass
         return np.asarray(r).reshape((1,) * a.ndim if keepdim else ())

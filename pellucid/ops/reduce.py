@@ -91,17 +91,27 @@ _F32 = np.dtype(np.float32)
 
 
 @cache
-def in_order():
+def _in_order():
     return late.in_order()
 
 
-def total(a, dims, keepdim):
-    """The sum of an array over `dims`; few float32 values that lie in order are added in PyTorch's order."""
+def in_order(a, dims):
+    """The functions that add in PyTorch's order, if this is a reduction of few float32 values that lie in order; or None."""
     if a.dtype is _F32 and len(dims) == a.ndim and a.size <= SHORT and a.flags.c_contiguous and config.kernels:
-        functions = in_order()
-        if functions is not None:
-            r = np.array(functions.total(a, a.size), _F32)
-            return r.reshape((1,) * a.ndim) if keepdim else r
+        return _in_order()
+    return None
+
+
+def single(r: float, ndim: int, keepdim: bool):
+    """The float32 result of a reduction over all `ndim` dimensions."""
+    a = np.array(r, _F32)
+    return a.reshape((1,) * ndim) if keepdim else a
+
+
+def total(a, dims, keepdim):
+    functions = in_order(a, dims)
+    if functions is not None:
+        return single(functions.total(a, a.size), a.ndim, keepdim)
     return np.asarray(np.add.reduce(a, dims, a.dtype, None, keepdim))
 
 

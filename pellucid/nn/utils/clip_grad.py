@@ -62,9 +62,9 @@ def _as_pytorch(tensors: list[Tensor]) -> Tensor | None:
     functions = native.in_order.functions()
     if functions is None:
         return None
-    norm = functions.norm
-    norms = [norm(t._a if t._a.flags.c_contiguous else t._a.ravel("K")) for t in tensors]
-    return T.tensor(norm(np.array(norms, np.float32)), dtype=float32)
+    arrays = [t._a if t._a.flags.c_contiguous else t._a.ravel("K") for t in tensors]
+    norms = np.array([functions.norm(a, a.size) for a in arrays], np.float32)
+    return T.tensor(functions.norm(norms, norms.size), dtype=float32)
 
 
 def clip_grads_with_norm_(

@@ -6,6 +6,7 @@ import pytest
 
 import pellucid
 from pellucid.native import in_order
+from pellucid.ops.reduce import SHORT
 
 pytestmark = pytest.mark.skipif(in_order.functions() is None, reason="no llvmlite")
 NORMS = ((1, "0x1.0p-1"), (7, "0x1.a36c64p-1"), (8, "0x1.acc15p-1"), (13, "0x1.0c951cp+0"), (15, "0x1.286b7cp+0"), (100, "0x1.7366ep+1"),
@@ -22,7 +23,9 @@ def values(n: int, start: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("n", "norm"), NORMS)
 def test_norms_are_pytorchs_to_the_bit(n, norm):
-    assert in_order.functions().norm(values(n, -0.5)) == float.fromhex(norm)
+    assert in_order.functions().norm(values(n, -0.5), n) == float.fromhex(norm)
+    if n <= SHORT:
+        assert pellucid.from_numpy(values(n, -0.5)).norm().item() == float.fromhex(norm)
 
 
 def test_total_norms_of_gradients_are_pytorchs_to_the_bit():
