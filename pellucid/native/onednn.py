@@ -259,7 +259,7 @@ def _attributes(posts: Sequence[tuple]) -> Handle:
 def primitive_description(name: str, *args) -> Handle:
     """`dnnl_<name>_primitive_desc_create` with the engine; handles and None are passed as they are meant."""
     values = [a.value if isinstance(a, Handle) else _list(a) if isinstance(a, tuple) else a for a in args]
-    return once((name, *args), lambda: made(
+    return once((name, *[a.value if isinstance(a, (P, ctypes.c_float)) else a for a in args]), lambda: made(
         "dnnl_primitive_desc_destroy", f"dnnl_{name}_primitive_desc_create", _State.library.engine, *values))
 
 

@@ -70,8 +70,9 @@ class Guard:
 
 
 def beside(work: Callable, *args: Any) -> threading.Thread | None:
-    """Do something that takes no part in results beside what comes next; None if there are no more threads."""
-    thread = threading.Thread(target=work, args=args, name=f"pellucid {work.__name__}", daemon=True)
+    """Do something that takes no part in results beside what comes next; None if there are no more threads. (Python waits for it before
+    it ends: native code and memory are there as long as it runs.)"""
+    thread = threading.Thread(target=work, args=args, name=f"pellucid {work.__name__}", daemon=False)
     try:
         thread.start()
     except RuntimeError:
