@@ -162,7 +162,7 @@ def test_a_parameter_as_an_argument():
     other = randn(3, 3)
     for _ in range(3):
         for w, v in ((m.weight, n.weight), (other, other)):
-            assert pellucid.allclose(plain(w, x), compiled(v, x)) and pellucid.allclose(m.weight, n.weight)
+            assert pellucid.allclose(plain(w, x), compiled(v, x), 1e-4) and pellucid.allclose(m.weight, n.weight, 1e-4)
     assert compiled.compiles == 3               # the bias has no gradient at first
 
 
