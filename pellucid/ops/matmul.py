@@ -268,6 +268,16 @@ def matmul(input, other):
     return batched(input, other)
 
 
+def few(a, b):
+    """The product of two small matrices."""
+    if a.ndim == 2 == b.ndim and a.shape[1] == b.shape[0] and a.dtype is b.dtype and a.dtype.kind == "f" and a.itemsize >= 4 and a.size < 1024 > b.size:
+        return a.dot(b)
+    return None
+
+
+matmul.of_plain = few
+
+
 def batched(a, b):
     """`bgemm` with matmul's words for a mismatch."""
     if a.ndim == 2 and b.ndim == 2:

@@ -96,7 +96,8 @@ def _in_order():
 
 
 def in_order(a, dims):
-    """The functions that add in PyTorch's order, if this is a reduction of few float32 values that lie in order; or None."""
+    """The functions that add in PyTorch's order, if this is a reduction of few float32 values that lie in order over as many dimensions
+    as there are; or None."""
     if a.dtype is _F32 and len(dims) == a.ndim and a.size <= SHORT and a.flags.c_contiguous and config.kernels:
         return _in_order()
     return None
@@ -128,6 +129,15 @@ def sum(input, dim=None, keepdim=False, *, dtype=None):
     elif d.category < dt.FLOAT and d is not dt.int64:
         input = F.convert(input, dt.int64)
     return (input,), {"dims": tuple(range(input.ndim)) if dim is None else read_dims("sum", input, dim), "keepdim": bool(keepdim)}
+
+
+def few_summed(a, *dim):
+    """`sum` of few float32 values over all dimensions."""
+    functions = None if dim else in_order(a, a.shape)
+    return None if functions is None else single(functions.total(a, a.size), 0, False)
+
+
+sum.front.of_array = few_summed
 
 
 def sum_to_ref(a, *, shape):

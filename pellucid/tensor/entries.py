@@ -40,7 +40,9 @@ def primitive_entry(op: Op):
     """Any operator with a front. Plain tensors of the usual dtypes that need no conversion are computed here; the rest is `general`."""
     front, ref, none = op.front, op.ref, op.promote is NONE
     parts = op.body is not None and not op.plan         # a derivative there is only of its parts
-    of_arrays = getattr(front, "of_arrays", None)       # of the arrays of a list of plain tensors that want no gradient: the result, or None
+    # What it gives for the array of a plain tensor that wants no gradient, or for the arrays of a list of such tensors, and the other
+    # arguments; or None.
+    of_array, of_arrays = getattr(front, "of_array", None), getattr(front, "of_arrays", None)
     if ref is None or op.kind is VIEW:
         def entry(*args, **kwargs):
             return general(op, args, kwargs)
@@ -56,6 +58,10 @@ def primitive_entry(op: Op):
                 a = of_arrays(arrays, *args[1:])
                 if a is not None:
                     return wrap(a)
+        elif of_array is not None and not kwargs and args and type(args[0]) in PLAIN and not args[0]._rg:
+            a = of_array(args[0]._a, *args[1:])
+            if a is not None:
+                return wrap(a)
         try:
             canon = front(*args, **kwargs)
         except (TypeError, AttributeError) as error:
@@ -172,15 +178,20 @@ def view_entry(op: Op):
 
 
 def composite_entry(op: Op):
-    """A function of other operators. `of_plain` on it: what it gives for the array of a plain tensor alone, which wants no gradient; or
-    None."""
+    """A function of other operators. `of_plain` on it: what it gives for the arrays of plain tensors that want no gradient, if nothing else
+    is given; or None."""
     body, of_plain = op.body, getattr(op.body, "of_plain", None)
+    tensors = of_plain.__code__.co_argcount if of_plain is not None else -1
 
     def entry(*args, **kwargs):
-        if of_plain is not None and len(args) == 1 and not kwargs and not state.slow and type(args[0]) in PLAIN and not args[0]._rg:
-            a = of_plain(args[0]._a)
-            if a is not None:
-                return wrap(a)
+        if len(args) == tensors and not kwargs and not state.slow:
+            for t in args:
+                if type(t) not in PLAIN or t._rg:
+                    break
+            else:
+                a = of_plain(*[t._a for t in args])
+                if a is not None:
+                    return wrap(a)
         if state.slow or kwargs and "device" in kwargs and on_meta(kwargs["device"]):
             r = slow_call(op, args, kwargs)
             if r is not NotImplemented:
