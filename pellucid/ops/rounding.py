@@ -155,8 +155,11 @@ def clamp(input, min=None, max=None):
     if min is not None and max is not None and is_tensor(min) is not is_tensor(max):
         fail(TypeError, "P141", "clamp() received an invalid combination of arguments: min and max must both be numbers or both "
              f"be tensors, got {type(min).__name__} and {type(max).__name__}")
-    if input.is_complex():
+    category = input.dtype.category
+    if category == dt.COMPLEX:
         not_implemented("clamp is not supported for complex types", input.dtype)
+    if category == dt.FLOAT:                # as its kernels take numbers
+        min, max = float(min) if type(min) is int else min, float(max) if type(max) is int else max
     return (input, min, max), {}
 
 
