@@ -123,9 +123,13 @@ def library() -> Library | None:
     return _State.library
 
 
+def switched_off() -> bool:
+    return os.environ.get("PELLUCID_NO_ONEDNN", "0") not in ("", "0")
+
+
 def library_soon() -> None:
     """Read the library from the disk, and lay it out, beside what comes before its first use."""
-    if _State.looked or sys.platform != "linux" or os.environ.get("PELLUCID_NO_ONEDNN", "0") not in ("", "0"):
+    if _State.looked or sys.platform != "linux" or switched_off():
         return
     if threads.pool() is not None:
         threads.beside(reading, candidates()[0])
@@ -137,7 +141,7 @@ def reading(path: str) -> None:
 
 
 def _load() -> Library | None:
-    if os.environ.get("PELLUCID_NO_ONEDNN", "0") not in ("", "0"):
+    if switched_off():
         threads.note("oneDNN is switched off (PELLUCID_NO_ONEDNN): matrix products are generated code, convolutions run on NumPy")
         return None
     if threads.pool() is None:          # first, because it decides how the pool's threads wait
@@ -286,7 +290,7 @@ class Primitive:
     def __init__(self):
         self.execs: list[tuple[Handle, int, int]] = []          # primitive, arguments, their count
         self.setup: list[tuple[Handle, int, int]] = []
-        self.waiting: list[tuple[Handle, Handle]] = []          # primitives that are not there yet, and what they will be
+        self.waiting: list[tuple[Handle, Handle]] = []          # primitives, and what they will be; equal ones may be there already
         self.binds: list[tuple[int, int]] = []                  # memory object, view
         self.inner: list[tuple[Handle, int]] = []               # memory object, offset in the scratch memory
         self.scratch = 0
@@ -315,18 +319,14 @@ class Primitive:
 
     def add(self, pd: Handle, arguments: dict[int, Handle], *, setup: bool = False) -> None:
         """Execute `pd` with these arguments after what is there already."""
-        prim = once(("primitive", pd), lambda: self._soon(pd))
+        prim = once(("primitive", pd), lambda: Handle("dnnl_primitive_destroy"))
+        self.waiting.append((prim, pd))
         args = (Argument * len(arguments))()
         for a, (k, m) in zip(args, arguments.items()):
             a.arg, a.memory = k, m.value
         self._alive += [prim, args, pd, *arguments.values()]
         (self.setup if setup else self.execs).append((prim, ctypes.addressof(args), len(arguments)))
         self.names.append(implementation(pd))
-
-    def _soon(self, pd: Handle) -> Handle:
-        prim = Handle("dnnl_primitive_destroy")
-        self.waiting.append((prim, pd))
-        return prim
 
     def reordered(self, m: Handle, md, target, *, lasting: bool = False) -> Handle:
         """`m` in the layout `target`: itself, or a temporary that a reorder fills first."""
@@ -348,7 +348,7 @@ class Making:
     first call's time goes there."""
 
     def __init__(self, primitives: Sequence[Primitive]):
-        self.jobs = [job for p in primitives for job in p.waiting]
+        self.jobs = [job for job in dict.fromkeys([job for p in primitives for job in p.waiting]) if not job[0].value]
         for p in primitives:
             p.waiting = []
         self.each, self.helper = iter(self.jobs), None

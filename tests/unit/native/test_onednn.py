@@ -310,3 +310,11 @@ def test_primitives_that_the_helper_could_not_make_are_made(monkeypatch):
     monkeypatch.setattr(onednn.Making, "generating", taken)
     found = products(20, 33)
     agree_after(onednn.Making([p for p, *_ in found]), found)
+
+
+def test_what_a_refused_call_had_asked_for_is_made_for_the_next():
+    """Equal primitives are one: if who asked first gives up, who asks next still gets it."""
+    with onednn.sharing():
+        refused, found = products(1, 29), products(1, 29)
+    assert [prim for prim, *_ in refused[0][0].execs] == [prim for prim, *_ in found[0][0].execs]
+    agree_after(onednn.Making([p for p, *_ in found]), found)
